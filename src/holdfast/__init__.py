@@ -1,0 +1,62 @@
+"""holdfast makes Python programs finish what they start: ``import holdfast as hf``."""
+
+from holdfast import errors
+from holdfast.app import App, connect, connect_sync
+from holdfast.client.client import Client, RunHandle, Start
+from holdfast.client.sync import SyncClient, SyncRunHandle
+from holdfast.core.explain import Explanation
+from holdfast.core.retry import NonRetryable, Retry, RetryAfter
+from holdfast.errors import HoldfastError
+from holdfast.model.run import Run
+from holdfast.model.status import RunStatus
+from holdfast.runtime.settings import WorkerSettings
+from holdfast.workflow import blocking
+from holdfast.workflow.context import RunInfo, StepInfo, current
+from holdfast.workflow.operations import (
+    Child,
+    gather,
+    map,
+    now,
+    random,
+    run_child,
+    sleep,
+    sleep_until,
+    start_child,
+    uuid4,
+    wait_for_signal,
+)
+
+__all__ = [
+    "App",
+    "Child",
+    "Client",
+    "Explanation",
+    "HoldfastError",
+    "NonRetryable",
+    "Retry",
+    "RetryAfter",
+    "Run",
+    "RunHandle",
+    "RunInfo",
+    "RunStatus",
+    "Start",
+    "StepInfo",
+    "SyncClient",
+    "SyncRunHandle",
+    "WorkerSettings",
+    "blocking",
+    "connect",
+    "connect_sync",
+    "current",
+    "errors",
+    "gather",
+    "map",
+    "now",
+    "random",
+    "run_child",
+    "sleep",
+    "sleep_until",
+    "start_child",
+    "uuid4",
+    "wait_for_signal",
+]

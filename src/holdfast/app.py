@@ -1,0 +1,148 @@
+"""The composition root: the only place that names concrete stores and reads the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+
+from holdfast.client.client import Client
+from holdfast.client.sync import SyncClient
+from holdfast.core.names import check_name
+from holdfast.errors import StoreMisconfigured
+from holdfast.model.ids import DEFAULT_TENANT, Tenant
+from holdfast.runtime.host import ProcessHost
+from holdfast.runtime.settings import WorkerSettings
+from holdfast.runtime.worker import Worker
+from holdfast.store.port import Store
+from holdfast.workflow.registry import Registry
+
+DATABASE_VARIABLE = "HOLDFAST_DATABASE_URL"
+DEFAULT_DATABASE = "sqlite:///holdfast.db"
+
+
+def database_url(url: str | None = None) -> str:
+    """The database to use: the given one, else ``HOLDFAST_DATABASE_URL``, else ``holdfast.db`` in this folder."""
+    return url or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
+
+
+def open_store(url: str | None = None, *, prepare: bool = True) -> Store:
+    """Open a database.
+
+    Args:
+        url: ``sqlite:///file.db``, or ``postgresql://user@host/database``.
+        prepare: make the tables of an empty database. One that holds older tables is left alone: ``holdfast migrate``.
+
+    Raises:
+        StoreMisconfigured: the URL is not understood, or the driver is not installed.
+        StoreUnavailable: the database does not answer.
+    """
+    wanted = database_url(url)
+    scheme = wanted.partition(":")[0].partition("+")[0]
+    if scheme == "sqlite":
+        from holdfast.store.sqlite.adapter import SqliteStore
+
+        _prepare(wanted, prepare=prepare)
+        return SqliteStore(wanted.partition(":///")[2] or DEFAULT_DATABASE.partition(":///")[2])
+    if scheme in ("postgresql", "postgres"):
+        try:
+            from holdfast.store.postgres.adapter import PostgresStore
+        except ImportError as error:
+            raise StoreMisconfigured(
+                url=f"{scheme}://...", why="the driver is missing: pip install 'holdfast[postgres]'"
+            ) from error
+        _prepare(wanted, prepare=prepare)
+        return PostgresStore(wanted)
+    raise StoreMisconfigured(
+        url=f"{scheme}://...", why="the URL must begin with sqlite:/// or postgresql://"
+    )
+
+
+def _prepare(url: str, *, prepare: bool) -> None:
+    from holdfast.store.migrations import current_revision, migrate
+
+    if prepare and current_revision(url) is None:
+        migrate(url)
+
+
+class App(Registry):
+    """A program's workflows and steps, and the database that their runs live in.
+
+    Args:
+        name: of the program; shown, never part of a key.
+        database: its URL; ``HOLDFAST_DATABASE_URL``, or else ``holdfast.db`` in this folder, by default.
+    """
+
+    def __init__(self, name: str, *, database: str | None = None) -> None:
+        super().__init__(check_name("app", name))
+        self.database = database
+
+    @asynccontextmanager
+    async def worker(self, *, settings: WorkerSettings | None = None) -> AsyncIterator[Worker]:
+        """A worker inside this program, on this event loop, for as long as the block lasts; then it drains."""
+        store = await asyncio.to_thread(open_store, self.database)
+        settings = settings or WorkerSettings()
+        host = ProcessHost(threads=settings.threads)
+        try:
+            async with Worker(self, store, host, settings=settings, version=version("holdfast")) as worker:
+                yield worker
+        finally:
+            await asyncio.to_thread(_close, store, host)
+
+    @asynccontextmanager
+    async def client(self, *, tenant: str = DEFAULT_TENANT) -> AsyncIterator[Client]:
+        """A client of this App's database. Raises StoreMisconfigured, StoreUnavailable, SchemaTooOld, SchemaTooNew."""
+        async with connect(self.database, tenant=tenant, app=self) as client:
+            yield client
+
+    @contextmanager
+    def sync_client(self, *, tenant: str = DEFAULT_TENANT) -> Iterator[SyncClient]:
+        """The client for programs without an event loop."""
+        with connect_sync(self.database, tenant=tenant, app=self) as client:
+            yield client
+
+
+@asynccontextmanager
+async def connect(
+    url: str | None = None, *, tenant: str = DEFAULT_TENANT, app: Registry | None = None
+) -> AsyncIterator[Client]:
+    """A client of a database, with or without an App. Raises as ``open_store``, and SchemaTooOld, SchemaTooNew."""
+    store = await asyncio.to_thread(_open_checked, url)
+    host = ProcessHost()
+    try:
+        async with Client(store, host, tenant=Tenant(tenant), registry=app) as client:
+            yield client
+    finally:
+        await asyncio.to_thread(_close, store, host)
+
+
+@contextmanager
+def connect_sync(
+    url: str | None = None, *, tenant: str = DEFAULT_TENANT, app: Registry | None = None
+) -> Iterator[SyncClient]:
+    """As ``connect``, for programs without an event loop."""
+    store = _open_checked(url)
+    host = ProcessHost()
+    try:
+        with contextlib.closing(SyncClient(Client(store, host, tenant=Tenant(tenant), registry=app))) as client:
+            yield client
+    finally:
+        _close(store, host)
+
+
+def _open_checked(url: str | None) -> Store:
+    store = open_store(url)
+    try:
+        store.check_schema()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _close(store: Store, host: ProcessHost) -> None:
+    host.close()
+    store.close()

@@ -1,0 +1,1 @@
+"""The client: start runs, wait for results, ask, signal, cancel."""

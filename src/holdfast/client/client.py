@@ -1,0 +1,486 @@
+"""The client: everything that programs and people ask of runs, over a store.
+
+Every request that writes is named before it is sent (a run's id, a signal's id), so that an answer that was lost can be
+asked for again without doing anything twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast, overload
+
+from msgspec import Struct
+
+from holdfast.client.results import Results
+from holdfast.core.codec import Codec
+from holdfast.core.explain import Explanation, explain
+from holdfast.core.failure import read_failure, rebuild
+from holdfast.core.ids import check_run_id, run_id_for_key
+from holdfast.core.names import check_name
+from holdfast.errors import (
+    CommitUnknown,
+    ResultTimeout,
+    RunCancelled,
+    RunFailed,
+    RunStuck,
+    StoreUnavailable,
+    UsageError,
+    WorkflowNotRegistered,
+)
+from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant, UnixMs
+from holdfast.model.run import NewRun, Run, RunDetail, RunFilter, RunPage, Signal, Started, WorkerRow
+from holdfast.model.status import ACTIVE_STATUSES, RunStatus
+from holdfast.runtime.backoff import Backoff
+from holdfast.runtime.host import Host
+from holdfast.store.port import Store
+from holdfast.workflow.registry import Registry, seconds
+from holdfast.workflow.workflow import Workflow
+
+R = TypeVar("R")
+T = TypeVar("T")
+A1 = TypeVar("A1")
+A2 = TypeVar("A2")
+A3 = TypeVar("A3")
+A4 = TypeVar("A4")
+A5 = TypeVar("A5")
+
+TRIES = 5
+"""How often a request is sent when the database does not answer: about one second in all."""
+
+PRIORITY_MAX = 1000
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """One run of a bulk start; the fields are the arguments of ``Client.start``."""
+
+    workflow: Workflow[..., Any] | str
+    args: tuple[Any, ...] = ()
+    key: str | None = None
+    delay: timedelta | float = 0
+    priority: int = 0
+    timeout: timedelta | float | None = None
+    queue: str | None = None
+    attributes: Mapping[str, str] = {}
+
+
+class RunHandle(Generic[R]):
+    """A run that was started or looked up."""
+
+    def __init__(self, client: Client, run_id: RunId, *, created: bool, result_type: Any) -> None:
+        self.id = run_id
+        self.created = created
+        """Whether this start made the run; False if its key had started it before."""
+        self._client = client
+        self._result_type = result_type
+
+    async def result(self, timeout: timedelta | float | None = None) -> R:
+        """Wait for the run's end and return its result.
+
+        Args:
+            timeout: a timedelta, or seconds; no limit by default. The run goes on when it passes.
+
+        Raises:
+            RunFailed: it failed; the cause is the exception that ended it, rebuilt if its type is registered.
+            RunCancelled, RunStuck: it ended so.
+            ResultTimeout: it has not ended in time.
+        """
+        return cast("R", await self._client.wait_for_result(self.id, timeout=timeout, type_=self._result_type))
+
+    async def get(self) -> Run:
+        """The run as it is now."""
+        return await self._client.get(self.id)
+
+    async def signal(self, name: str, payload: Any = None) -> bool:
+        """Send this run a signal. Returns whether a wait took it at once; otherwise it is kept for the next one."""
+        return bool(await self._client.signal(name, payload, run_id=self.id))
+
+    async def cancel(self, reason: str = "") -> Run:
+        """Ask for the run to be cancelled."""
+        return await self._client.cancel(self.id, reason=reason)
+
+    async def explain(self) -> Explanation:
+        """Why the run is where it is, and what it waits for."""
+        return await self._client.explain(self.id)
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id}>"
+
+
+class Client:
+    """Asynchronous; ``SyncClient`` is its blocking form. One tenant; one database."""
+
+    def __init__(
+        self,
+        store: Store,
+        host: Host,
+        *,
+        tenant: Tenant = DEFAULT_TENANT,
+        registry: Registry | None = None,
+        codec: Codec | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.tenant = Tenant(check_name("tenant", tenant))
+        self._host = host
+        self._registry = registry
+        self._codec = codec or Codec()
+        self._on_close = on_close
+        self._results = Results(store, host, self.tenant)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop waiting for results and give the database connections back."""
+        await self._results.close()
+        if self._on_close is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._on_close)
+
+    # Starting
+
+    @overload
+    async def start(
+        self, workflow: Workflow[[], R], /, *, key: str | None = ..., delay: timedelta | float = ..., priority: int = ...,
+        timeout: timedelta | float | None = ..., queue: str | None = ..., attributes: Mapping[str, str] = ...,
+        connection: Any = ...,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self, workflow: Workflow[[A1], R], a1: A1, /, *, key: str | None = ..., delay: timedelta | float = ...,
+        priority: int = ..., timeout: timedelta | float | None = ..., queue: str | None = ...,
+        attributes: Mapping[str, str] = ..., connection: Any = ...,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self, workflow: Workflow[[A1, A2], R], a1: A1, a2: A2, /, *, key: str | None = ...,
+        delay: timedelta | float = ..., priority: int = ..., timeout: timedelta | float | None = ...,
+        queue: str | None = ..., attributes: Mapping[str, str] = ..., connection: Any = ...,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self, workflow: Workflow[[A1, A2, A3], R], a1: A1, a2: A2, a3: A3, /, *, key: str | None = ...,
+        delay: timedelta | float = ..., priority: int = ..., timeout: timedelta | float | None = ...,
+        queue: str | None = ..., attributes: Mapping[str, str] = ..., connection: Any = ...,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self, workflow: str, /, *args: Any, key: str | None = ..., delay: timedelta | float = ..., priority: int = ...,
+        timeout: timedelta | float | None = ..., queue: str | None = ..., attributes: Mapping[str, str] = ...,
+        connection: Any = ...,
+    ) -> RunHandle[Any]: ...
+    async def start(
+        self,
+        workflow: Workflow[..., Any] | str,
+        /,
+        *args: Any,
+        key: str | None = None,
+        delay: timedelta | float = 0,
+        priority: int = 0,
+        timeout: timedelta | float | None = None,
+        queue: str | None = None,
+        attributes: Mapping[str, str] = {},
+        connection: Any = None,
+    ) -> RunHandle[Any]:
+        """Start a run, durably: once this returns, it is never lost.
+
+        Args:
+            workflow: the workflow, or its name. A name needs no App here.
+            args: the workflow's arguments.
+            key: an idempotency key: per tenant and workflow it starts one run, whoever asks and however often.
+            delay: not before this long from now; a timedelta, or seconds.
+            priority: -1000 to 1000; higher is claimed first.
+            timeout: the run's deadline, from now; the workflow's own by default.
+            queue: the line it stands in; the workflow's own by default.
+            attributes: search attributes.
+            connection: your own open transaction on the same database: the run exists if and when you commit.
+
+        Raises:
+            WorkflowNotRegistered: this App has no such workflow.
+            EncodeError, PayloadTooLarge: an argument cannot be stored.
+            StoreUnavailable: the database does not answer, and nothing was started.
+            CommitUnknown: it is not known whether the run was started; start it again with the same key.
+        """
+        start = Start(
+            workflow=workflow,
+            args=args,
+            key=key,
+            delay=delay,
+            priority=priority,
+            timeout=timeout,
+            queue=queue,
+            attributes=attributes,
+        )
+        new = self._new_run(start)
+        if connection is not None:
+            started = await self._start_in(connection, [new])
+        else:
+            started = await self._send(self.store.start_runs, [new])
+        return self._handle(start, started[0])
+
+    async def start_many(self, starts: Iterable[Start]) -> list[RunHandle[Any]]:
+        """Start many runs in one transaction: all of them or none. Raises as ``start`` does."""
+        wanted = list(starts)
+        news = [self._new_run(start) for start in wanted]
+        started: list[Started] = await self._send(self.store.start_runs, news) if news else []
+        return [self._handle(start, one) for start, one in zip(wanted, started, strict=True)]
+
+    def _new_run(self, start: Start) -> NewRun:
+        workflow = self._find(start.workflow)
+        name = workflow if isinstance(workflow, str) else workflow.name
+        options = None if isinstance(workflow, str) else workflow.options
+        timeout = start.timeout if start.timeout is not None else options and options.timeout
+        if not -PRIORITY_MAX <= start.priority <= PRIORITY_MAX:
+            raise UsageError(f"priority must be between -{PRIORITY_MAX} and {PRIORITY_MAX}, not {start.priority}")
+        attributes = {**(options.attributes if options else {}), **start.attributes}
+        for attribute, value in attributes.items():
+            check_name("attribute", attribute)
+            check_name(f"value of attribute {attribute!r}", value)
+        key = start.key if start.key is None else check_name("key", start.key)
+        return NewRun(
+            id=RunId(self._host.new_id()) if key is None else run_id_for_key(self.tenant, name, key),
+            tenant=self.tenant,
+            workflow=name,
+            input=self._codec.encode_arguments(start.args, {}, f"the input of workflow {name!r}"),
+            queue=check_name("queue", start.queue or (options.queue if options else DEFAULT_QUEUE)),
+            key=key,
+            priority=start.priority,
+            delay_ms=_ms(seconds(start.delay, "delay")),
+            timeout_ms=None if timeout is None else _ms(seconds(timeout, "timeout")),
+            attributes=attributes,
+        )
+
+    def _find(self, workflow: Workflow[..., Any] | str) -> Workflow[..., Any] | str:
+        if isinstance(workflow, Workflow):
+            return workflow
+        if not isinstance(workflow, str):
+            raise UsageError(f"start() needs a workflow or its name, not {workflow!r}: is it decorated with @app.workflow?")
+        if self._registry is None:
+            return check_name("workflow", workflow)
+        return self._registry.find_workflow(workflow)
+
+    async def _start_in(self, connection: Any, runs: list[NewRun]) -> list[Started]:
+        """Inside the caller's transaction: on the caller's own thread, because the connection is the caller's."""
+        start_async = getattr(self.store, "start_runs_in_async", None)
+        if start_async is not None and type(connection).__name__.startswith("Async"):
+            return cast("list[Started]", await start_async(connection, runs))
+        return self.store.start_runs_in(connection, runs)
+
+    def _handle(self, start: Start, started: Started) -> RunHandle[Any]:
+        type_ = start.workflow.result_type if isinstance(start.workflow, Workflow) else Any
+        if isinstance(start.workflow, str) and self._registry is not None:
+            with contextlib.suppress(WorkflowNotRegistered):
+                type_ = self._registry.find_workflow(start.workflow).result_type
+        return RunHandle(self, started.run_id, created=started.created, result_type=type_)
+
+    # Results
+
+    def handle(self, run_id: str, type_: type[T] | Any = Any) -> RunHandle[T]:
+        """A handle on a run known by its id; ``type_`` is its result's type. Raises UsageError for a malformed id."""
+        return RunHandle(self, check_run_id(run_id), created=False, result_type=type_)
+
+    async def wait_for_end(self, run_id: str, *, timeout: timedelta | float | None = None) -> Run:
+        """The run, when it has ended, however it ended. Raises RunNotFound, ResultTimeout."""
+        checked = check_run_id(run_id)
+        limit_s = None if timeout is None else seconds(timeout, "timeout").total_seconds()
+        # Tells an unknown run at once, and waits for nothing that has ended.
+        run = await self.get(checked)
+        if run.status not in ACTIVE_STATUSES:
+            return run
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._results.wait(checked)
+        except TimeoutError:
+            run = await self.get(checked)
+            if run.status not in ACTIVE_STATUSES:
+                return run
+            raise ResultTimeout(run_id=checked, timeout_s=limit_s, status=run.status.value) from None
+
+    async def wait_for_result(self, run_id: str, *, timeout: timedelta | float | None = None, type_: Any = Any) -> Any:
+        """As ``RunHandle.result``."""
+        return self._outcome(await self.wait_for_end(run_id, timeout=timeout), type_)
+
+    def _outcome(self, run: Run, type_: Any) -> Any:
+        match run.status:
+            case RunStatus.COMPLETED:
+                stored = Json(b'{"value":null}') if run.result is None else run.result
+                return self._codec.decoder(type_)(stored, f"the result of run {run.id}")
+            case RunStatus.CANCELLED:
+                raise RunCancelled(run_id=run.id)
+            case RunStatus.STUCK:
+                raise RunStuck(run_id=run.id, reason=run.terminal_reason or "unknown")
+            case _ if run.error is None:
+                raise RunFailed(run_id=run.id, reason=run.terminal_reason, error="no error was recorded")
+            case _:
+                failure = read_failure(run.error)
+                error = RunFailed(
+                    run_id=run.id, reason=run.terminal_reason, error=failure.summary, failure=failure
+                )
+                cause = rebuild(failure, self._registry.errors) if self._registry is not None else None
+                raise error from cause
+
+    # Reading
+
+    async def get(self, run_id: str) -> Run:
+        """The run as it is now. Raises RunNotFound."""
+        return await self._read(self.store.get_run, self.tenant, check_run_id(run_id))
+
+    async def detail(self, run_id: str) -> RunDetail:
+        """The run with its journal, waits, attempts and transitions. Raises RunNotFound."""
+        return await self._read(self.store.read_detail, self.tenant, check_run_id(run_id))
+
+    async def explain(self, run_id: str) -> Explanation:
+        """Why the run is where it is, and what it waits for. Raises RunNotFound."""
+        return explain(await self.detail(run_id))
+
+    async def list(
+        self,
+        *,
+        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
+        workflow: str | None = None,
+        queue: str | None = None,
+        key: str | None = None,
+        parent_id: str | None = None,
+        root_id: str | None = None,
+        created_from: datetime | None = None,
+        created_before: datetime | None = None,
+        attributes: Mapping[str, str] = {},
+        limit: int = 50,
+        after: str | None = None,
+    ) -> RunPage:
+        """A page of runs, newest first; pass its ``next`` as ``after`` for the page behind it.
+
+        Args:
+            status: one status, or several.
+            limit: the most runs of a page, 1 to 1000.
+            after: where the page begins.
+
+        Raises:
+            UsageError: a filter is malformed.
+        """
+        if not 1 <= limit <= _PAGE_MAX:
+            raise UsageError(f"limit must be between 1 and {_PAGE_MAX}, not {limit}")
+        where = _filter(status, workflow, queue, key, parent_id, root_id, created_from, created_before, attributes)
+        return await self._read(self.store.list_runs, self.tenant, where, limit=limit, after=after)
+
+    async def count(self, *, workflow: str | None = None, queue: str | None = None) -> dict[str, int]:
+        """How many runs are in each status; statuses without runs are left out."""
+        return await self._read(self.store.count_runs, self.tenant, RunFilter(workflow=workflow, queue=queue))
+
+    async def workers(self) -> list[WorkerRow]:
+        """The workers that are alive."""
+        return await self._read(self.store.list_workers)
+
+    # Commands
+
+    async def signal(
+        self, name: str, payload: Any = None, *, run_id: str | None = None, signal_id: str | None = None
+    ) -> list[RunId]:
+        """Send a signal to one run, or to every run of the tenant that waits for it now.
+
+        To one run: kept until a wait takes it, also if none is open yet.
+
+        Args:
+            name: the signal's name.
+            payload: any value that can be stored.
+            run_id: the run; all that wait for it now, if None.
+            signal_id: a UUID of the message: the same one is delivered once, however often it is sent.
+
+        Returns:
+            the runs whose wait it closed.
+
+        Raises:
+            RunNotFound, RunFinished: of the one run.
+        """
+        signal = Signal(
+            id=RunId(self._host.new_id()) if signal_id is None else check_run_id(signal_id),
+            tenant=self.tenant,
+            name=check_name("signal", name),
+            payload=self._codec.encode(payload, f"the payload of signal {name!r}"),
+            run_id=None if run_id is None else check_run_id(run_id),
+        )
+        return await self._send(self.store.send_signal, signal)
+
+    async def cancel(self, run_id: str, *, reason: str = "") -> Run:
+        """Ask for a run to be cancelled: at once if no worker holds it, else as soon as its worker notices.
+
+        Repeatable. Raises RunNotFound; RunFinished if it ended otherwise.
+        """
+        return await self._send(self.store.request_cancel, self.tenant, check_run_id(run_id), reason=reason)
+
+    # Requests
+
+    async def _read(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        return await self._host.call("client", method, *args, **kwargs)
+
+    async def _send(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Send a request that names its rows, again if its answer is lost; tell "not done" from "unknown"."""
+        backoff = Backoff(self._host.random)
+        unknown: CommitUnknown | None = None
+        for remaining in reversed(range(TRIES)):
+            try:
+                call: Awaitable[T] = self._host.call("client", method, *args, **kwargs)
+                return await call
+            except CommitUnknown as error:
+                unknown = error
+                if not remaining:
+                    raise
+            except StoreUnavailable as error:
+                if not remaining:
+                    raise (unknown or error) from error
+            await asyncio.sleep(backoff.next_s())
+        raise AssertionError("unreachable")
+
+
+_PAGE_MAX = 1000
+
+
+def _filter(
+    status: RunStatus | str | Iterable[RunStatus | str] | None,
+    workflow: str | None,
+    queue: str | None,
+    key: str | None,
+    parent_id: str | None,
+    root_id: str | None,
+    created_from: datetime | None,
+    created_before: datetime | None,
+    attributes: Mapping[str, str],
+) -> RunFilter:
+    wanted = [] if status is None else [status] if isinstance(status, str) else list(status)
+    try:
+        statuses = frozenset(RunStatus(one) for one in wanted)
+    except ValueError as error:
+        known = ", ".join(one.value for one in RunStatus)
+        raise UsageError(f"{error}; the statuses are {known}") from None
+    return RunFilter(
+        statuses=statuses,
+        workflow=workflow,
+        queue=queue,
+        key=key,
+        parent_id=None if parent_id is None else check_run_id(parent_id),
+        root_id=None if root_id is None else check_run_id(root_id),
+        created_from_ms=_moment(created_from),
+        created_before_ms=_moment(created_before),
+        attributes=dict(attributes),
+    )
+
+
+def _moment(moment: datetime | None) -> UnixMs | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise UsageError(f"{moment.isoformat()} has no time zone")
+    return UnixMs(int(moment.timestamp() * 1000))
+
+
+def _ms(duration: timedelta) -> int:
+    """Milliseconds, rounded up: nothing may come early."""
+    return -(-duration // timedelta(milliseconds=1))

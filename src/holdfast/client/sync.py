@@ -1,0 +1,143 @@
+"""The blocking form of the client: the same implementation, behind a portal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar, cast, overload
+
+from holdfast.client.client import Client, RunHandle, Start
+from holdfast.client.portal import Portal
+from holdfast.core.explain import Explanation
+from holdfast.model.ids import RunId
+from holdfast.model.run import Run, RunDetail, RunPage, WorkerRow
+from holdfast.model.status import RunStatus
+from holdfast.workflow.workflow import Workflow
+
+R = TypeVar("R")
+
+
+class SyncRunHandle(Generic[R]):
+    """A run that was started or looked up; see ``RunHandle``."""
+
+    def __init__(self, portal: Portal, handle: RunHandle[R]) -> None:
+        self.id = handle.id
+        self.created = handle.created
+        self._portal = portal
+        self._handle = handle
+
+    def result(self, timeout: timedelta | float | None = None) -> R:
+        """As ``RunHandle.result``."""
+        return self._portal.call(self._handle.result(timeout))
+
+    def get(self) -> Run:
+        """As ``RunHandle.get``."""
+        return self._portal.call(self._handle.get())
+
+    def signal(self, name: str, payload: Any = None) -> bool:
+        """As ``RunHandle.signal``."""
+        return self._portal.call(self._handle.signal(name, payload))
+
+    def cancel(self, reason: str = "") -> Run:
+        """As ``RunHandle.cancel``."""
+        return self._portal.call(self._handle.cancel(reason))
+
+    def explain(self) -> Explanation:
+        """As ``RunHandle.explain``."""
+        return self._portal.call(self._handle.explain())
+
+
+class SyncClient:
+    """See ``Client``: every method does what its namesake does, and blocks."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._portal = Portal()
+
+    def close(self) -> None:
+        """As ``Client.close``."""
+        self._portal.call(self._client.close())
+        self._portal.close()
+
+    @overload
+    def start(self, workflow: Workflow[..., R], /, *args: Any, **options: Any) -> SyncRunHandle[R]: ...
+    @overload
+    def start(self, workflow: str, /, *args: Any, **options: Any) -> SyncRunHandle[Any]: ...
+    def start(self, workflow: Workflow[..., Any] | str, /, *args: Any, **options: Any) -> SyncRunHandle[Any]:
+        """As ``Client.start``; ``options`` are its keyword arguments."""
+        start = cast("Any", self._client.start)
+        return SyncRunHandle(self._portal, self._portal.call(start(workflow, *args, **options)))
+
+    def start_many(self, starts: Iterable[Start]) -> list[SyncRunHandle[Any]]:
+        """As ``Client.start_many``."""
+        return [SyncRunHandle(self._portal, one) for one in self._portal.call(self._client.start_many(starts))]
+
+    def handle(self, run_id: str, type_: Any = Any) -> SyncRunHandle[Any]:
+        """As ``Client.handle``."""
+        return SyncRunHandle(self._portal, self._client.handle(run_id, type_))
+
+    def wait_for_end(self, run_id: str, *, timeout: timedelta | float | None = None) -> Run:
+        """As ``Client.wait_for_end``."""
+        return self._portal.call(self._client.wait_for_end(run_id, timeout=timeout))
+
+    def get(self, run_id: str) -> Run:
+        """As ``Client.get``."""
+        return self._portal.call(self._client.get(run_id))
+
+    def detail(self, run_id: str) -> RunDetail:
+        """As ``Client.detail``."""
+        return self._portal.call(self._client.detail(run_id))
+
+    def explain(self, run_id: str) -> Explanation:
+        """As ``Client.explain``."""
+        return self._portal.call(self._client.explain(run_id))
+
+    def list(
+        self,
+        *,
+        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
+        workflow: str | None = None,
+        queue: str | None = None,
+        key: str | None = None,
+        parent_id: str | None = None,
+        root_id: str | None = None,
+        created_from: datetime | None = None,
+        created_before: datetime | None = None,
+        attributes: Mapping[str, str] = {},
+        limit: int = 50,
+        after: str | None = None,
+    ) -> RunPage:
+        """As ``Client.list``."""
+        return self._portal.call(
+            self._client.list(
+                status=status,
+                workflow=workflow,
+                queue=queue,
+                key=key,
+                parent_id=parent_id,
+                root_id=root_id,
+                created_from=created_from,
+                created_before=created_before,
+                attributes=attributes,
+                limit=limit,
+                after=after,
+            )
+        )
+
+    def count(self, *, workflow: str | None = None, queue: str | None = None) -> dict[str, int]:
+        """As ``Client.count``."""
+        return self._portal.call(self._client.count(workflow=workflow, queue=queue))
+
+    def workers(self) -> list[WorkerRow]:
+        """As ``Client.workers``."""
+        return self._portal.call(self._client.workers())
+
+    def signal(
+        self, name: str, payload: Any = None, *, run_id: str | None = None, signal_id: str | None = None
+    ) -> list[RunId]:
+        """As ``Client.signal``."""
+        return self._portal.call(self._client.signal(name, payload, run_id=run_id, signal_id=signal_id))
+
+    def cancel(self, run_id: str, *, reason: str = "") -> Run:
+        """As ``Client.cancel``."""
+        return self._portal.call(self._client.cancel(run_id, reason=reason))

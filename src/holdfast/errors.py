@@ -1,0 +1,319 @@
+"""Everything that may go wrong, as a tree ordered by who must act.
+
+    HoldfastError
+    ├── UsageError            fix the program: it asks for something that cannot be
+    │   ├── WorkflowNotRegistered   no App in this process knows the name
+    │   ├── StepNotRegistered
+    │   ├── DuplicateName
+    │   ├── DuplicateStepKey
+    │   ├── NotInWorkflow
+    │   ├── PayloadError        a value that cannot be stored or read back
+    │   │   ├── EncodeError
+    │   │   ├── DecodeError
+    │   │   └── PayloadTooLarge
+    │   └── NonDeterminismError the workflow's code no longer agrees with its journal
+    ├── NotFound              no such thing, or it belongs to another tenant
+    │   └── RunNotFound
+    ├── Conflict              the state of the thing forbids it
+    │   └── RunFinished
+    ├── RunError              the run ended otherwise than with a result
+    │   ├── RunFailed
+    │   ├── RunCancelled
+    │   └── RunStuck
+    ├── StepError             a step failed for good, and its own exception type is not registered
+    ├── StepTimeout           a step ran longer than its timeout
+    ├── SignalTimeout         a wait for a signal elapsed
+    ├── DeadlineExceeded      the run's own deadline passed
+    ├── CompensationError     a compensation failed for good
+    ├── ResultTimeout         the caller stopped waiting; the run goes on
+    ├── LeaseLost             another worker holds the run: drop the work
+    └── StoreError            the database
+        ├── StoreUnavailable    it did not answer: nothing was done, repeat
+        ├── CommitUnknown       it may or may not have committed: look before repeating
+        ├── StoreBusy           another program holds the SQLite file
+        ├── SchemaTooOld        run ``holdfast migrate``
+        ├── SchemaTooNew        upgrade holdfast
+        ├── StoreMisconfigured  the URL or the database cannot be used; says why
+        └── StoreCorrupt        a stored row cannot be read
+
+Every class carries a stable ``code`` (what programs match on, in HTTP and ``--json`` too), says with
+``retriable`` whether repeating the same call may help, and keeps its facts as attributes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class HoldfastError(Exception):
+    """The root of every error that holdfast raises on purpose."""
+
+    code: ClassVar[str] = "holdfast_error"
+    retriable: ClassVar[bool] = False
+    template: ClassVar[str] = "{message}"
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        self.facts = {"message": message, **facts} if message else facts
+        super().__init__(self.template.format_map(_Facts(self.facts)))
+
+    def __getattr__(self, name: str) -> Any:
+        """A fact that the error was raised with, such as ``error.run_id``."""
+        try:
+            return self.__dict__["facts"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.facts))
+
+
+def _rebuild(cls: type[HoldfastError], facts: dict[str, Any]) -> HoldfastError:
+    return cls(**facts)
+
+
+class _Facts(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return f"<{key}>"
+
+
+class UsageError(HoldfastError):
+    """The program asks for something that cannot be; the message says what to change."""
+
+    code = "usage_error"
+
+
+class WorkflowNotRegistered(UsageError):
+    """No workflow of that name is registered in this App."""
+
+    code = "workflow_not_registered"
+    template = "no workflow named {workflow!r} is registered; known workflows: {known}"
+
+
+class StepNotRegistered(UsageError):
+    """A step that a run needs is not registered in this App."""
+
+    code = "step_not_registered"
+    template = "run {run_id} needs step {step!r}, which this App does not register; known steps: {known}"
+
+
+class DuplicateName(UsageError):
+    """Two workflows, or two steps, of one App have the same name."""
+
+    code = "duplicate_name"
+    template = "a {kind} named {name!r} is registered already; give one of them name=..."
+
+
+class DuplicateStepKey(UsageError):
+    """Two operations of one run ask for the same explicit key."""
+
+    code = "duplicate_step_key"
+    template = "run {run_id} used the key {key!r} twice; a key must be unique within its run"
+
+
+class NotInWorkflow(UsageError):
+    """A durable operation was called where no run is being executed."""
+
+    code = "not_in_workflow"
+    template = "{operation} works only inside a workflow that a worker executes"
+
+
+class PayloadError(UsageError):
+    """A value cannot be stored, or a stored one cannot be read back as its type."""
+
+    code = "payload_error"
+
+
+class EncodeError(PayloadError):
+    """A value has no faithful JSON form; ``where`` names the argument or result."""
+
+    code = "encode_error"
+    template = "{where} cannot be stored: {why}"
+
+
+class DecodeError(PayloadError):
+    """A stored value does not fit the type that the code declares now."""
+
+    code = "decode_error"
+    template = "{where} does not fit {type}: {why}"
+
+
+class PayloadTooLarge(PayloadError):
+    """A value's JSON form is larger than the configured limit."""
+
+    code = "payload_too_large"
+    template = "{where} is {size} bytes; the limit is {limit} (store the bulk elsewhere and pass a reference)"
+
+
+class NonDeterminismError(UsageError):
+    """The workflow asked for something else than its journal holds; the run is stopped, nothing is lost."""
+
+    code = "non_determinism"
+    template = (
+        "run {run_id} diverged from its journal at {key!r}: recorded {recorded}, but the code asked for {asked}. "
+        "Between steps a workflow may depend only on its input and on recorded results: "
+        "use hf.now(), hf.uuid4() and hf.random(), or give the step an explicit key="
+    )
+
+
+class NotFound(HoldfastError):
+    """There is no such thing in this tenant."""
+
+    code = "not_found"
+
+
+class RunNotFound(NotFound):
+    """There is no run with that id in this tenant."""
+
+    code = "run_not_found"
+    template = "no run {run_id}"
+
+
+class Conflict(HoldfastError):
+    """The state of the thing forbids what was asked."""
+
+    code = "conflict"
+
+
+class RunFinished(Conflict):
+    """The run has ended; it takes no more signals or commands."""
+
+    code = "run_finished"
+    template = "run {run_id} is {status} already"
+
+
+class RunError(HoldfastError):
+    """The run ended otherwise than with a result."""
+
+    code = "run_error"
+
+
+class RunFailed(RunError):
+    """The run failed; ``failure`` is the stored error, ``reason`` the terminal reason."""
+
+    code = "run_failed"
+    template = "run {run_id} failed ({reason}): {error}"
+
+
+class RunCancelled(RunError):
+    """The run was cancelled."""
+
+    code = "run_cancelled"
+    template = "run {run_id} was cancelled"
+
+
+class RunStuck(RunError):
+    """The run was set aside after it took its worker down too often."""
+
+    code = "run_stuck"
+    template = "run {run_id} is set aside as stuck ({reason})"
+
+
+class StepError(HoldfastError):
+    """A step failed for good with an exception type that is not registered.
+
+    ``type`` is the original type's name. Register it with ``@app.error`` to catch it as itself.
+    """
+
+    code = "step_error"
+    template = "{type}: {message}"
+
+
+class StepTimeout(HoldfastError):
+    """An attempt of a step ran longer than its timeout; retried like any other failure."""
+
+    code = "step_timeout"
+    retriable = True
+    template = "step {step!r} ran longer than its timeout of {timeout_s} s"
+
+
+class SignalTimeout(HoldfastError):
+    """No signal of that name came within the timeout."""
+
+    code = "signal_timeout"
+    template = "no signal {signal!r} within {timeout_s} s"
+
+
+class DeadlineExceeded(HoldfastError):
+    """The run's deadline passed before it ended."""
+
+    code = "deadline_exceeded"
+    template = "run {run_id} passed its deadline"
+
+
+class CompensationError(HoldfastError):
+    """A run failed, and so did at least one compensation; ``failures`` lists them by step key."""
+
+    code = "compensation_failed"
+    template = "{count} compensation(s) failed: {failures}"
+
+
+class ResultTimeout(HoldfastError):
+    """The caller's own timeout passed; the run goes on."""
+
+    code = "result_timeout"
+    retriable = True
+    template = "run {run_id} had not ended after {timeout_s} s (it is {status}); it goes on, ask again"
+
+
+class LeaseLost(HoldfastError):
+    """Another worker holds the run now, so this one's writes were refused."""
+
+    code = "lease_lost"
+    template = "the lease on run {run_id} (epoch {epoch}) is lost"
+
+
+class StoreError(HoldfastError):
+    """The database refused or did not answer."""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The database did not answer and nothing was done: the same call may be repeated."""
+
+    code = "store_unavailable"
+    retriable = True
+    template = "the database at {url} does not answer: {why}"
+
+
+class CommitUnknown(StoreError):
+    """The connection was lost while committing: it may or may not have been done."""
+
+    code = "commit_unknown"
+    template = "the connection was lost during a commit, which may or may not have been done: {why}"
+
+
+class StoreBusy(StoreError):
+    """Another program held the SQLite file for too long."""
+
+    code = "store_busy"
+    retriable = True
+    template = "another program held {url} for more than {waited_s} s"
+
+
+class SchemaTooOld(StoreError):
+    """The database's tables are older than this version of holdfast."""
+
+    code = "schema_too_old"
+    template = "the tables in {url} are at revision {found}, this version needs {needed}: run `holdfast migrate`"
+
+
+class SchemaTooNew(StoreError):
+    """The database's tables are newer than this version of holdfast."""
+
+    code = "schema_too_new"
+    template = "the tables in {url} are at revision {found}, which this version does not know: upgrade holdfast"
+
+
+class StoreMisconfigured(StoreError):
+    """The database cannot be used as it is; the message says what to change."""
+
+    code = "store_misconfigured"
+    template = "{url} cannot be used: {why}"
+
+
+class StoreCorrupt(StoreError):
+    """A stored row cannot be read; the others can."""
+
+    code = "store_corrupt"
+    template = "{what} cannot be read: {why}"

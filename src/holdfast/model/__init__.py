@@ -1,0 +1,1 @@
+"""Frozen records, ids, statuses and the transition table. Imports nothing of ours."""

@@ -1,0 +1,264 @@
+"""A run and what belongs to it, as the stores return them."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+
+
+class NewRun(Struct, frozen=True, kw_only=True):
+    """A run to be started."""
+
+    id: RunId
+    tenant: Tenant = DEFAULT_TENANT
+    workflow: str
+    input: Json
+    queue: str = DEFAULT_QUEUE
+    key: str | None = None
+    """The caller's idempotency key, unique per tenant and workflow; the id is derived from it."""
+    priority: int = 0
+    """Higher is claimed first; -1000 to 1000."""
+    delay_ms: int = 0
+    """Not claimable before this many milliseconds after the start."""
+    timeout_ms: int | None = None
+    """The run's deadline, in milliseconds after the start."""
+    attributes: dict[str, str] = {}
+    root_id: RunId | None = None
+    """The first run of this lineage; itself when None."""
+    parent_id: RunId | None = None
+    parent_key: str | None = None
+
+
+class Started(Struct, frozen=True):
+    """The answer to a start: the run, and whether this call made it."""
+
+    run_id: RunId
+    created: bool
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One execution of a workflow, as recorded."""
+
+    id: RunId
+    tenant: Tenant
+    workflow: str
+    queue: str
+    status: RunStatus
+    status_reason: str
+    terminal_reason: str | None
+    input: Json
+    result: Json | None
+    error: Json | None
+    """A stored error (see ``core.failure``)."""
+    key: str | None
+    priority: int
+    version: int | None
+    definition_hash: str | None
+    root_id: RunId
+    retry_of_id: RunId | None
+    attempt: int
+    """1 for the first run of a lineage; unique per root (R-53)."""
+    parent_id: RunId | None
+    parent_key: str | None
+    attributes: dict[str, str]
+    worker: WorkerId | None
+    """Who holds the lease, if anyone."""
+    epoch: int
+    """Raised whenever the lease changes hands: the fencing token."""
+    crashes: int
+    """Workers lost in a row without any progress of this run."""
+    cancel_requested: bool
+    created_ms: UnixMs
+    updated_ms: UnixMs
+    ready_ms: UnixMs | None
+    """Since when it can be claimed; its place in the line."""
+    wake_ms: UnixMs | None
+    """When a timer, retry, delayed start or the deadline makes it claimable."""
+    deadline_ms: UnixMs | None
+    started_ms: UnixMs | None
+    """First claim."""
+    finalized_ms: UnixMs | None
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """One journal row: the recorded outcome of one operation of a run, written once."""
+
+    key: str
+    seq: int
+    """Order of completion within the run, shared with its waits."""
+    kind: EntryKind
+    name: str
+    """The step's registered name; for a child its run id; for a value its function."""
+    status: EntryStatus
+    result: Json | None = None
+    error: Json | None = None
+    fingerprint: str = ""
+    """A hash of the arguments, or empty: how replay notices that the code passes something else now."""
+    input: Json | None = None
+    """The arguments, kept only for a step that has a compensation."""
+    attempts: int = 1
+    epoch: int
+    started_ms: UnixMs
+    completed_ms: UnixMs
+
+
+class Wait(Struct, frozen=True, kw_only=True):
+    """What a run waits for; closed with exactly one outcome."""
+
+    key: str
+    seq: int
+    kind: WaitKind
+    signal: str | None = None
+    child_id: RunId | None = None
+    due_ms: UnixMs | None = None
+    opened_ms: UnixMs
+    outcome: WaitOutcome | None = None
+    closed_ms: UnixMs | None = None
+    result: Json | None = None
+    """The signal's payload, or the child's result."""
+    error: Json | None = None
+    """The child's error."""
+    child_status: RunStatus | None = None
+    """How the child ended."""
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One failed attempt of a step that is to be tried again. The last attempt's outcome is the Entry."""
+
+    key: str
+    attempt: int
+    """1 for the first."""
+    error: Json
+    started_ms: UnixMs
+    ended_ms: UnixMs
+
+
+class Transition(Struct, frozen=True, kw_only=True):
+    """One row of the append-only log of a run's moves: structural facts, never payloads."""
+
+    seq: int
+    from_status: RunStatus | None
+    to_status: RunStatus
+    reason: str
+    key: str | None = None
+    worker: WorkerId | None = None
+    epoch: int = 0
+    at_ms: UnixMs
+
+
+class ClaimedRun(Struct, frozen=True, kw_only=True):
+    """A run together with all that is needed to go on with it."""
+
+    id: RunId
+    tenant: Tenant
+    workflow: str
+    queue: str
+    status: RunStatus
+    input: Json
+    error: Json | None
+    """Why the run is compensating, if it is."""
+    key: str | None
+    root_id: RunId
+    attempt: int
+    epoch: int
+    crashes: int
+    cancel_requested: bool
+    created_ms: UnixMs
+    deadline_ms: UnixMs | None
+    priority: int = 0
+    journal: list[Entry] = []
+    waits: list[Wait] = []
+    attempts: list[Attempt] = []
+
+
+class Claim(Struct, frozen=True):
+    """The answer to a claim: the database's time, and the runs."""
+
+    now_ms: UnixMs
+    runs: list[ClaimedRun]
+
+
+class Agenda(Struct, frozen=True):
+    """What there is to do, and when: one cheap read that an idle worker repeats."""
+
+    now_ms: UnixMs
+    claimable: bool
+    """Some run of these queues and workflows can be claimed."""
+    next_wake_ms: UnixMs | None
+    """When the next parked or delayed run is due; in the past if one is due already."""
+    workers_lost: bool
+    """Some worker's lease has run out while it still holds runs."""
+
+
+class WorkerInfo(Struct, frozen=True, kw_only=True):
+    """A worker as it announces itself."""
+
+    id: WorkerId
+    queues: list[str]
+    workflows: list[str]
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+
+
+class WorkerRow(Struct, frozen=True, kw_only=True):
+    """A worker as recorded."""
+
+    id: WorkerId
+    queues: list[str]
+    workflows: list[str]
+    host: str
+    pid: int
+    version: str
+    started_ms: UnixMs
+    heartbeat_ms: UnixMs
+    lease_until_ms: UnixMs
+
+
+class Signal(Struct, frozen=True, kw_only=True):
+    """A named message to one run, or to every run of the tenant that waits for it now."""
+
+    id: RunId
+    """The sender's id for this message: sending the same one again does nothing."""
+    tenant: Tenant
+    name: str
+    payload: Json
+    run_id: RunId | None = None
+
+
+class RunDetail(Struct, frozen=True, kw_only=True):
+    """A run with everything that explains it."""
+
+    now_ms: UnixMs
+    run: Run
+    journal: list[Entry]
+    waits: list[Wait]
+    attempts: list[Attempt]
+    transitions: list[Transition]
+    workers: list[WorkerRow]
+    """Those that know the workflow and serve its queue, and the one that holds the lease."""
+    ahead: int
+    """Claimable runs before this one in its queue, counted up to 1,000."""
+
+
+class RunFilter(Struct, frozen=True, kw_only=True):
+    """Which runs to list; every given field must match."""
+
+    statuses: frozenset[RunStatus] = frozenset()
+    workflow: str | None = None
+    queue: str | None = None
+    key: str | None = None
+    parent_id: RunId | None = None
+    root_id: RunId | None = None
+    created_from_ms: UnixMs | None = None
+    created_before_ms: UnixMs | None = None
+    attributes: dict[str, str] = {}
+
+
+class RunPage(Struct, frozen=True):
+    """One page of runs, newest first, and where the next begins (None at the end)."""
+
+    runs: list[Run]
+    next: str | None

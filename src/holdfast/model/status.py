@@ -1,0 +1,120 @@
+"""The life of a run, as one table.
+
+A run moves only along ``TRANSITIONS``: every status has a row, a terminal one an empty row. SQL guards
+(`status` and `epoch` in the same statement) enforce it; the CHECK constraints list the same words, and a test
+compares them. ``compensating`` keeps its name while no worker holds the run: whether a run can be claimed is a
+matter of ``ready_at``, not of its status.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class RunStatus(StrEnum):
+    """Where a run is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    STUCK = "stuck"
+
+
+class RunEvent(StrEnum):
+    """What moves a run."""
+
+    CLAIM = "claim"
+    PARK = "park"
+    WAKE = "wake"
+    RELEASE = "release"
+    LOSE = "lose"
+    SET_ASIDE = "set_aside"
+    COMPENSATE = "compensate"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+_S, _E = RunStatus, RunEvent
+
+TRANSITIONS: Final[dict[RunStatus, dict[RunEvent, RunStatus]]] = {
+    _S.QUEUED: {_E.CLAIM: _S.RUNNING, _E.CANCEL: _S.CANCELLED, _E.PAUSE: _S.PAUSED},
+    _S.RUNNING: {
+        _E.PARK: _S.WAITING,
+        _E.RELEASE: _S.QUEUED,
+        _E.LOSE: _S.QUEUED,
+        _E.SET_ASIDE: _S.STUCK,
+        _E.COMPENSATE: _S.COMPENSATING,
+        _E.COMPLETE: _S.COMPLETED,
+        _E.FAIL: _S.FAILED,
+        _E.CANCEL: _S.CANCELLED,
+        _E.PAUSE: _S.PAUSED,
+    },
+    _S.WAITING: {_E.WAKE: _S.QUEUED, _E.CANCEL: _S.CANCELLED, _E.PAUSE: _S.PAUSED},
+    _S.PAUSED: {_E.RESUME: _S.QUEUED, _E.CANCEL: _S.CANCELLED},
+    _S.COMPENSATING: {
+        _E.CLAIM: _S.COMPENSATING,
+        _E.PARK: _S.COMPENSATING,
+        _E.WAKE: _S.COMPENSATING,
+        _E.RELEASE: _S.COMPENSATING,
+        _E.LOSE: _S.COMPENSATING,
+        _E.SET_ASIDE: _S.STUCK,
+        _E.FAIL: _S.FAILED,
+        _E.CANCEL: _S.CANCELLED,
+    },
+    _S.COMPLETED: {},
+    _S.FAILED: {},
+    _S.CANCELLED: {},
+    _S.STUCK: {},
+}
+
+TERMINAL_STATUSES: Final = frozenset(status for status, moves in TRANSITIONS.items() if not moves)
+"""No longer active: nothing moves these by itself (R-12)."""
+
+ACTIVE_STATUSES: Final = frozenset(TRANSITIONS) - TERMINAL_STATUSES
+"""Still to be finished (R-11)."""
+
+HELD_STATUSES: Final = frozenset({RunStatus.RUNNING, RunStatus.COMPENSATING})
+"""The statuses in which a worker may hold a lease and write."""
+
+
+class WaitKind(StrEnum):
+    """What a wait waits for."""
+
+    TIMER = "timer"
+    SIGNAL = "signal"
+    CHILD = "child"
+    RETRY = "retry"
+
+
+class WaitOutcome(StrEnum):
+    """How a wait was closed; written once."""
+
+    ELAPSED = "elapsed"
+    SIGNALLED = "signalled"
+    CHILD_ENDED = "child_ended"
+    CANCELLED = "cancelled"
+
+
+class EntryKind(StrEnum):
+    """What a journal entry records."""
+
+    STEP = "step"
+    VALUE = "value"
+    CHILD = "child"
+    COMPENSATION = "compensation"
+
+
+class EntryStatus(StrEnum):
+    """How a journaled operation ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"

@@ -1,0 +1,274 @@
+"""A step's attempts: from the call to the recorded outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core.retry import GiveUp, after_failure
+from holdfast.errors import StepError, StepTimeout
+from holdfast.model.commit import NewWait
+from holdfast.model.ids import Json, UnixMs
+from holdfast.model.run import Attempt, Entry
+from holdfast.model.status import EntryKind, EntryStatus, WaitKind
+from holdfast.runtime.execution import Suspend
+from holdfast.runtime.transaction import run_transaction
+from holdfast.workflow.context import CURRENT, StepInfo
+
+if TYPE_CHECKING:
+    from holdfast.runtime.branch import RunBranch
+    from holdfast.workflow.step import Step, StepOptions
+
+logger = logging.getLogger("holdfast.step")
+
+ABANDON_AFTER_S = 5.0
+"""How long a handler that timed out may take to end after it was cancelled, before it is left to itself."""
+
+
+class Call:
+    """One call of a step in a run: what the journal needs to know of it."""
+
+    __slots__ = ("args", "branch", "execution", "fingerprint", "input", "key", "kind", "kwargs", "step")
+
+    def __init__(
+        self, branch: RunBranch, step: Step[Any, Any], key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.branch = branch
+        self.execution = branch.execution
+        self.step = step
+        self.key = key
+        self.args = args
+        self.kwargs = kwargs
+        self.kind = EntryKind.STEP
+        self.fingerprint = ""
+        self.input: Json | None = None
+
+    def entry(
+        self,
+        status: EntryStatus,
+        *,
+        attempts: int,
+        started_ms: UnixMs,
+        result: Json | None = None,
+        error: Json | None = None,
+    ) -> Entry:
+        """The journal row of this call's outcome."""
+        execution = self.execution
+        return Entry(
+            key=self.key,
+            seq=execution.next_seq(),
+            kind=self.kind,
+            name=self.step.name,
+            status=status,
+            result=result,
+            error=error,
+            fingerprint=self.fingerprint,
+            input=self.input,
+            attempts=attempts,
+            epoch=execution.epoch,
+            started_ms=started_ms,
+            completed_ms=execution.services.now_ms(),
+        )
+
+
+async def execute_step(
+    planned: RunBranch, step: Step[Any, Any], key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """What the journal holds for this call; else execute it, try by try, and record the outcome."""
+    branch = planned.enter()
+    execution = branch.execution
+    services = execution.services
+    call = Call(branch, step, key, args, kwargs)
+    call.fingerprint = services.codec.fingerprint(args, kwargs)
+    if execution.journal or execution.waits:
+        entry = branch.recorded(key, EntryKind.STEP, step.name)
+        if entry is not None:
+            return _replay(call, entry)
+    if step.compensation is not None:
+        call.input = services.codec.encode_arguments(args, kwargs, f"the arguments of step {step.name!r}")
+    return await attempt_until_settled(call, step.function, step.options, services.step_result_of(step))
+
+
+def _replay(call: Call, entry: Entry) -> Any:
+    services = call.execution.services
+    if entry.fingerprint != call.fingerprint and entry.fingerprint and call.fingerprint:
+        call.branch.diverged(
+            call.key, f"step {entry.name!r} with other arguments", f"step {entry.name!r} with the arguments it passes now"
+        )
+    if entry.status is EntryStatus.COMPLETED and entry.result is not None:
+        return services.step_result_of(call.step)(entry.result, f"the recorded result of step {call.key!r}")
+    failure = services.read_failure(entry.error)
+    raise services.rebuild(failure, step=call.key)
+
+
+async def attempt_until_settled(
+    call: Call, function: Callable[..., Any], options: StepOptions, decode: Callable[[Json, str], Any]
+) -> Any:
+    """Try until an attempt succeeds or the policy gives up; record the outcome; return it or raise."""
+    execution, key = call.execution, call.key
+    services = execution.services
+    attempt = execution.failed_attempts.get(key, 0) + 1
+    while True:
+        if attempt > 1:
+            await _wait_before_retry(call, attempt - 1)
+        if execution.durable < execution.staged:
+            await execution.saved()
+        if execution.draining:
+            await _hold(call.branch)
+        call.branch.enter()
+        started_ms = services.now_ms()
+        try:
+            if call.step.wants is not None and call.kind is EntryKind.STEP:
+                return await run_transaction(call, attempt=attempt, started_ms=started_ms, decode=decode)
+            value = await _invoke(call, function, options, attempt)
+            result = services.codec.encode(value, f"the result of step {key!r}")
+            decoded = decode(result, f"the result of step {key!r}")
+        except BaseException as raised:
+            error = _failure_of(call, raised)
+            if error is None:
+                raise
+        else:
+            execution.stage_entry(
+                call.entry(EntryStatus.COMPLETED, attempts=attempt, started_ms=started_ms, result=result)
+            )
+            return decoded
+        _settle_failure(call, error, options, attempt, started_ms)
+        attempt += 1
+
+
+def _settle_failure(
+    call: Call, error: BaseException, options: StepOptions, attempt: int, started_ms: UnixMs
+) -> None:
+    """Record a failed attempt and the wait before the next; or, if there is no next, record the failure and raise it."""
+    execution, services = call.execution, call.execution.services
+    verdict = after_failure(options.retry, attempt=attempt, error=error, random=services.host.random())
+    if isinstance(verdict, GiveUp):
+        stored = services.record_failure(error, retryable=False)
+        execution.stage_entry(
+            call.entry(EntryStatus.FAILED, attempts=attempt, started_ms=started_ms, error=stored)
+        )
+        raise services.rebuild(services.read_failure(stored), step=call.key) from error
+    execution.stage_attempt(
+        Attempt(
+            key=call.key,
+            attempt=attempt,
+            error=services.record_failure(error, retryable=True),
+            started_ms=started_ms,
+            ended_ms=services.now_ms(),
+        )
+    )
+    execution.stage_wait(
+        NewWait(
+            key=retry_key(call.key, attempt), seq=execution.next_seq(), kind=WaitKind.RETRY, delay_ms=verdict.delay_ms
+        )
+    )
+
+
+async def _wait_before_retry(call: Call, failed: int) -> None:
+    key = retry_key(call.key, failed)
+    if key in call.execution.waits:
+        await call.branch.wait(key)
+
+
+def retry_key(key: str, failed: int) -> str:
+    """The key of the wait after that many failed attempts."""
+    return f"{key}~retry{failed}"
+
+
+async def _hold(branch: RunBranch) -> None:
+    """The worker drains: start nothing more; the run is handed back when its last handler has ended."""
+    execution = branch.execution
+    held: asyncio.Future[None] = execution.loop.create_future()
+    number = -len(execution.joins) - 1
+    execution.joins[number] = held
+    execution.block()
+    try:
+        await held
+    finally:
+        execution.joins.pop(number, None)
+
+
+def _failure_of(call: Call, raised: BaseException) -> BaseException | None:
+    """The failure of the handler; None if the exception is the engine's own or stops the run."""
+    execution = call.execution
+    if isinstance(raised, Suspend):
+        return None
+    if execution.ending is not None or (execution.stop is not None and isinstance(raised, asyncio.CancelledError)):
+        return None
+    if isinstance(raised, asyncio.CancelledError):
+        task = call.branch.task
+        if task is not None and task.cancelling():
+            return None
+        return StepError(type="CancelledError", message="the handler was cancelled by its own code")
+    return raised
+
+
+async def _invoke(call: Call, function: Callable[..., Any], options: StepOptions, attempt: int) -> Any:
+    """Call the handler once, on the loop or in a thread, within its timeout."""
+    branch, step = call.branch, call.step
+    run = call.execution.run
+    info = StepInfo(
+        run_id=run.id, tenant=run.tenant, workflow=run.workflow, step=step.name, key=call.key, attempt=attempt
+    )
+    token = CURRENT.set(info)
+    branch.in_handler = True
+    try:
+        if step.is_async if call.kind is EntryKind.STEP else asyncio.iscoroutinefunction(function):
+            if options.timeout is None:
+                return await function(*call.args, **call.kwargs)
+            coroutine = function(*call.args, **call.kwargs)
+            return await _within(step.name, options.timeout.total_seconds(), asyncio.ensure_future(coroutine))
+        context = contextvars.copy_context()
+        host = call.execution.services.host
+        thread = host.run_thread(lambda: context.run(function, *call.args, **call.kwargs))
+        if options.timeout is None:
+            return await thread
+        return await _within(step.name, options.timeout.total_seconds(), thread)
+    finally:
+        branch.in_handler = False
+        CURRENT.reset(token)
+        if _FORKED:
+            _end_forked_child(step.name)
+
+
+async def _within(step: str, timeout_s: float, handler: asyncio.Future[Any]) -> Any:
+    """The handler's result; StepTimeout if it takes longer, also if it then refuses to be cancelled."""
+    try:
+        done, _ = await asyncio.wait([handler], timeout=timeout_s)
+    except asyncio.CancelledError:
+        handler.cancel()
+        raise
+    if not done:
+        handler.cancel()
+        done, _ = await asyncio.wait([handler], timeout=ABANDON_AFTER_S)
+        if not done:
+            logger.error("step %s: its handler ignores cancellation after its timeout; it is left to itself", step)
+            handler.add_done_callback(_forget)
+        raise StepTimeout(step=step, timeout_s=timeout_s)
+    return handler.result()
+
+
+def _forget(handler: asyncio.Future[Any]) -> None:
+    if not handler.cancelled():
+        handler.exception()
+
+
+_FORKED: list[int] = []
+"""Not empty in a child process that a handler forked."""
+
+os.register_at_fork(after_in_child=lambda: _FORKED.append(1))
+
+
+def _end_forked_child(step: str) -> None:
+    """A handler forked and came back twice: the child must not go on with the parent's connections and leases."""
+    sys.stderr.write(
+        f"holdfast: step {step!r} forked and returned in the child process, which ends here; "
+        "use subprocess, or end the child with os._exit()\n"
+    )
+    sys.stderr.flush()
+    os._exit(70)

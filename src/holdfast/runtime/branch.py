@@ -1,0 +1,420 @@
+"""The durable operations, as one branch of a run executes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextvars import copy_context
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from holdfast.core.ids import child_id
+from holdfast.core.tolerance import failures_allowed
+from holdfast.errors import (
+    DuplicateStepKey,
+    NonDeterminismError,
+    RunCancelled,
+    RunFailed,
+    RunStuck,
+    SignalTimeout,
+    UsageError,
+)
+from holdfast.model.commit import NewWait
+from holdfast.model.ids import RunId, UnixMs
+from holdfast.model.run import Entry, NewRun, Wait
+from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+from holdfast.runtime.attempts import execute_step
+from holdfast.runtime.execution import RunExecution, Suspend
+from holdfast.runtime.plain import PlainBody
+from holdfast.workflow.context import CURRENT, Branch, ChildOptions, RunInfo
+
+if TYPE_CHECKING:
+    from holdfast.workflow.step import Step
+    from holdfast.workflow.workflow import Workflow
+
+
+class BranchStopped(asyncio.CancelledError):
+    """Another branch of the same gather failed: this one stops at its next durable operation."""
+
+
+class RunBranch(Branch):
+    """See the module's docstring. ``scope`` begins the keys of all that it does."""
+
+    def __init__(self, execution: RunExecution, *, scope: str) -> None:
+        self.execution = execution
+        self.scope = scope
+        self.task: asyncio.Task[Any] | None = None
+        self.counts: dict[str, int] = {}
+        self.stopped = False
+        self.in_handler = False
+        self.waiting: str | None = None
+        self.plain: PlainBody | None = None
+
+    @property
+    def info(self) -> RunInfo:
+        """The run, as ``hf.current()`` answers it."""
+        run = self.execution.run
+        deadline = None if run.deadline_ms is None else datetime.fromtimestamp(run.deadline_ms / 1000, UTC)
+        return RunInfo(
+            run_id=run.id,
+            tenant=run.tenant,
+            workflow=run.workflow,
+            key=run.key,
+            attempt=run.attempt,
+            deadline=deadline,
+        )
+
+    # Keys
+
+    def next_key(self, name: str, explicit: str | None) -> str:
+        """The key of the next operation of that name. Raises DuplicateStepKey for an explicit one used before."""
+        execution = self.execution
+        if explicit is not None:
+            key = self.scope + explicit
+            if f"={key}" in self.counts:
+                raise DuplicateStepKey(run_id=execution.run.id, key=key)
+            self.counts[f"={key}"] = 1
+        else:
+            number = self.counts.get(name, 0) + 1
+            self.counts[name] = number
+            key = f"{self.scope}{name}" if number == 1 else f"{self.scope}{name}#{number}"
+        if execution.unread:
+            execution.unread.discard(key)
+        return key
+
+    def enter(self) -> RunBranch:
+        """The branch that runs this operation now; every durable operation begins here.
+
+        Raises:
+            UsageError: it is called by a task of the user's own, where order is not deterministic.
+            Suspend, asyncio.CancelledError: the run or the branch is being stopped.
+        """
+        place = CURRENT.get()
+        branch = place if isinstance(place, RunBranch) else self
+        if asyncio.current_task() is not branch.task:
+            raise UsageError(
+                "a durable operation was called in a task of its own, where the order of calls is not repeatable: "
+                "use hf.gather() or hf.map() instead of asyncio.gather(), create_task() or TaskGroup"
+            )
+        self.execution.check()
+        if branch.stopped:
+            raise BranchStopped
+        return branch
+
+    def recorded(self, key: str, kind: EntryKind, name: str) -> Entry | None:
+        """What the journal holds for a key. Raises NonDeterminismError if it is something else."""
+        entry = self.execution.journal.get(key)
+        if entry is None:
+            if key in self.execution.waits:
+                self.diverged(key, f"a wait for a {self.execution.waits[key].kind}", f"{kind} {name!r}")
+            return None
+        if entry.kind is not kind or entry.name != name:
+            self.diverged(key, f"{entry.kind} {entry.name!r}", f"{kind} {name!r}")
+        return entry
+
+    def diverged(self, key: str, recorded: str, asked: str) -> NoReturn:
+        """Stop the run: its code and its journal part here."""
+        raise NonDeterminismError(run_id=self.execution.run.id, key=key, recorded=recorded, asked=asked)
+
+    # Steps and values
+
+    def call_step(
+        self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
+        """See Branch."""
+        return execute_step(self, step, self.next_key(step.name, step.options.key), args, kwargs)
+
+    def record_value(self, name: str, make: Callable[[], Any], type_: Any) -> Any:
+        """See Branch."""
+        if self.plain is not None and self.plain.in_body_thread():
+            return self.run_blocking(lambda _branch: self._value(name, make, type_))
+        return self._record_value(name, make, type_)
+
+    async def _value(self, name: str, make: Callable[[], Any], type_: Any) -> Any:
+        return self._record_value(name, make, type_)
+
+    def _record_value(self, name: str, make: Callable[[], Any], type_: Any) -> Any:
+        branch = self.enter()
+        execution, services = self.execution, self.execution.services
+        key = branch.next_key(name, None)
+        where = f"the recorded value {key!r} of run {execution.run.id}"
+        entry = branch.recorded(key, EntryKind.VALUE, name)
+        if entry is None:
+            now_ms = services.now_ms()
+            entry = Entry(
+                key=key,
+                seq=execution.next_seq(),
+                kind=EntryKind.VALUE,
+                name=name,
+                status=EntryStatus.COMPLETED,
+                result=services.codec.encode(make(), where),
+                epoch=execution.epoch,
+                started_ms=now_ms,
+                completed_ms=now_ms,
+            )
+            execution.stage_entry(entry)
+        assert entry.result is not None
+        return services.codec.decoder(type_)(entry.result, where)
+
+    # Waits
+
+    async def sleep(self, *, delay: timedelta | None, until: datetime | None, key: str | None) -> None:
+        """See Branch."""
+        branch = self.enter()
+        key = branch.next_key("sleep", key)
+        wait = branch.known_wait(key, WaitKind.TIMER)
+        if wait is None:
+            due_ms = None if until is None else UnixMs(-int(-until.timestamp() * 1000 // 1))
+            delay_ms = None if delay is None else -int(-delay / timedelta(milliseconds=1) // 1)
+            branch.open_wait(NewWait(key=key, seq=0, kind=WaitKind.TIMER, delay_ms=delay_ms, due_ms=due_ms))
+        await branch.wait(key)
+
+    async def wait_for_signal(self, name: str, *, timeout: timedelta | None, type_: Any, key: str | None) -> Any:
+        """See Branch."""
+        branch = self.enter()
+        execution = self.execution
+        key = branch.next_key(f"signal:{name}", key)
+        wait = branch.known_wait(key, WaitKind.SIGNAL, signal=name)
+        if wait is None:
+            delay_ms = None if timeout is None else -int(-timeout / timedelta(milliseconds=1) // 1)
+            branch.open_wait(NewWait(key=key, seq=0, kind=WaitKind.SIGNAL, signal=name, delay_ms=delay_ms))
+        wait = await branch.wait(key)
+        if wait.outcome is WaitOutcome.SIGNALLED and wait.result is not None:
+            where = f"the payload of signal {name!r} to run {execution.run.id}"
+            return execution.services.codec.decoder(type_)(wait.result, where)
+        raise SignalTimeout(signal=name, timeout_s=None if timeout is None else timeout.total_seconds())
+
+    def known_wait(self, key: str, kind: WaitKind, *, signal: str | None = None) -> Wait | None:
+        """The wait under a key, if it was opened. Raises NonDeterminismError if the key is something else."""
+        wait = self.execution.waits.get(key)
+        asked = f"a wait for a {kind}" if signal is None else f"a wait for signal {signal!r}"
+        if wait is None:
+            entry = self.execution.journal.get(key)
+            if entry is not None:
+                self.diverged(key, f"{entry.kind} {entry.name!r}", asked)
+            return None
+        if wait.kind is not kind or wait.signal != signal:
+            self.diverged(key, f"a wait for a {wait.kind}" + (f" {wait.signal!r}" if wait.signal else ""), asked)
+        return wait
+
+    def open_wait(self, wait: NewWait, child: NewRun | None = None) -> None:
+        """Open a wait with the next commit."""
+        execution = self.execution
+        execution.stage_wait(_with_seq(wait, execution.next_seq()), child)
+
+    # Children
+
+    async def run_child(
+        self, workflow: Workflow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, options: ChildOptions
+    ) -> Any:
+        """See Branch."""
+        branch = self.enter()
+        key = branch.next_key(workflow.name, options.key)
+        child = child_id(self.execution.run.id, key)
+        if branch.known_wait(key, WaitKind.CHILD) is None:
+            new = branch.new_child(workflow, args, kwargs, key, child, options)
+            branch.open_wait(NewWait(key=key, seq=0, kind=WaitKind.CHILD, child_id=child), new)
+        return branch.child_result(workflow, child, await branch.wait(key))
+
+    async def start_child(
+        self, workflow: Workflow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, options: ChildOptions
+    ) -> RunId:
+        """See Branch."""
+        branch = self.enter()
+        execution = self.execution
+        key = branch.next_key(workflow.name, options.key)
+        child = child_id(execution.run.id, key)
+        if branch.recorded(key, EntryKind.CHILD, workflow.name) is None:
+            execution.stage_child(branch.new_child(workflow, args, kwargs, key, child, options))
+            now_ms = execution.services.now_ms()
+            execution.stage_entry(
+                Entry(
+                    key=key,
+                    seq=execution.next_seq(),
+                    kind=EntryKind.CHILD,
+                    name=workflow.name,
+                    status=EntryStatus.COMPLETED,
+                    epoch=execution.epoch,
+                    started_ms=now_ms,
+                    completed_ms=now_ms,
+                )
+            )
+        return child
+
+    async def wait_for_child(self, workflow: Workflow[Any, Any], child: RunId) -> Any:
+        """See Branch."""
+        branch = self.enter()
+        key = branch.next_key(f"result:{child}", None)
+        if branch.known_wait(key, WaitKind.CHILD) is None:
+            branch.open_wait(NewWait(key=key, seq=0, kind=WaitKind.CHILD, child_id=child))
+        return branch.child_result(workflow, child, await branch.wait(key))
+
+    def new_child(
+        self,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        key: str,
+        child: RunId,
+        options: ChildOptions,
+    ) -> NewRun:
+        """The record of a child to be started."""
+        execution = self.execution
+        timeout = options.timeout or workflow.options.timeout
+        return NewRun(
+            id=child,
+            tenant=execution.run.tenant,
+            workflow=workflow.name,
+            input=execution.services.codec.encode_arguments(args, kwargs, f"the input of child {workflow.name!r}"),
+            queue=options.queue or workflow.options.queue,
+            priority=execution.run.priority if options.priority is None else options.priority,
+            timeout_ms=None if timeout is None else int(timeout.total_seconds() * 1000),
+            attributes=workflow.options.attributes,
+            parent_id=execution.run.id,
+            parent_key=key,
+        )
+
+    def child_result(self, workflow: Workflow[Any, Any], child: RunId, wait: Wait) -> Any:
+        """What a child's end means to its parent."""
+        services = self.execution.services
+        match wait.child_status:
+            case RunStatus.COMPLETED if wait.result is not None:
+                return services.result_of(workflow)(wait.result, f"the result of child {child}")
+            case RunStatus.CANCELLED:
+                raise RunCancelled(run_id=child)
+            case RunStatus.STUCK:
+                raise RunStuck(run_id=child, reason="worker_crashes")
+            case _:
+                failure = services.read_failure(wait.error)
+                raise RunFailed(run_id=child, reason="failed", error=failure.summary, failure=failure) from (
+                    services.rebuild(failure)
+                )
+
+    # Side by side
+
+    async def gather(self, awaitables: Iterable[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
+        """See Branch."""
+        from holdfast.runtime.join import Join
+
+        branch = self.enter()
+        scope = branch.next_key("gather", None)
+        items = list(awaitables)
+        join = Join(branch, scope, stop_at_failure=not return_exceptions)
+        results = await join.run([(f"[{number}]", _return(item)) for number, item in enumerate(items)], width=len(items))
+        if not return_exceptions:
+            raise_first(results)
+        return results
+
+    async def map(
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        concurrency: int,
+        tolerate: float | None,
+        key: Callable[[Any], str] | None,
+    ) -> list[Any]:
+        """See Branch."""
+        from holdfast.runtime.join import Join
+
+        branch = self.enter()
+        scope = branch.next_key("map", None)
+        wanted = list(items)
+        names = [f"[{number}]" if key is None else f"[{key(item)}]" for number, item in enumerate(wanted)]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DuplicateStepKey(run_id=self.execution.run.id, key=scope + twice)
+        allowed = failures_allowed(tolerate, items=len(wanted))
+        join = Join(branch, scope, stop_at_failure=tolerate is None)
+        calls = [(name, _call(function, item)) for name, item in zip(names, wanted, strict=True)]
+        results = await join.run(calls, width=concurrency)
+        if sum(1 for result in results if isinstance(result, BaseException)) > allowed:
+            raise_first(results)
+        return results
+
+    # Plain workflows
+
+    async def run_plain(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Execute a plain workflow's body in a thread, and its operations here."""
+        self.plain = PlainBody(self.execution.services.host, self)
+        return await self.plain.run(lambda: function(*args, **kwargs))
+
+    def run_blocking(self, operation: Callable[[Branch], Coroutine[Any, Any, Any]]) -> Any:
+        """See Branch."""
+        if self.plain is None or not self.plain.in_body_thread():
+            raise UsageError(
+                "a plain step or a blocking operation was called in an async workflow, whose event loop it would block: "
+                "use `await step.aio(...)` there, and the operations of holdfast itself instead of holdfast.blocking"
+            )
+        return self.plain.call(operation)
+
+    async def wait(self, key: str) -> Wait:
+        """Block until the wait is closed."""
+        self.waiting = key
+        try:
+            return await self.execution.wait(key)
+        finally:
+            self.waiting = None
+
+    def stop(self) -> None:
+        """Go no further than the next durable operation; a wait ends at once."""
+        self.stopped = True
+        if self.waiting is not None:
+            self.execution.stop_waiting(self.waiting, BranchStopped())
+
+    def cancel(self) -> None:
+        """Stop what the branch does at the moment."""
+        if self.task is not None and not self.task.done():
+            self.task.cancel()
+
+
+def raise_first(results: Iterable[Any]) -> None:
+    """Raise the first failure in order; one that a branch was stopped with only if there is no other."""
+    failures = [result for result in results if isinstance(result, BaseException)]
+    for failure in failures:
+        if not isinstance(failure, asyncio.CancelledError):
+            raise failure
+    for failure in failures:
+        raise failure
+
+
+def spawn_branch(parent: RunBranch, scope: str, call: Callable[[], Awaitable[Any]]) -> RunBranch:
+    """A new branch that runs ``call`` in a task of its own."""
+    execution = parent.execution
+    branch = RunBranch(execution, scope=scope)
+    context = copy_context()
+    context.run(CURRENT.set, branch)
+    execution.active += 1
+    execution.branch_count += 1
+    execution.branches[execution.branch_count] = branch
+    branch.task = execution.loop.create_task(_body(call, execution.branch_count, branch), context=context)
+    return branch
+
+
+async def _body(call: Callable[[], Awaitable[Any]], number: int, branch: RunBranch) -> Any:
+    try:
+        return await call()
+    except Suspend:
+        return None
+    finally:
+        del branch.execution.branches[number]
+
+
+def _return(awaitable: Awaitable[Any]) -> Callable[[], Awaitable[Any]]:
+    return lambda: awaitable
+
+
+def _call(function: Callable[[Any], Any], item: Any) -> Callable[[], Awaitable[Any]]:
+    return lambda: function(item)
+
+
+def _with_seq(wait: NewWait, seq: int) -> NewWait:
+    return NewWait(
+        key=wait.key,
+        seq=seq,
+        kind=wait.kind,
+        signal=wait.signal,
+        child_id=wait.child_id,
+        delay_ms=wait.delay_ms,
+        due_ms=wait.due_ms,
+    )

@@ -1,0 +1,109 @@
+"""Takes runs from the line, as many as the worker has room for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from holdfast.errors import CommitUnknown, StoreError
+from holdfast.model.ids import RunId, WorkerId
+from holdfast.model.run import Claim, ClaimedRun
+from holdfast.runtime.backoff import Backoff
+from holdfast.runtime.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from holdfast.runtime.services import Services
+
+logger = logging.getLogger("holdfast.claim")
+
+CLAIM_MAX = 250
+"""The most runs taken by one claim: large enough to amortise it, small enough to leave some to the other workers."""
+
+SUSPECT_CRASHES = 2
+"""A run that lost this many workers in a row is executed only one at a time per worker."""
+
+
+class Claimer:
+    """One loop: wait for a reason to look, claim while there is room and work."""
+
+    def __init__(
+        self,
+        services: Services,
+        settings: WorkerSettings,
+        *,
+        worker: WorkerId,
+        begin: Callable[[ClaimedRun], None],
+        held: Callable[[], Sequence[RunId]],
+        suspects: Callable[[], int],
+    ) -> None:
+        self._services = services
+        self._settings = settings
+        self._worker = worker
+        self._begin = begin
+        self._held = held
+        self._suspects = suspects
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self._workflows = services.registry.workflow_names
+        self._more = False
+
+    def wake(self) -> None:
+        """There may be work."""
+        self._wanted.set()
+
+    def room_freed(self) -> None:
+        """A run has left: look for another if the last look left some behind."""
+        if self._more:
+            self._wanted.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        backoff = Backoff(self._services.host.random)
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                while await self.run_once():
+                    pass
+                backoff = Backoff(self._services.host.random)
+            except StoreError as error:
+                logger.warning("claiming failed: %s; trying again", error)
+                await asyncio.sleep(backoff.next_s())
+                if isinstance(error, CommitUnknown):
+                    await self._release_unknown()
+                self._wanted.set()
+
+    async def _release_unknown(self) -> None:
+        """A claim's answer was lost: hand back the runs that the database believes to be ours, and we know nothing of."""
+        services = self._services
+        released = await services.until_repeated(
+            lambda: services.host.call("claim", services.store.release_unknown, self._worker, known=self._held())
+        )
+        if released:
+            logger.warning("handed back %d run(s) of a claim whose answer was lost", released)
+
+    async def run_once(self) -> bool:
+        """Claim once. Returns whether there may be more to claim at once."""
+        held = len(self._held())
+        room = min(self._settings.concurrency - held, CLAIM_MAX)
+        if room <= 0 or (room < CLAIM_MAX // 2 and held > self._settings.concurrency // 2):
+            # Wait for a fair number of free places: many small claims cost more than they bring.
+            self._more = True
+            return False
+        services = self._services
+        claim: Claim = await services.host.call(
+            "claim",
+            services.store.claim_runs,
+            self._worker,
+            queues=self._settings.queues,
+            workflows=self._workflows,
+            limit=room,
+            suspects=0 if self._suspects() else 1,
+        )
+        services.learn_time(claim.now_ms)
+        for run in claim.runs:
+            self._begin(run)
+        self._more = len(claim.runs) == room
+        return self._more

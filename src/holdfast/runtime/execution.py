@@ -1,0 +1,614 @@
+"""One run in the hands of a worker: its replay, its unsaved records, and how it ends.
+
+The workflow's function is executed from its beginning each time a worker claims the run. Durable operations
+(``branch.py``) look into the journal first: what is recorded is returned, what is not is done and *staged*.
+
+**The barrier.** Staged records become durable with the worker's next group commit. A handler starts only when all
+that was staged before is durable (``saved``), so that whatever an effect was based on cannot be lost; between
+handlers the workflow's code need not wait.
+
+**Waiting.** Each branch of the run is *active*, or it is *blocked* on a durable wait or on branches of its own. When
+no branch is active, the run is quiet: it is parked in the same commit that opens its waits, and all its branches are
+unwound by ``Suspend``. A wait that ends soon, and children that keep ending, let it stay in memory for a moment.
+
+**Ending.** A run leaves this worker in exactly one way (``Ending``). From then on every operation raises Suspend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections.abc import Iterable
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from holdfast.errors import DeadlineExceeded, DecodeError, NonDeterminismError, StoreError
+from holdfast.model.commit import CommitAnswer, Compensate, Finish, LiveUpdate, Move, NewWait, Park, Release, RunCommit
+from holdfast.model.ids import Json, UnixMs
+from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Wait
+from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+from holdfast.runtime.settings import CHILD_LINGER_MS, LINGER_MS
+from holdfast.workflow.context import CURRENT
+
+if TYPE_CHECKING:
+    from holdfast.runtime.branch import RunBranch
+    from holdfast.runtime.services import Services
+    from holdfast.workflow.workflow import Workflow
+
+logger = logging.getLogger("holdfast.run")
+
+
+class Suspend(BaseException):
+    """Unwinds a workflow's body. Raised by the engine alone; a BaseException, so that ``except Exception`` lets it by."""
+
+
+class Ending(enum.Enum):
+    """How a run left this worker."""
+
+    PARKED = "parked"
+    RELEASED = "released"
+    FINISHED = "finished"
+    LOST = "lost"
+
+
+class Stop(enum.Enum):
+    """Why a run is being stopped from outside while it executes."""
+
+    CANCEL = "cancel"
+    DEADLINE = "deadline"
+
+
+class RunExecution:
+    """See the module's docstring."""
+
+    def __init__(self, run: ClaimedRun, workflow: Workflow[Any, Any], services: Services) -> None:
+        self.run = run
+        self.epoch = run.epoch
+        self.workflow = workflow
+        self.services = services
+        self.loop = services.loop
+        self.journal: dict[str, Entry] = {}
+        self.waits: dict[str, Wait] = {}
+        self.failed_attempts: dict[str, int] = {}
+        self.unread: set[str] = set()
+        self.seq = 0
+        self.compensable = False
+        if run.epoch > 1:
+            self._load(run)
+
+        # Staged, not yet part of a commit
+        self.entries: list[Entry] = []
+        self.new_attempts: list[Attempt] = []
+        self.new_waits: list[NewWait] = []
+        self.children: list[NewRun] = []
+        self.elapsed: list[str] = []
+        self.cancelled: list[str] = []
+        self.move: Move | None = None
+        self.staged = 0
+        self.taken = 0
+        self.durable = 0
+        self.barriers: list[tuple[int, asyncio.Future[None]]] = []
+
+        # Branches and what they wait for
+        self.active = 0
+        self.open: dict[str, asyncio.Future[Wait]] = {}
+        self.joins: dict[int, asyncio.Future[None]] = {}
+        self.branches: dict[int, RunBranch] = {}
+        self.branch_count = 0
+        self.quiet_check: asyncio.Handle | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.deadline_timer: asyncio.TimerHandle | None = None
+        self.linger_until_ms = 0.0
+
+        self.ending: Ending | None = None
+        self.leaving = False
+        """A move that gives the lease away is on its way to the database."""
+        self.stop: Stop | None = None
+        self.draining = False
+
+    def _load(self, run: ClaimedRun) -> None:
+        for entry in run.journal:
+            self.journal[entry.key] = entry
+            if entry.kind is not EntryKind.COMPENSATION:
+                self.unread.add(entry.key)
+            if entry.input is not None and entry.status is EntryStatus.COMPLETED:
+                self.compensable = True
+            self.seq = max(self.seq, entry.seq)
+        for wait in run.waits:
+            self.waits[wait.key] = wait
+            self.seq = max(self.seq, wait.seq)
+        for attempt in run.attempts:
+            self.failed_attempts[attempt.key] = max(self.failed_attempts.get(attempt.key, 0), attempt.attempt)
+
+    # Life
+
+    def begin(self) -> None:
+        """Start executing: one task for the workflow's body."""
+        from holdfast.runtime.branch import RunBranch
+
+        branch = RunBranch(self, scope="")
+        self.active = 1
+        context = copy_context()
+        context.run(CURRENT.set, branch)
+        branch.task = self.loop.create_task(self._live(branch), context=context)
+        self.branches[0] = branch
+        self.arm()
+        if self.run.cancel_requested:
+            self.request_stop(Stop.CANCEL)
+
+    async def _live(self, branch: RunBranch) -> None:
+        from holdfast.runtime.compensation import compensate
+
+        try:
+            if self.run.status is RunStatus.COMPENSATING:
+                await compensate(self, branch)
+            else:
+                await self._execute(branch)
+        except (Suspend, asyncio.CancelledError):
+            if self.ending is None:
+                raise
+        except Exception:
+            # The engine's own failure, not the workflow's: let the lease go, so that the run is not held for ever.
+            logger.exception("run %s: the engine failed; the run is handed back", self.run.id)
+            if self.ending is None:
+                self._leave(Ending.LOST)
+                self.services.hand_back(self)
+        finally:
+            self._clear()
+
+    async def _execute(self, branch: RunBranch) -> None:
+        from holdfast.runtime.compensation import compensate
+
+        try:
+            value = await self._call_workflow(branch)
+            if self.ending is not None:
+                return
+            self._check_all_read()
+            result = self.services.codec.encode(value, f"the result of workflow {self.run.workflow!r}")
+        except Suspend:
+            if self.ending is None:
+                raise
+        except BaseException as error:  # noqa: BLE001 - a workflow may raise anything; all of it ends the run
+            if self.ending is not None:
+                return
+            failure = self._why(error)
+            self._calm()
+            if failure is None:
+                await self.finish(RunStatus.CANCELLED, "cancelled")
+            elif isinstance(failure, NonDeterminismError):
+                await self.finish(RunStatus.STUCK, "non_determinism", error=self.record_error(failure))
+            else:
+                reason = self._terminal_reason(failure)
+                if self.compensable:
+                    await self._begin_compensation(failure, reason)
+                    await compensate(self, branch)
+                else:
+                    await self.finish(RunStatus.FAILED, reason, error=self.record_error(failure))
+        else:
+            await self.finish(RunStatus.COMPLETED, "completed", result=result)
+
+    async def _call_workflow(self, branch: RunBranch) -> Any:
+        if self.run.deadline_ms is not None and self.services.now_ms() >= self.run.deadline_ms:
+            raise DeadlineExceeded(run_id=self.run.id)
+        decode = self.services.arguments_of(self.workflow)
+        args, kwargs = decode(self.run.input, f"the input of run {self.run.id}")
+        if self.workflow.is_async:
+            return await self.workflow.function(*args, **kwargs)
+        return await branch.run_plain(self.workflow.function, args, kwargs)
+
+    def _why(self, error: BaseException) -> BaseException | None:
+        """The failure that ends the run; None if it ends as cancelled."""
+        if self.stop is Stop.DEADLINE:
+            return DeadlineExceeded(run_id=self.run.id)
+        if self.stop is Stop.CANCEL:
+            return None
+        return error
+
+    def _terminal_reason(self, failure: BaseException) -> str:
+        if isinstance(failure, DeadlineExceeded):
+            return "deadline_exceeded"
+        if isinstance(failure, DecodeError) and not self.seq:
+            return "undecodable"
+        return "retries_exhausted" if getattr(failure, "__holdfast_step__", None) else "error"
+
+    def _calm(self) -> None:
+        """After the body was stopped: what it waited for is waited for no longer, and stopping it is over."""
+        task = self.branches[0].task
+        while task is not None and task.cancelling():
+            task.uncancel()
+        if self.deadline_timer is not None:
+            self.deadline_timer.cancel()
+        self.drop_waits([key for key, wait in self.waits.items() if wait.outcome is None])
+
+    async def _begin_compensation(self, failure: BaseException, reason: str) -> None:
+        error = self.record_error(failure)
+        self.run = _compensating(self.run, error)
+        self.move = Compensate(error=error, reason=reason)
+        self.staged += 1
+        await self.saved()
+
+    async def finish(
+        self, status: RunStatus, reason: str, *, result: Json | None = None, error: Json | None = None
+    ) -> None:
+        """End the run, together with all that is staged."""
+        self.leaving = True
+        self.move = Finish(status=status, reason=reason, result=result, error=error)
+        self.staged += 1
+        await self.saved()
+
+    def record_error(self, error: BaseException) -> Json:
+        """The stored form of an error that ends the run."""
+        return self.services.record_failure(error, retryable=False)
+
+    def _check_all_read(self) -> None:
+        if self.unread:
+            first = min(self.unread, key=lambda key: self.journal[key].seq)
+            entry = self.journal[first]
+            raise NonDeterminismError(
+                run_id=self.run.id,
+                key=first,
+                recorded=f"{entry.kind} {entry.name!r}",
+                asked="the end of the workflow without it",
+            )
+
+    # Records
+
+    def next_seq(self) -> int:
+        """The next number in the run's order of events."""
+        self.seq += 1
+        return self.seq
+
+    def stage_entry(self, entry: Entry) -> None:
+        """Record an outcome with the next commit."""
+        self.journal[entry.key] = entry
+        if entry.input is not None and entry.status is EntryStatus.COMPLETED:
+            self.compensable = True
+        self.entries.append(entry)
+        self.staged += 1
+        self.services.committer.note(self)
+
+    def remember(self, entry: Entry) -> None:
+        """Take note of an outcome that is durable already."""
+        self.journal[entry.key] = entry
+        if entry.input is not None:
+            self.compensable = True
+
+    def stage_attempt(self, attempt: Attempt) -> None:
+        """Record a failed attempt with the next commit."""
+        self.failed_attempts[attempt.key] = attempt.attempt
+        self.new_attempts.append(attempt)
+        self.staged += 1
+        self.services.committer.note(self)
+
+    def stage_wait(self, wait: NewWait, child: NewRun | None = None) -> None:
+        """Open a wait, and start the child it waits for, with the next commit."""
+        self.waits[wait.key] = Wait(
+            key=wait.key,
+            seq=wait.seq,
+            kind=wait.kind,
+            signal=wait.signal,
+            child_id=wait.child_id,
+            due_ms=wait.due_ms if wait.delay_ms is None else UnixMs(self.services.now_ms() + wait.delay_ms),
+            opened_ms=UnixMs(0),
+        )
+        self.new_waits.append(wait)
+        if child is not None:
+            self.children.append(child)
+        self.staged += 1
+        self.services.committer.note(self)
+
+    def stage_child(self, child: NewRun) -> None:
+        """Start a child with the next commit."""
+        self.children.append(child)
+        self.staged += 1
+        self.services.committer.note(self)
+
+    def drop_waits(self, keys: Iterable[str]) -> None:
+        """Close waits that the workflow no longer waits for."""
+        for key in keys:
+            self.open.pop(key, None)
+            self.cancelled.append(key)
+            self.staged += 1
+        if self.cancelled:
+            self.services.committer.note(self)
+
+    async def saved(self) -> None:
+        """The barrier: return when all that is staged now is durable."""
+        target = self.staged
+        while self.durable < target:
+            if self.ending is not None:
+                raise Suspend
+            barrier: asyncio.Future[None] = self.loop.create_future()
+            self.barriers.append((target, barrier))
+            self.services.committer.submit(self)
+            await barrier
+
+    def take(self) -> RunCommit:
+        """All that is staged, for the commit that begins now."""
+        # An empty list stays ours: what is staged from now on must not slip into a commit that is under way.
+        commit = RunCommit(
+            run_id=self.run.id,
+            epoch=self.epoch,
+            entries=self.entries or _NONE,
+            attempts=self.new_attempts or _NONE,
+            waits=self.new_waits or _NONE,
+            children=self.children or _NONE,
+            elapsed=self.elapsed or _NONE,
+            cancelled=self.cancelled or _NONE,
+            move=self.move,
+        )
+        if self.entries:
+            self.entries = []
+        if self.new_attempts:
+            self.new_attempts = []
+        if self.new_waits:
+            self.new_waits = []
+        if self.children:
+            self.children = []
+        if self.elapsed:
+            self.elapsed = []
+        if self.cancelled:
+            self.cancelled = []
+        self.move = None
+        self.taken = self.staged
+        return commit
+
+    def committed(self, commit: RunCommit, answer: CommitAnswer) -> None:
+        """The commit is durable: let those go on who waited for it."""
+        self.durable = self.taken
+        if self.ending is not None:
+            return
+        move = commit.move
+        if move is not None and not isinstance(move, Compensate):
+            if isinstance(move, Park):
+                self._expect_next(answer)
+            self._leave(_ENDINGS[type(move)])
+            return
+        if self.barriers:
+            self._open_barriers()
+        if answer.waits and (waits := answer.waits.get(self.run.id)):
+            self.absorb(waits)
+
+    def _expect_next(self, answer: CommitAnswer) -> None:
+        """Tell the housekeeper when the parked run is due."""
+        now = {wait.key: wait for wait in answer.waits.get(self.run.id, ())}
+        waits = [now.get(key, wait) for key, wait in self.waits.items() if wait.outcome is None]
+        dues = [wait.due_ms for wait in waits if wait.due_ms is not None]
+        if self.run.deadline_ms is not None:
+            dues.append(self.run.deadline_ms)
+        if dues:
+            self.services.expect(min(dues))
+
+    def _open_barriers(self) -> None:
+        kept: list[tuple[int, asyncio.Future[None]]] = []
+        for target, barrier in self.barriers:
+            if target > self.durable:
+                kept.append((target, barrier))
+            elif not barrier.done():
+                barrier.set_result(None)
+        self.barriers = kept
+        if kept:
+            self.services.committer.submit(self)
+
+    def lost(self) -> None:
+        """The lease is gone: drop the work."""
+        if self.ending is None:
+            logger.warning("run %s: lease lost at epoch %d; another worker goes on with it", self.run.id, self.epoch)
+            self._leave(Ending.LOST)
+
+    def broken(self, why: str) -> None:
+        """The database cannot take what this run recorded: end it as failed, with nothing of the refused records."""
+        if self.ending is not None:
+            return
+        logger.error("run %s: the database refused its records: %s", self.run.id, why)
+        self.entries, self.new_attempts, self.new_waits = [], [], []
+        self.children, self.elapsed, self.cancelled = [], [], []
+        error = self.record_error(StoreError(f"the database refused what the run recorded: {why}"))
+        self.leaving = True
+        self.move = Finish(status=RunStatus.FAILED, reason="error", error=error)
+        self.staged += 1
+        self.services.committer.submit(self)
+
+    # Waiting
+
+    async def wait(self, key: str) -> Wait:
+        """Block this branch until the wait is closed."""
+        wait = self.waits[key]
+        if wait.outcome is not None:
+            return wait
+        future: asyncio.Future[Wait] = self.loop.create_future()
+        self.open[key] = future
+        self.block()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self.open.pop(key, None) is not None:
+                self.active += 1
+            raise
+
+    def stop_waiting(self, key: str, why: BaseException) -> None:
+        """End a branch's wait with an exception: it waits for this no longer."""
+        future = self.open.get(key)
+        if future is not None and not future.done():
+            self.active += 1
+            self.drop_waits([key])
+            future.set_exception(why)
+
+    def block(self) -> None:
+        """One branch less is active."""
+        self.active -= 1
+        if self.active == 0 and self.quiet_check is None:
+            self.quiet_check = self.loop.call_soon(self._quiet)
+
+    def absorb(self, waits: Iterable[Wait]) -> None:
+        """Learn how waits stand; wake the branches whose wait was closed."""
+        woken = False
+        for wait in waits:
+            known = self.waits.get(wait.key)
+            if known is None or known.outcome is not None:
+                continue
+            self.waits[wait.key] = wait
+            if wait.outcome is not None and (future := self.open.pop(wait.key, None)) is not None:
+                self.active += 1
+                woken = True
+                if not future.done():
+                    future.set_result(wait)
+        if woken:
+            self.linger_until_ms = 0.0
+        self.arm()
+
+    def update(self, update: LiveUpdate) -> None:
+        """News from outside: waits that others closed, or a request to cancel."""
+        if self.ending is not None or self.leaving:
+            return
+        self.absorb(update.waits)
+        if update.cancel_requested:
+            self.request_stop(Stop.CANCEL)
+
+    @property
+    def waits_for_others(self) -> bool:
+        """Whether somebody else may close one of its waits, so that the worker must listen."""
+        return any(self.waits[key].kind in _CLOSED_BY_OTHERS for key in self.open)
+
+    def arm(self) -> None:
+        """Set the timer for the next due wait of the branches in memory, and for the run's deadline."""
+        if self.run.deadline_ms is not None and self.deadline_timer is None and self.stop is None:
+            delay_s = max(0.0, (self.run.deadline_ms - self.services.now_ms()) / 1000)
+            self.deadline_timer = self.loop.call_later(delay_s, self.request_stop, Stop.DEADLINE)
+        if not self.open:
+            return
+        dues = [due for key in self.open if (due := self.waits[key].due_ms) is not None]
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if dues:
+            delay_s = max(0.0, (min(dues) - self.services.now_ms() + 1) / 1000)
+            self.timer = self.loop.call_later(delay_s, self._due)
+
+    def _due(self) -> None:
+        """A wait is due by our estimate of the database's time: ask the database to close it."""
+        self.timer = None
+        if self.ending is not None or self.leaving:
+            return
+        now_ms = self.services.now_ms()
+        for key in self.open:
+            due_ms = self.waits[key].due_ms
+            if due_ms is not None and due_ms <= now_ms and key not in self.elapsed:
+                self.elapsed.append(key)
+                self.staged += 1
+        if self.elapsed:
+            self.services.committer.submit(self)
+        else:
+            self.arm()
+
+    def _quiet(self) -> None:
+        """No branch is active: stay for a moment, or give the run back."""
+        self.quiet_check = None
+        if self.active or self.ending is not None or self.leaving:
+            return
+        if self.draining:
+            self._give_back(Release())
+            return
+        if not self.open:
+            return
+        now_ms = self.services.now_ms()
+        if self.linger_until_ms == 0.0:
+            children = any(self.waits[key].kind is WaitKind.CHILD for key in self.open)
+            self.linger_until_ms = now_ms + (CHILD_LINGER_MS if children else 0)
+        dues = [due for key in self.open if (due := self.waits[key].due_ms) is not None]
+        stay_ms = self.linger_until_ms - now_ms
+        if dues and min(dues) - now_ms <= LINGER_MS:
+            stay_ms = max(stay_ms, LINGER_MS)
+        if stay_ms > 0:
+            if self.staged > self.durable:
+                self.services.committer.submit(self)
+            self.arm()
+            self.services.listen(self)
+            self.quiet_check = self.loop.call_later(stay_ms / 1000, self._quiet)
+            return
+        self._give_back(Park(open_waits=sum(1 for wait in self.waits.values() if wait.outcome is None)))
+
+    def _give_back(self, move: Park | Release) -> None:
+        self.leaving = True
+        self.move = move
+        self.staged += 1
+        self.services.committer.submit(self)
+
+    # Stopping
+
+    def check(self) -> None:
+        """Every durable operation passes here first."""
+        if self.ending is not None:
+            raise Suspend
+        if self.stop is not None and self.run.status is not RunStatus.COMPENSATING:
+            raise asyncio.CancelledError
+
+    def request_stop(self, stop: Stop) -> None:
+        """Cancel the body of the run: at once in waits and async steps, else at its next durable operation.
+
+        A run that compensates already is not stopped: what it began to undo it undoes to the end.
+        """
+        if self.ending is not None or self.stop is not None or self.run.status is RunStatus.COMPENSATING:
+            return
+        if self.leaving:
+            return
+        self.stop = stop
+        for branch in list(self.branches.values()):
+            branch.cancel()
+
+    def drain(self) -> None:
+        """Hand the run back as soon as no handler runs."""
+        self.draining = True
+        if self.active == 0 and self.quiet_check is None:
+            self.quiet_check = self.loop.call_soon(self._quiet)
+        elif self.active == 0 and self.ending is None and not self.leaving:
+            self._give_back(Release())
+
+    def abandon(self) -> None:
+        """Hand the run back now, whatever it does."""
+        if self.ending is None and not self.leaving:
+            self._give_back(Release())
+
+    def _leave(self, ending: Ending) -> None:
+        """The one place where a run is unwound."""
+        self.ending = ending
+        for timer in (self.timer, self.deadline_timer, self.quiet_check):
+            if timer is not None:
+                timer.cancel()
+        self.timer = self.deadline_timer = self.quiet_check = None
+        for _, barrier in self.barriers:
+            if not barrier.done():
+                barrier.set_result(None) if ending is Ending.FINISHED else barrier.set_exception(Suspend())
+        for future in (*self.open.values(), *self.joins.values()):
+            if not future.done():
+                future.set_exception(Suspend())
+        self.barriers.clear()
+        self.open.clear()
+        for branch in list(self.branches.values()):
+            if branch.in_handler:
+                branch.cancel()
+
+    def _clear(self) -> None:
+        for timer in (self.timer, self.deadline_timer, self.quiet_check):
+            if timer is not None:
+                timer.cancel()
+        self.services.ended(self)
+
+
+_ENDINGS: dict[type[Any], Ending] = {Park: Ending.PARKED, Release: Ending.RELEASED, Finish: Ending.FINISHED}
+_NONE: list[Any] = []
+"""Shared by all commits, and never written to."""
+
+_CLOSED_BY_OTHERS = frozenset({WaitKind.SIGNAL, WaitKind.CHILD})
+
+
+def _compensating(run: ClaimedRun, error: Json) -> ClaimedRun:
+    return structs.replace(run, status=RunStatus.COMPENSATING, error=error)
+
+
+def closed_in_time(wait: Wait) -> bool:
+    """Whether the wait brought what it waited for, rather than elapsing."""
+    return wait.outcome in (WaitOutcome.SIGNALLED, WaitOutcome.CHILD_ENDED)

@@ -1,0 +1,88 @@
+"""The worker's sign of life, sent from outside the event loop.
+
+A blocked loop does not lose the worker's leases: a thread keeps them, and says loudly which blockage it sees. Only after
+``stall`` does it stop, so that others take over. A long hold of the GIL stops this thread too; if it outlasts the lease,
+the database fences the runs that were taken over, and the worker reports each as lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+
+from holdfast.errors import StoreError
+from holdfast.model.ids import UnixMs, WorkerId
+from holdfast.runtime.host import Host
+from holdfast.runtime.settings import WorkerSettings
+from holdfast.store.port import Store
+
+logger = logging.getLogger("holdfast.heartbeat")
+
+BEATS_PER_LEASE = 3
+"""Two may be lost before the lease is."""
+
+
+class Heartbeat:
+    """Extends the worker's lease while its event loop lives."""
+
+    def __init__(self, store: Store, host: Host, settings: WorkerSettings, *, worker: WorkerId) -> None:
+        self._store = store
+        self._host = host
+        self._settings = settings
+        self._worker = worker
+        self._loop_seen_ms = host.monotonic_ms()
+        self._extended_ms = host.monotonic_ms()
+        self._loop_thread = threading.get_ident()
+        self._warned = False
+        self._stop: Callable[[], None] | None = None
+
+    @property
+    def interval_ms(self) -> float:
+        """Milliseconds between two beats."""
+        return self._settings.lease_ms / BEATS_PER_LEASE
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._stop = self._host.beat(self.interval_ms, self.beat_once)
+
+    def stop(self) -> None:
+        """Beat no more."""
+        if self._stop is not None:
+            self._stop()
+            self._stop = None
+
+    def loop_is_alive(self) -> None:
+        """Called by the event loop, often."""
+        self._loop_seen_ms = self._host.monotonic_ms()
+        self._warned = False
+
+    def beat_once(self) -> UnixMs | None:
+        """Extend the lease once, unless the loop has been blocked for longer than ``stall``. Never raises."""
+        now_ms = self._host.monotonic_ms()
+        late_ms = now_ms - self._extended_ms
+        if late_ms > self._settings.lease_ms:
+            logger.error(
+                "no sign of life for %.1f s (the process was paused, or something held the GIL): "
+                "runs of this worker may have been taken over",
+                late_ms / 1000,
+            )
+        blocked_ms = now_ms - self._loop_seen_ms
+        if blocked_ms > self._settings.lease_ms and not self._warned:
+            self._warned = True
+            logger.error("the event loop has been blocked for %.1f s by:\n%s", blocked_ms / 1000, self._loop_stack())
+        if blocked_ms > self._settings.stall.total_seconds() * 1000:
+            return None
+        try:
+            answer = self._store.heartbeat(self._worker, lease_ms=self._settings.lease_ms)
+        except StoreError as error:
+            logger.warning("no heartbeat: %s", error)
+            return None
+        self._extended_ms = self._host.monotonic_ms()
+        return answer
+
+    def _loop_stack(self) -> str:
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way to see another thread
+        return "".join(traceback.format_stack(frame)[-8:]) if frame is not None else "(unknown)"

@@ -1,0 +1,108 @@
+"""Once per poll, and whenever a timer is due: look at the database's agenda and do what is on it.
+
+Every worker does this for all; the statements pass over what another is doing. So timers, lost workers and lost hints
+need no leader.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from holdfast.errors import StoreError
+from holdfast.model.ids import UnixMs
+from holdfast.runtime.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from holdfast.model.run import Agenda
+    from holdfast.runtime.services import Services
+
+logger = logging.getLogger("holdfast.housekeeper")
+
+BATCH = 500
+"""Runs woken or taken over by one statement, so that none holds its locks for long."""
+
+
+class Housekeeper:
+    """Wakes due runs, takes over lost workers' runs, and tells the claimer that there is work."""
+
+    def __init__(self, services: Services, settings: WorkerSettings, *, wake_claimer: Callable[[], None]) -> None:
+        self._services = services
+        self._settings = settings
+        self._wake_claimer = wake_claimer
+        self._workflows = services.registry.workflow_names
+        self._nudge = asyncio.Event()
+        self._next_wake_ms: UnixMs | None = None
+
+    def expect(self, due_ms: UnixMs) -> None:
+        """A run was parked that is due then: look in time."""
+        if self._next_wake_ms is None or due_ms < self._next_wake_ms:
+            self._next_wake_ms = due_ms
+            self._nudge.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.run_once()
+            except StoreError as error:
+                logger.warning("the agenda could not be read: %s; trying again", error)
+            await self._pause()
+
+    async def run_once(self) -> None:
+        """Read the agenda and do what is due."""
+        services = self._services
+        agenda: Agenda = await services.host.call(
+            "keep", services.store.read_agenda, queues=self._settings.queues, workflows=self._workflows
+        )
+        services.learn_time(agenda.now_ms)
+        self._next_wake_ms = agenda.next_wake_ms
+        work = agenda.claimable
+        if agenda.next_wake_ms is not None and agenda.next_wake_ms <= agenda.now_ms:
+            work = await self._wake_due() > 0 or work
+        if agenda.workers_lost:
+            work = await self._requeue_lost() > 0 or work
+        if work:
+            self._wake_claimer()
+
+    async def _wake_due(self) -> int:
+        services, woken = self._services, 0
+        while True:
+            count: int = await services.host.call("keep", services.store.wake_due, limit=BATCH)
+            woken += count
+            self._wake_claimer()
+            if count < BATCH:
+                # What is still to come is read with the next agenda.
+                self._next_wake_ms = None
+                return woken
+
+    async def _requeue_lost(self) -> int:
+        services, taken = self._services, 0
+        while True:
+            runs = await services.host.call(
+                "keep", services.store.requeue_lost, limit=BATCH, crashes_max=self._settings.crashes_max
+            )
+            taken += len(runs)
+            for run_id, set_aside in runs.items():
+                if set_aside:
+                    logger.error("run %s: set aside as stuck after it took its workers down too often", run_id)
+            if runs:
+                logger.warning("took over %d run(s) of workers that gave no sign of life", len(runs))
+                self._wake_claimer()
+            if len(runs) < BATCH:
+                return taken
+
+    async def _pause(self) -> None:
+        while True:
+            pause_ms = float(self._settings.poll_ms) * (0.9 + 0.2 * self._services.host.random())
+            if self._next_wake_ms is not None:
+                until_due_ms = self._next_wake_ms - self._services.now_ms() + 1
+                pause_ms = min(pause_ms, max(until_due_ms, 1))
+            self._nudge.clear()
+            try:
+                async with asyncio.timeout(pause_ms / 1000):
+                    await self._nudge.wait()
+            except TimeoutError:
+                return

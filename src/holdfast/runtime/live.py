@@ -1,0 +1,80 @@
+"""News for runs in memory: waits that others closed, and requests to cancel.
+
+A parked run needs none of this: it is woken through the line. A run that this worker holds, because another of its
+branches is busy or it lingers, hears of a signal or a child's end by a hint, or at the latest at the next poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from holdfast.errors import StoreError
+from holdfast.model.ids import RunId, WorkerId
+from holdfast.runtime.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from holdfast.runtime.execution import RunExecution
+    from holdfast.runtime.services import Services
+
+logger = logging.getLogger("holdfast.live")
+
+
+class Live:
+    """Reads what happened to held runs and passes it on."""
+
+    def __init__(
+        self,
+        services: Services,
+        settings: WorkerSettings,
+        *,
+        worker: WorkerId,
+        executions: dict[RunId, RunExecution],
+    ) -> None:
+        self._services = services
+        self._settings = settings
+        self._worker = worker
+        self._executions = executions
+        self._wanted: set[RunId] = set()
+        self._wake = asyncio.Event()
+
+    def hint(self, run_ids: tuple[RunId, ...] | None) -> None:
+        """Something happened to these runs; None: to some run."""
+        held = self._executions
+        self._wanted.update(held if run_ids is None else (run_id for run_id in run_ids if run_id in held))
+        if self._wanted:
+            self._wake.set()
+
+    def listen(self, execution: RunExecution) -> None:
+        """The run begins to wait in memory: something may have happened before its wait was recorded."""
+        if execution.waits_for_others and execution.staged == execution.durable:
+            self._wanted.add(execution.run.id)
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled: at hints at once, for all held runs at each poll."""
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.poll_ms / 1000):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._wanted.update(self._executions)
+            self._wake.clear()
+            try:
+                await self.run_once()
+            except StoreError as error:
+                logger.warning("news for held runs could not be read: %s; trying again", error)
+
+    async def run_once(self) -> None:
+        """Read the news for the runs that want it."""
+        wanted = [run_id for run_id in self._wanted if run_id in self._executions]
+        self._wanted.clear()
+        if not wanted:
+            return
+        services = self._services
+        updates = await services.host.call("keep", services.store.read_live, self._worker, sorted(wanted))
+        for update in updates:
+            execution = self._executions.get(update.run_id)
+            if execution is not None:
+                execution.update(update)

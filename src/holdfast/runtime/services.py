@@ -1,0 +1,156 @@
+"""What every run of a worker shares: registry, codec, clock estimate, committer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+from holdfast.core.codec import Codec
+from holdfast.core.failure import Failure, read_failure, rebuild, record_failure
+from holdfast.errors import CommitUnknown, StoreUnavailable
+from holdfast.model.ids import Json, UnixMs
+from holdfast.runtime.backoff import Backoff
+
+if TYPE_CHECKING:
+    from holdfast.model.run import Entry
+    from holdfast.runtime.committer import Committer
+    from holdfast.runtime.execution import RunExecution
+    from holdfast.runtime.host import Host
+    from holdfast.store.port import Store
+    from holdfast.workflow.registry import Registry
+    from holdfast.workflow.step import Step
+    from holdfast.workflow.workflow import Workflow
+
+logger = logging.getLogger("holdfast.worker")
+
+T = TypeVar("T")
+Decode = Callable[[Json, str], Any]
+DecodeArguments = Callable[[Json, str], tuple[tuple[Any, ...], dict[str, Any]]]
+
+
+class Services:
+    """See the module's docstring."""
+
+    committer: Committer
+    listen: Callable[[RunExecution], None]
+    ended: Callable[[RunExecution], None]
+    expect: Callable[[UnixMs], None]
+
+    def __init__(self, registry: Registry, store: Store, host: Host, codec: Codec) -> None:
+        self.registry = registry
+        self.store = store
+        self.host = host
+        self.codec = codec
+        self.loop = asyncio.get_running_loop()
+        self._offset_ms = 0.0
+        self._step_results: dict[str, Decode] = {}
+        self._workflow_arguments: dict[str, DecodeArguments] = {}
+        self._monotonic_ms = host.monotonic_ms
+
+    # Time
+
+    def now_ms(self) -> UnixMs:
+        """The database's time, as far as we know: never ahead of it but for the drift since its last answer."""
+        return UnixMs(int(self._monotonic_ms() + self._offset_ms))
+
+    def learn_time(self, now_ms: UnixMs) -> None:
+        """The database said what time it is."""
+        self._offset_ms = now_ms - self._monotonic_ms()
+
+    # Types
+
+    def arguments_of(self, workflow: Workflow[Any, Any]) -> DecodeArguments:
+        """Decodes a workflow's input."""
+        decode = self._workflow_arguments.get(workflow.name)
+        if decode is None:
+            decode = self._workflow_arguments[workflow.name] = self.codec.arguments_decoder(workflow.function)
+        return decode
+
+    def result_of(self, workflow: Workflow[Any, Any]) -> Decode:
+        """Decodes a workflow's result."""
+        return self.codec.decoder(workflow.result_type)
+
+    def step_result_of(self, step: Step[Any, Any]) -> Decode:
+        """Decodes a step's result."""
+        decode = self._step_results.get(step.name)
+        if decode is None:
+            hints = get_type_hints(step.function, include_extras=True)
+            decode = self._step_results[step.name] = self.codec.decoder(hints.get("return", Any))
+        return decode
+
+    def step_arguments_of(self, step: Step[Any, Any]) -> DecodeArguments:
+        """Decodes a step's recorded arguments."""
+        return self.codec.arguments_decoder(self.call_signature_of(step))
+
+    def call_signature_of(self, step: Step[Any, Any]) -> Callable[..., Any]:
+        """A function with the parameters that callers of the step pass: without a transactional step's connection."""
+        if step.wants is None:
+            return step.function
+        signature = inspect.signature(step.function)
+        parameters = list(signature.parameters.values())[1:]
+        hints = get_type_hints(step.function, include_extras=True)
+
+        def call(*args: Any, **kwargs: Any) -> None:
+            """Only its signature is used."""
+
+        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # as inspect documents
+        call.__annotations__ = {p.name: hints[p.name] for p in parameters if p.name in hints}
+        return call
+
+    # Errors
+
+    def record_failure(self, error: BaseException, *, retryable: bool) -> Json:
+        """The stored form of an error."""
+        return record_failure(error, retryable=retryable)
+
+    def read_failure(self, stored: Json | None) -> Failure:
+        """The stored error."""
+        return read_failure(Json(b"null") if stored is None else stored)
+
+    def rebuild(self, failure: Failure, *, step: str | None = None) -> Exception:
+        """The exception that a stored error stands for; ``step`` marks it as a step's failure."""
+        error = rebuild(failure, self.registry.errors)
+        if step is not None:
+            # An exception class with slots takes no mark; the run's terminal reason is then the general one.
+            with contextlib.suppress(AttributeError):
+                error.__holdfast_step__ = step  # type: ignore[attr-defined]  # a mark on a foreign object
+        return error
+
+    # The database, when it does not answer
+
+    async def until_available(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a call that may be repeated until the database answers."""
+        backoff = Backoff(self.host.random)
+        while True:
+            try:
+                return await call()
+            except StoreUnavailable as error:
+                logger.warning("%s; trying again", error)
+                await asyncio.sleep(backoff.next_s())
+
+    async def until_repeated(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a call until it is known to have been done; only for one that does nothing the second time."""
+        backoff = Backoff(self.host.random)
+        while True:
+            try:
+                return await call()
+            except (StoreUnavailable, CommitUnknown) as error:
+                logger.warning("%s; trying again", error)
+                await asyncio.sleep(backoff.next_s())
+
+    async def was_journaled(self, execution: RunExecution, entry: Entry) -> bool:
+        """Whether an unknown commit recorded this entry."""
+        run_id = execution.run.id
+        progress = await self.until_available(
+            lambda: self.host.call("keep", self.store.read_progress, [run_id])
+        )
+        found = progress.get(run_id)
+        return found is not None and found.epoch == execution.epoch and found.seq >= entry.seq
+
+    def hand_back(self, execution: RunExecution) -> None:
+        """Let go of a run that the engine itself failed to execute."""
+        self.committer.release(execution)

@@ -1,0 +1,231 @@
+"""A worker: claims runs, executes them, and hands them back when it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+from holdfast.core.codec import Codec
+from holdfast.errors import StoreError, UsageError
+from holdfast.model.ids import RunId, WorkerId
+from holdfast.model.run import ClaimedRun, WorkerInfo
+from holdfast.runtime.claimer import SUSPECT_CRASHES, Claimer
+from holdfast.runtime.committer import Committer
+from holdfast.runtime.execution import RunExecution
+from holdfast.runtime.heartbeat import Heartbeat
+from holdfast.runtime.host import Host
+from holdfast.runtime.housekeeper import Housekeeper
+from holdfast.runtime.live import Live
+from holdfast.runtime.services import Services
+from holdfast.runtime.settings import WorkerSettings
+from holdfast.store.port import Hint, Store
+from holdfast.workflow.registry import Registry
+
+logger = logging.getLogger("holdfast.worker")
+
+LOOP_TICK_S = 1.0
+"""How often the event loop shows that it is alive."""
+
+RETIRE_BATCH = 1000
+
+
+class Worker:
+    """``async with worker:`` runs it inside any asyncio program; ``run()`` until ``stop()``.
+
+    Leaving the block drains: nothing more is claimed, running steps get ``settings.grace`` to finish, and every run is
+    handed back at once, so that no other worker has to wait for a lease to end.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: Store,
+        host: Host,
+        *,
+        settings: WorkerSettings | None = None,
+        version: str = "",
+        commit_lanes: tuple[str, ...] = ("commit-1", "commit-2"),
+    ) -> None:
+        self.registry = registry
+        self.store = store
+        self.host = host
+        self.settings = settings or WorkerSettings()
+        self.id = WorkerId(host.new_id())
+        self._version = version
+        self._lanes = commit_lanes
+        self._executions: dict[RunId, RunExecution] = {}
+        self._suspects: set[RunId] = set()
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._empty = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._started = False
+
+    @property
+    def held_runs(self) -> int:
+        """How many runs it holds now."""
+        return len(self._executions)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.drain()
+
+    async def run(self) -> None:
+        """Work until ``stop()`` is called, then drain."""
+        async with self:
+            await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Make ``run`` drain and return. From a signal handler, say."""
+        self._stopping.set()
+
+    async def start(self) -> None:
+        """Register, and start the loops.
+
+        Raises:
+            SchemaTooOld, SchemaTooNew, StoreMisconfigured: the database cannot be used as it is.
+            UsageError: it was started before, or its App has no workflow.
+        """
+        if self._started:
+            raise UsageError("a worker can be started once; make another")
+        if not self.registry.workflow_names:
+            raise UsageError(f"app {self.registry.name!r} has no workflow: a worker would have nothing to do")
+        self._started = True
+        self.registry.learn_errors()
+        self._loop = asyncio.get_running_loop()
+        services = self.services = Services(self.registry, self.store, self.host, Codec())
+        await services.until_available(lambda: self.host.call("keep", self.store.check_schema))
+        info = WorkerInfo(
+            id=self.id,
+            queues=list(self.settings.queues),
+            workflows=self.registry.workflow_names,
+            host=self.host.name,
+            pid=self.host.pid,
+            version=self._version,
+        )
+        services.learn_time(
+            await services.until_repeated(
+                lambda: self.host.call("keep", self.store.register_worker, info, lease_ms=self.settings.lease_ms)
+            )
+        )
+        self._assemble(services)
+        self.heartbeat.start()
+        self._unsubscribe = self.store.hints.subscribe(self._hint_from_any_thread)
+        for name, loop in (
+            ("claimer", self.claimer.run()),
+            ("housekeeper", self.housekeeper.run()),
+            ("live", self.live.run()),
+            ("tick", self._tick()),
+        ):
+            self._tasks.append(self._loop.create_task(self._guard(name, loop), name=f"holdfast-{name}"))
+        logger.info("worker %s started: %d workflow(s)", self.id, len(self.registry.workflow_names))
+
+    def _assemble(self, services: Services) -> None:
+        settings = self.settings
+        services.committer = Committer(services, lanes=self._lanes)
+        self.heartbeat = Heartbeat(self.store, self.host, settings, worker=self.id)
+        self.claimer = Claimer(
+            services,
+            settings,
+            worker=self.id,
+            begin=self._begin,
+            held=lambda: list(self._executions),
+            suspects=lambda: len(self._suspects),
+        )
+        self.housekeeper = Housekeeper(services, settings, wake_claimer=self.claimer.wake)
+        self.live = Live(services, settings, worker=self.id, executions=self._executions)
+        services.listen = self.live.listen
+        services.ended = self._ended
+        services.expect = self.housekeeper.expect
+
+    async def _guard(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
+        """A loop that dies of a defect takes the worker down loudly, instead of leaving it half alive."""
+        try:
+            await loop
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            logger.critical("the worker's %s died; the worker stops", name, exc_info=True)
+            self.stop()
+            raise
+
+    async def _tick(self) -> None:
+        while True:
+            self.heartbeat.loop_is_alive()
+            await asyncio.sleep(LOOP_TICK_S)
+
+    def _hint_from_any_thread(self, hint: Hint) -> None:
+        # A closed loop has no use for hints.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._hint, hint)
+
+    def _hint(self, hint: Hint) -> None:
+        if hint.work:
+            self.claimer.wake()
+        if hint.live is None or hint.live:
+            self.live.hint(hint.live)
+
+    def _begin(self, run: ClaimedRun) -> None:
+        workflow = self.registry.find_workflow(run.workflow)
+        execution = RunExecution(run, workflow, self.services)
+        self._executions[run.id] = execution
+        if run.crashes >= SUSPECT_CRASHES:
+            self._suspects.add(run.id)
+        execution.begin()
+
+    def _ended(self, execution: RunExecution) -> None:
+        run_id = execution.run.id
+        if self._executions.get(run_id) is execution:
+            del self._executions[run_id]
+        self._suspects.discard(run_id)
+        if not self._executions:
+            self._empty.set()
+        self.claimer.room_freed()
+
+    # Ending
+
+    async def drain(self) -> None:
+        """Claim no more, let running steps finish within the grace, hand everything back, and go."""
+        logger.info("worker %s drains: %d run(s) in its hands", self.id, len(self._executions))
+        for task in self._tasks:
+            if task.get_name() in ("holdfast-claimer", "holdfast-housekeeper"):
+                task.cancel()
+        for execution in list(self._executions.values()):
+            execution.drain()
+        if not await self._all_ended(self.settings.grace.total_seconds()):
+            logger.warning("%d run(s) did not finish their steps in time and are handed back", len(self._executions))
+            for execution in list(self._executions.values()):
+                execution.abandon()
+            await self._all_ended(self.settings.lease.total_seconds())
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._unsubscribe()
+        await self.host.call("keep", self.heartbeat.stop)
+        await self._retire()
+        logger.info("worker %s has stopped", self.id)
+
+    async def _all_ended(self, timeout_s: float) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._executions:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _retire(self) -> None:
+        try:
+            while await self.host.call("keep", self.store.retire_worker, self.id, limit=RETIRE_BATCH):
+                pass
+        except StoreError as error:
+            logger.warning("the worker could not sign off: %s; its lease ends by itself", error)

@@ -1,0 +1,445 @@
+"""The reference store: the contract of the port in the plainest code, one lock around every method.
+
+It keeps nothing past its process. What it answers is what every other store must answer, and the order of what it
+does depends on nothing but the calls and the clock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from msgspec import structs
+
+from holdfast.errors import RunFinished, UsageError
+from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
+from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.run import (
+    Agenda,
+    Claim,
+    ClaimedRun,
+    NewRun,
+    Run,
+    RunDetail,
+    RunFilter,
+    RunPage,
+    Signal,
+    Started,
+    WorkerInfo,
+    WorkerRow,
+)
+from holdfast.model.status import TERMINAL_STATUSES, RunStatus, WaitKind, WaitOutcome
+from holdfast.store.hints import LocalHints
+from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal
+from holdfast.store.memory.storable import unstorable
+from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, StoredSignal, Tables
+from holdfast.store.memory.transaction import MemoryTransaction
+from holdfast.store.memory.unit import Unit
+from holdfast.store.paging import PageCursor, decode_cursor, encode_cursor
+
+_AHEAD_MAX = 1_000
+
+
+class MemoryStore:
+    """``Store`` in memory; see the port for what each method promises. ``clock`` is its time, in milliseconds."""
+
+    def __init__(self, clock: Callable[[], UnixMs], *, url: str = "memory://") -> None:
+        self._clock = clock
+        self._url = url
+        self._lock = threading.RLock()
+        self._tables = Tables()
+        self._hints = LocalHints()
+
+    @property
+    def url(self) -> str:
+        """What messages call this store."""
+        return self._url
+
+    @property
+    def hints(self) -> LocalHints:
+        """The wake-ups of this store, published after each change in the caller's thread."""
+        return self._hints
+
+    def check_schema(self) -> None:
+        """There is no schema that could be too old or too new."""
+
+    def read_clock(self) -> UnixMs:
+        """The store's time."""
+        return self._clock()
+
+    def close(self) -> None:
+        """Nothing to give back; what is stored stays as long as the object."""
+
+    @contextmanager
+    def _unit(self) -> Generator[Unit, None, None]:
+        """One atomic change; its hints are published when the lock is free again."""
+        with self._lock:
+            unit = Unit(self._tables, self._clock())
+            yield unit
+        self._hints.publish(unit.hint())
+
+    # Starting
+
+    @contextmanager
+    def transaction(self) -> Generator[MemoryTransaction, None, None]:
+        """Open a transaction for ``start_runs_in``: committed at the end, dropped if an exception leaves it."""
+        transaction = MemoryTransaction()
+        yield transaction
+        self.start_runs(transaction.starts)
+
+    def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
+        """Raises UsageError, having started none, if one of them cannot be stored."""
+        _refuse_unstorable(runs)
+        with self._unit() as unit:
+            return [Started(new.id, unit.start(new)) for new in runs]
+
+    def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
+        """``connection`` is a MemoryTransaction. Raises UsageError for anything else."""
+        if not isinstance(connection, MemoryTransaction):
+            raise UsageError(f"{self._url} starts runs in a MemoryTransaction, not in a {type(connection).__name__}")
+        _refuse_unstorable(runs)
+        with self._lock:
+            known = {*self._tables.records, *(new.id for new in connection.starts)}
+        started: list[Started] = []
+        for new in runs:
+            started.append(Started(new.id, new.id not in known))
+            known.add(new.id)
+        connection.add_starts(runs)
+        return started
+
+    # Workers
+
+    def register_worker(self, worker: WorkerInfo, *, lease_ms: int) -> UnixMs:
+        """Announce a worker and open its lease."""
+        with self._lock:
+            now_ms = self._clock()
+            known = self._tables.workers.get(worker.id)
+            self._tables.workers[worker.id] = WorkerRow(
+                id=worker.id,
+                queues=list(worker.queues),
+                workflows=list(worker.workflows),
+                host=worker.host,
+                pid=worker.pid,
+                version=worker.version,
+                started_ms=now_ms if known is None else known.started_ms,
+                heartbeat_ms=now_ms,
+                lease_until_ms=UnixMs(now_ms + lease_ms),
+            )
+            return now_ms
+
+    def heartbeat(self, worker: WorkerId, *, lease_ms: int) -> UnixMs:
+        """Extend the lease of a worker that is registered."""
+        with self._lock:
+            now_ms = self._clock()
+            row = self._tables.workers.get(worker)
+            if row is not None:
+                until_ms = UnixMs(now_ms + lease_ms)
+                self._tables.workers[worker] = structs.replace(row, heartbeat_ms=now_ms, lease_until_ms=until_ms)
+            return now_ms
+
+    def retire_worker(self, worker: WorkerId, *, limit: int) -> int:
+        """Close the lease and put up to ``limit`` of the worker's runs back in the line."""
+        with self._unit() as unit:
+            row = self._tables.workers.get(worker)
+            if row is not None:
+                self._tables.workers[worker] = structs.replace(row, lease_until_ms=unit.now_ms)
+            held = self._tables.held_by(worker)
+            for record in held[:limit]:
+                unit.put_in_line(record, reason="drained")
+            return len(held[limit:])
+
+    def claim_runs(
+        self, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
+    ) -> Claim:
+        """Take the first runs of the line that this worker may have."""
+        with self._unit() as unit:
+            taken: list[Record] = []
+            for record in self._tables.line():
+                if record.run.queue not in queues or record.run.workflow not in workflows:
+                    continue
+                is_suspect = record.run.crashes >= SUSPECT_CRASHES
+                if len(taken) == limit or (is_suspect and suspects <= 0):
+                    continue
+                suspects -= is_suspect
+                taken.append(record)
+            for record in taken:
+                _claim(unit, record, worker)
+            return Claim(unit.now_ms, [_claimed_run(record) for record in taken])
+
+    def release_unknown(self, worker: WorkerId, *, known: Sequence[RunId]) -> int:
+        """Put the worker's runs back in the line that it does not know it holds."""
+        with self._unit() as unit:
+            unknown = [record for record in self._tables.held_by(worker) if record.run.id not in known]
+            for record in unknown:
+                unit.put_in_line(record, reason="drained")
+            return len(unknown)
+
+    def commit(self, batch: Sequence[RunCommit]) -> CommitAnswer:
+        """Record each run's part, or answer why not."""
+        with self._unit() as unit:
+            return _commit(unit, batch)
+
+    def commit_with(self, handler: Callable[[Any], RunCommit], *, wants: type) -> CommitAnswer:
+        """``wants`` must be MemoryTransaction; what the handler started in it counts only if its run is accepted."""
+        if wants is not MemoryTransaction:
+            raise UsageError(f"{self._url} has no connection of type {wants.__name__}; ask for a MemoryTransaction")
+        transaction = MemoryTransaction()
+        commit = handler(transaction)
+        with self._unit() as unit:
+            answer = _commit(unit, [commit])
+            if not answer.refused and not answer.broken:
+                for new in transaction.starts:
+                    unit.start(new)
+            return answer
+
+    def read_progress(self, run_ids: Sequence[RunId]) -> dict[RunId, Progress]:
+        """How far these runs have come."""
+        with self._lock:
+            found = (self._tables.records[one] for one in dict.fromkeys(run_ids) if one in self._tables.records)
+            return {record.run.id: _progress(record) for record in found}
+
+    def read_live(self, worker: WorkerId, run_ids: Sequence[RunId]) -> list[LiveUpdate]:
+        """What happened to those of these runs that the worker holds."""
+        with self._lock:
+            updates: list[LiveUpdate] = []
+            for record in self._tables.held_by(worker):
+                closed = [wait for wait in record.all_waits() if wait.outcome is not None]
+                if record.run.id in run_ids and (closed or record.run.cancel_requested):
+                    updates.append(LiveUpdate(record.run.id, record.run.cancel_requested, closed))
+            return updates
+
+    # Housekeeping
+
+    def read_agenda(self, *, queues: Sequence[str], workflows: Sequence[str]) -> Agenda:
+        """What there is to do."""
+        with self._lock:
+            now_ms = self._clock()
+            runs = [record.run for record in self._tables.records.values()]
+            return Agenda(
+                now_ms=now_ms,
+                claimable=any(
+                    run.ready_ms is not None and run.queue in queues and run.workflow in workflows for run in runs
+                ),
+                next_wake_ms=min((run.wake_ms for run in runs if run.wake_ms is not None), default=None),
+                workers_lost=bool(self._tables.lost(now_ms)),
+            )
+
+    def wake_due(self, *, limit: int) -> int:
+        """Put the runs in the line whose ``wake_ms`` has come, earliest first."""
+        with self._unit() as unit:
+            due = [
+                (run.wake_ms, run.id)
+                for run in (record.run for record in self._tables.records.values())
+                if run.wake_ms is not None and run.wake_ms <= unit.now_ms
+            ]
+            for _, run_id in sorted(due)[:limit]:
+                _wake(unit, self._tables.records[run_id])
+            return len(due[:limit])
+
+    def requeue_lost(self, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
+        """Take runs from workers whose lease has run out."""
+        with self._unit() as unit:
+            lost = self._tables.lost(unit.now_ms)[:limit]
+            return {record.run.id: _take_over(unit, record, crashes_max) for record in lost}
+
+    # Clients
+
+    def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
+        """The run. Raises RunNotFound."""
+        with self._lock:
+            return self._tables.find(tenant, run_id).run
+
+    def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
+        """Those of these runs that are the tenant's."""
+        with self._lock:
+            found = [self._tables.records.get(run_id) for run_id in dict.fromkeys(run_ids)]
+            return [record.run for record in found if record is not None and record.run.tenant == tenant]
+
+    def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
+        """A page of runs, newest first. Raises UsageError for a bad ``after``."""
+        cursor = None if after is None else decode_cursor(after)
+        with self._lock:
+            runs = sorted(self._tables.matching(tenant, where), key=lambda run: (run.created_ms, run.id), reverse=True)
+        if cursor is not None:
+            runs = [run for run in runs if (run.created_ms, run.id) < (cursor.created_ms, cursor.id)]
+        page = runs[:limit]
+        more = len(runs) > limit and page
+        return RunPage(page, encode_cursor(PageCursor(page[-1].created_ms, page[-1].id)) if more else None)
+
+    def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
+        """How many of these runs are in each status."""
+        with self._lock:
+            statuses = [run.status for run in self._tables.matching(tenant, where)]
+        return {status.value: statuses.count(status) for status in RunStatus if status in statuses}
+
+    def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
+        """The run with everything that explains it. Raises RunNotFound."""
+        with self._lock:
+            now_ms = self._clock()
+            record = self._tables.find(tenant, run_id)
+            run = record.run
+            return RunDetail(
+                now_ms=now_ms,
+                run=run,
+                journal=record.all_entries(),
+                waits=record.all_waits(),
+                attempts=record.all_attempts(),
+                transitions=list(record.transitions),
+                workers=[
+                    row
+                    for row in self._all_workers()
+                    if row.id == run.worker
+                    or (row.lease_until_ms > now_ms and run.queue in row.queues and run.workflow in row.workflows)
+                ],
+                ahead=self._tables.ahead_of(run, limit=_AHEAD_MAX),
+            )
+
+    def list_workers(self) -> list[WorkerRow]:
+        """The workers whose lease has not run out, by id."""
+        with self._lock:
+            now_ms = self._clock()
+            return [row for row in self._all_workers() if row.lease_until_ms > now_ms]
+
+    def _all_workers(self) -> list[WorkerRow]:
+        return sorted(self._tables.workers.values(), key=lambda row: row.id)
+
+    def send_signal(self, signal: Signal) -> list[RunId]:
+        """Deliver a signal. Raises RunNotFound, RunFinished."""
+        _refuse_unstorable([signal])
+        with self._unit() as unit:
+            if signal.id in self._tables.signals:
+                return []
+            return _broadcast(unit, signal) if signal.run_id is None else _send(unit, signal, signal.run_id)
+
+    def request_cancel(self, tenant: Tenant, run_id: RunId, *, reason: str) -> Run:
+        """Cancel a run. Raises RunNotFound, RunFinished."""
+        with self._unit() as unit:
+            record = self._tables.find(tenant, run_id)
+            run = record.run
+            if run.status in TERMINAL_STATUSES:
+                if run.status is not RunStatus.CANCELLED:
+                    raise RunFinished(run_id=run_id, status=run.status)
+            elif run.worker is None:
+                unit.end(record, RunStatus.CANCELLED, terminal_reason=reason)
+            elif not run.cancel_requested:
+                record.run = structs.replace(run, cancel_requested=True, updated_ms=unit.now_ms)
+                unit.tell_holder(record)
+            return record.run
+
+
+def _refuse_unstorable(rows: Sequence[NewRun | Signal]) -> None:
+    for row in rows:
+        why = unstorable(row)
+        if why is not None:
+            raise UsageError(f"{row.id!r} cannot be stored: {why}")
+
+
+def _claim(unit: Unit, record: Record, worker: WorkerId) -> None:
+    run = record.run
+    unit.move(
+        record,
+        RunStatus.COMPENSATING if run.status is RunStatus.COMPENSATING else RunStatus.RUNNING,
+        reason="claimed",
+        worker=worker,
+        epoch=run.epoch + 1,
+        ready_ms=None,
+        wake_ms=None,
+        started_ms=unit.now_ms if run.started_ms is None else run.started_ms,
+    )
+
+
+def _claimed_run(record: Record) -> ClaimedRun:
+    run = record.run
+    return ClaimedRun(
+        id=run.id,
+        tenant=run.tenant,
+        workflow=run.workflow,
+        queue=run.queue,
+        status=run.status,
+        input=run.input,
+        error=run.error,
+        key=run.key,
+        root_id=run.root_id,
+        attempt=run.attempt,
+        epoch=run.epoch,
+        crashes=run.crashes,
+        cancel_requested=run.cancel_requested,
+        created_ms=run.created_ms,
+        deadline_ms=run.deadline_ms,
+        journal=record.all_entries(),
+        waits=record.all_waits(),
+        attempts=record.all_attempts(),
+    )
+
+
+def _commit(unit: Unit, batch: Sequence[RunCommit]) -> CommitAnswer:
+    answer = CommitAnswer(unit.now_ms)
+    for commit in batch:
+        refusal = find_refusal(unit.tables, commit)
+        if refusal is not None:
+            answer.refused[commit.run_id] = refusal
+            continue
+        record = unit.tables.records[commit.run_id]
+        defect = find_defect(record, commit)
+        if defect is not None:
+            answer.broken[commit.run_id] = defect
+            continue
+        if record.run.cancel_requested:
+            answer.cancel_requested.append(commit.run_id)
+        waits = apply_commit(unit, commit)
+        if waits:
+            answer.waits[commit.run_id] = waits
+    return answer
+
+
+def _progress(record: Record) -> Progress:
+    seqs = [entry.seq for entry in record.journal.values()] + [stored.wait.seq for stored in record.waits.values()]
+    return Progress(record.run.status, record.run.epoch, max(seqs, default=0), len(record.attempts))
+
+
+def _wake(unit: Unit, record: Record) -> None:
+    due = [wait for wait in record.open_waits() if wait.due_ms is not None and wait.due_ms <= unit.now_ms]
+    for wait in due:
+        unit.close_wait(record, wait.key, WaitOutcome.ELAPSED)
+    run = record.run
+    is_deadline = not due and run.status is not RunStatus.QUEUED
+    unit.put_in_line(record, reason="deadline_exceeded" if is_deadline else "timer_elapsed")
+
+
+def _take_over(unit: Unit, record: Record, crashes_max: int) -> bool:
+    """Fence the lost worker; whether the run is set aside because it took too many workers down."""
+    run = record.run
+    crashes = 1 if record.recorded_under(run.epoch) else run.crashes + 1
+    if crashes < crashes_max:
+        unit.put_in_line(record, reason="worker_lost", epoch=run.epoch + 1, crashes=crashes)
+        return False
+    unit.end(record, RunStatus.STUCK, terminal_reason="worker_crashes", epoch=run.epoch + 1, crashes=crashes)
+    return True
+
+
+def _send(unit: Unit, signal: Signal, run_id: RunId) -> list[RunId]:
+    record = unit.tables.find(signal.tenant, run_id)
+    if record.run.status in TERMINAL_STATUSES:
+        raise RunFinished(run_id=run_id, status=record.run.status)
+    key = _deliver(unit, record, signal)
+    consumed_ms = None if key is None else unit.now_ms
+    unit.tables.signals[signal.id] = StoredSignal(signal, unit.now_ms, consumed_ms=consumed_ms, wait_key=key)
+    return [] if key is None else [run_id]
+
+
+def _broadcast(unit: Unit, signal: Signal) -> list[RunId]:
+    unit.tables.signals[signal.id] = StoredSignal(signal, unit.now_ms, consumed_ms=unit.now_ms)
+    mine = [record for record in unit.tables.records.values() if record.run.tenant == signal.tenant]
+    return [record.run.id for record in unit.tables.by_id(mine) if _deliver(unit, record, signal) is not None]
+
+
+def _deliver(unit: Unit, record: Record, signal: Signal) -> str | None:
+    """Close the run's oldest open wait for this signal; its key, or None if there is none."""
+    for wait in record.open_waits():
+        if wait.kind is WaitKind.SIGNAL and wait.signal == signal.name:
+            unit.close_wait(record, wait.key, WaitOutcome.SIGNALLED, payload=signal.payload)
+            unit.tell(record, reason="signalled", key=wait.key)
+            return wait.key
+    return None

@@ -1,0 +1,154 @@
+"""A worker's commit: what is checked, and what is then written, in the order of the engine's contract."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from msgspec import structs
+
+from holdfast.model.commit import Compensate, Finish, NewWait, Park, Release, RunCommit
+from holdfast.model.ids import UnixMs
+from holdfast.model.run import Wait
+from holdfast.model.status import (
+    HELD_STATUSES,
+    TERMINAL_STATUSES,
+    TRANSITIONS,
+    RunStatus,
+    WaitKind,
+    WaitOutcome,
+)
+from holdfast.store.memory.storable import unstorable
+from holdfast.store.memory.tables import Record, StoredAttempt, StoredSignal, StoredWait, Tables
+from holdfast.store.memory.unit import Unit
+
+
+def find_refusal(tables: Tables, commit: RunCommit) -> str | None:
+    """Why the fence refuses this commit, or None: the run must be held at this epoch and may make this move."""
+    record = tables.records.get(commit.run_id)
+    if record is None:
+        return "there is no such run"
+    run = record.run
+    if run.status not in HELD_STATUSES or run.epoch != commit.epoch:
+        return f"the run is {run.status} at epoch {run.epoch}"
+    match commit.move:
+        case Compensate():
+            to = RunStatus.COMPENSATING
+            legal = run.status is RunStatus.RUNNING
+        case Finish(status=to):
+            legal = to in TERMINAL_STATUSES and to in TRANSITIONS[run.status].values()
+        case None | Park() | Release():
+            return None
+        case _:
+            assert_never(commit.move)
+    return None if legal else f"a run that is {run.status} cannot become {to}"
+
+
+def find_defect(record: Record, commit: RunCommit) -> str | None:
+    """Why the run's rows cannot be written, or None."""
+    entries = [entry.key for entry in commit.entries]
+    waits = [wait.key for wait in commit.waits]
+    attempts = [(attempt.key, attempt.attempt) for attempt in commit.attempts]
+    for keys, known in ((entries, record.journal), (waits, record.waits), (attempts, record.attempts)):
+        if len(set(keys)) < len(keys) or any(key in known for key in keys):
+            return "a key is recorded already"
+    return unstorable(commit)
+
+
+def apply_commit(unit: Unit, commit: RunCommit) -> list[Wait]:
+    """Write what one run wants recorded; the waits that it opened, elapsed or cancelled, as they then stand."""
+    record = unit.tables.records[commit.run_id]
+    for entry in commit.entries:
+        record.journal[entry.key] = entry
+    for attempt in commit.attempts:
+        record.attempts[(attempt.key, attempt.attempt)] = StoredAttempt(attempt, commit.epoch)
+    for child in commit.children:
+        unit.start(child)
+    for new in commit.waits:
+        _open_wait(unit, record, new, commit.epoch)
+    for key in commit.elapsed:
+        if _is_due(record, key, unit.now_ms):
+            unit.close_wait(record, key, WaitOutcome.ELAPSED)
+    for key in commit.cancelled:
+        if key in record.waits and record.waits[key].wait.outcome is None:
+            unit.close_wait(record, key, WaitOutcome.CANCELLED)
+    touched = {*(new.key for new in commit.waits), *commit.elapsed, *commit.cancelled}
+    _make_move(unit, record, commit.move)
+    return [wait for wait in record.all_waits() if wait.key in touched]
+
+
+def _is_due(record: Record, key: str, now_ms: UnixMs) -> bool:
+    stored = record.waits.get(key)
+    if stored is None or stored.wait.outcome is not None:
+        return False
+    return stored.wait.due_ms is not None and stored.wait.due_ms <= now_ms
+
+
+def _open_wait(unit: Unit, record: Record, new: NewWait, epoch: int) -> None:
+    wait = Wait(
+        key=new.key,
+        seq=new.seq,
+        kind=new.kind,
+        signal=new.signal,
+        child_id=new.child_id,
+        due_ms=new.due_ms if new.delay_ms is None else UnixMs(unit.now_ms + new.delay_ms),
+        opened_ms=unit.now_ms,
+    )
+    record.waits[new.key] = StoredWait(wait, epoch)
+    if new.kind is WaitKind.SIGNAL:
+        _take_kept_signal(unit, record, wait)
+    elif new.kind is WaitKind.CHILD and new.child_id is not None:
+        child = unit.tables.records.get(new.child_id)
+        if child is not None and child.run.tenant == record.run.tenant and child.run.status in TERMINAL_STATUSES:
+            unit.close_wait(record, wait.key, WaitOutcome.CHILD_ENDED, child=child.run)
+
+
+def _take_kept_signal(unit: Unit, record: Record, wait: Wait) -> None:
+    def is_kept(stored: StoredSignal) -> bool:
+        return (
+            stored.signal.run_id == record.run.id and stored.signal.name == wait.signal and stored.consumed_ms is None
+        )
+
+    # A stable sort: of those sent in one millisecond the first to arrive is the oldest.
+    kept = sorted(
+        (stored for stored in unit.tables.signals.values() if is_kept(stored)), key=lambda stored: stored.sent_ms
+    )
+    if kept:
+        signal = kept[0].signal
+        unit.close_wait(record, wait.key, WaitOutcome.SIGNALLED, payload=signal.payload)
+        unit.tables.signals[signal.id] = structs.replace(kept[0], consumed_ms=unit.now_ms, wait_key=wait.key)
+
+
+def _make_move(unit: Unit, record: Record, move: Park | Release | Compensate | Finish | None) -> None:
+    match move:
+        case None:
+            pass
+        case Park():
+            _park(unit, record, move)
+        case Release(reason=reason):
+            unit.put_in_line(record, reason=reason)
+        case Compensate(error=error, reason=reason):
+            unit.move(record, RunStatus.COMPENSATING, reason=reason, error=error)
+        case Finish():
+            unit.end(
+                record,
+                move.status,
+                terminal_reason=move.reason,
+                result=move.result,
+                error=move.error,
+                crashes=0,
+            )
+        case _:
+            assert_never(move)
+
+
+def _park(unit: Unit, record: Record, move: Park) -> None:
+    waits = record.open_waits()
+    if len(waits) < move.open_waits:
+        unit.put_in_line(record, reason="waiting", crashes=0)
+        return
+    run = record.run
+    moments = [wait.due_ms for wait in waits if wait.due_ms is not None]
+    if run.deadline_ms is not None:
+        moments.append(run.deadline_ms)
+    to = RunStatus.COMPENSATING if run.status is RunStatus.COMPENSATING else RunStatus.WAITING
+    unit.move(record, to, reason="waiting", worker=None, wake_ms=min(moments, default=None), crashes=0)

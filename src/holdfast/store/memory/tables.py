@@ -1,0 +1,158 @@
+"""The rows, as plain dictionaries of frozen records, and the ways to look among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from holdfast.errors import RunNotFound
+from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.run import Attempt, Entry, Run, RunFilter, Signal, Transition, Wait, WorkerRow
+
+SUSPECT_CRASHES = 2
+"""A run that took down this many workers in a row is a suspect."""
+
+
+class StoredWait(Struct, frozen=True):
+    """A wait, and the epoch of the lease that opened it."""
+
+    wait: Wait
+    epoch: int
+
+
+class StoredAttempt(Struct, frozen=True):
+    """A failed attempt, and the epoch of the lease that recorded it."""
+
+    attempt: Attempt
+    epoch: int
+
+
+class StoredSignal(Struct, frozen=True):
+    """A signal that was accepted; one with a run and without ``consumed_ms`` is kept for a wait to come."""
+
+    signal: Signal
+    sent_ms: UnixMs
+    consumed_ms: UnixMs | None = None
+    wait_key: str | None = None
+
+
+@dataclass
+class Record:
+    """One run and all rows that belong to it."""
+
+    run: Run
+    journal: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    waits: dict[str, StoredWait] = field(default_factory=dict[str, StoredWait])
+    attempts: dict[tuple[str, int], StoredAttempt] = field(default_factory=dict[tuple[str, int], StoredAttempt])
+    transitions: list[Transition] = field(default_factory=list[Transition])
+
+    def all_entries(self) -> list[Entry]:
+        """The journal, in order of completion."""
+        return sorted(self.journal.values(), key=lambda entry: entry.seq)
+
+    def all_waits(self) -> list[Wait]:
+        """Every wait, oldest first."""
+        return sorted((stored.wait for stored in self.waits.values()), key=lambda wait: (wait.seq, wait.key))
+
+    def open_waits(self) -> list[Wait]:
+        """The waits without an outcome, oldest first."""
+        return [wait for wait in self.all_waits() if wait.outcome is None]
+
+    def all_attempts(self) -> list[Attempt]:
+        """The failed attempts, by key and number."""
+        return [self.attempts[place].attempt for place in sorted(self.attempts)]
+
+    def recorded_under(self, epoch: int) -> bool:
+        """Whether the lease with this epoch has journaled anything."""
+        return (
+            any(entry.epoch == epoch for entry in self.journal.values())
+            or any(stored.epoch == epoch for stored in self.waits.values())
+            or any(stored.epoch == epoch for stored in self.attempts.values())
+        )
+
+
+@dataclass
+class Tables:
+    """All that is stored."""
+
+    records: dict[RunId, Record] = field(default_factory=dict[RunId, Record])
+    signals: dict[RunId, StoredSignal] = field(default_factory=dict[RunId, StoredSignal])
+    workers: dict[WorkerId, WorkerRow] = field(default_factory=dict[WorkerId, WorkerRow])
+
+    def find(self, tenant: Tenant, run_id: RunId) -> Record:
+        """The run's record. Raises RunNotFound, also for another tenant's."""
+        record = self.records.get(run_id)
+        if record is None or record.run.tenant != tenant:
+            raise RunNotFound(run_id=run_id)
+        return record
+
+    def line(self) -> list[Record]:
+        """Everything that can be claimed, in the order in which it is to be claimed."""
+        claimable = [record for record in self.records.values() if record.run.ready_ms is not None]
+        return sorted(claimable, key=lambda record: _place(record.run))
+
+    def held_by(self, worker: WorkerId) -> list[Record]:
+        """The runs that this worker holds, by id."""
+        return self.by_id(record for record in self.records.values() if record.run.worker == worker)
+
+    def lost(self, now_ms: UnixMs) -> list[Record]:
+        """The runs whose holder's lease has run out, by id."""
+        return self.by_id(
+            record
+            for record in self.records.values()
+            if record.run.worker is not None and not self.has_lease(record.run.worker, now_ms)
+        )
+
+    def has_lease(self, worker: WorkerId, now_ms: UnixMs) -> bool:
+        """Whether the worker is known and its lease has not run out."""
+        row = self.workers.get(worker)
+        return row is not None and row.lease_until_ms > now_ms
+
+    def waiting_for_child(self, child: Run) -> list[tuple[Record, Wait]]:
+        """The open waits, of runs of the same tenant, for the end of this run."""
+        return [
+            (record, wait)
+            for record in self.by_id(self.records.values())
+            if record.run.tenant == child.tenant
+            for wait in record.open_waits()
+            if wait.child_id == child.id
+        ]
+
+    def matching(self, tenant: Tenant, where: RunFilter) -> Iterator[Run]:
+        """The tenant's runs that the filter lets through, in no particular order."""
+        return (
+            record.run for record in self.records.values() if record.run.tenant == tenant and _fits(record.run, where)
+        )
+
+    @staticmethod
+    def by_id(records: Iterable[Record]) -> list[Record]:
+        """These records, in the order of their runs' ids."""
+        return sorted(records, key=lambda record: record.run.id)
+
+    def ahead_of(self, run: Run, *, limit: int) -> int:
+        """How many claimable runs of the same queue will be claimed before this one, counted up to ``limit``."""
+        if run.ready_ms is None:
+            return 0
+        before = [one for one in self.line() if one.run.queue == run.queue and _place(one.run) < _place(run)]
+        return min(len(before), limit)
+
+
+def _place(run: Run) -> tuple[int, int, str]:
+    """Where a claimable run stands in the line: highest priority, then longest ready, then lowest id."""
+    return (-run.priority, run.ready_ms or 0, run.id)
+
+
+def _fits(run: Run, where: RunFilter) -> bool:
+    return (
+        (not where.statuses or run.status in where.statuses)
+        and where.workflow in (None, run.workflow)
+        and where.queue in (None, run.queue)
+        and where.key in (None, run.key)
+        and where.parent_id in (None, run.parent_id)
+        and where.root_id in (None, run.root_id)
+        and (where.created_from_ms is None or run.created_ms >= where.created_from_ms)
+        and (where.created_before_ms is None or run.created_ms < where.created_before_ms)
+        and where.attributes.items() <= run.attributes.items()
+    )

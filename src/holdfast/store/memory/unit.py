@@ -1,0 +1,158 @@
+"""One operation on the tables: the moves that runs make, at one moment, and the hints that follow from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import structs
+
+from holdfast.model.ids import Json, RunId, UnixMs
+from holdfast.model.run import NewRun, Run, Transition, Wait
+from holdfast.model.status import RunStatus, WaitOutcome
+from holdfast.store.memory.tables import Record, StoredWait, Tables
+from holdfast.store.port import Hint
+
+
+class Unit:
+    """What is done under the lock at ``now_ms``. Whoever uses it has checked first: no method here refuses."""
+
+    def __init__(self, tables: Tables, now_ms: UnixMs) -> None:
+        self.tables = tables
+        self.now_ms = now_ms
+        self._work = False
+        self._ended: list[RunId] = []
+        self._live: list[RunId] = []
+
+    def hint(self) -> Hint:
+        """What listeners should hear of this operation."""
+        return Hint(work=self._work, ended=tuple(self._ended), live=tuple(self._live))
+
+    def start(self, new: NewRun) -> bool:
+        """Record a run unless its id exists already; whether it was recorded."""
+        if new.id in self.tables.records:
+            return False
+        record = Record(run=_first_row(new, self.now_ms))
+        self.tables.records[new.id] = record
+        self._append(record, None, record.run.status_reason)
+        self._work = self._work or record.run.ready_ms is not None
+        return True
+
+    def move(self, record: Record, to: RunStatus, *, reason: str, key: str | None = None, **changes: Any) -> None:
+        """Change the run's row and append the transition."""
+        before = record.run
+        record.run = structs.replace(before, status=to, status_reason=reason, updated_ms=self.now_ms, **changes)
+        self._append(record, before, reason, key)
+
+    def put_in_line(self, record: Record, *, reason: str, key: str | None = None, **changes: Any) -> None:
+        """Make the run claimable from now on, held by nobody."""
+        to = RunStatus.COMPENSATING if record.run.status is RunStatus.COMPENSATING else RunStatus.QUEUED
+        self.move(record, to, reason=reason, key=key, worker=None, ready_ms=self.now_ms, wake_ms=None, **changes)
+        self._work = True
+
+    def end(self, record: Record, to: RunStatus, *, terminal_reason: str, **changes: Any) -> None:
+        """End the run: close what it waits for, and the waits of those that wait for its end."""
+        for wait in record.open_waits():
+            self.close_wait(record, wait.key, WaitOutcome.CANCELLED)
+        reason = terminal_reason if to is RunStatus.STUCK else to.value
+        self.move(
+            record,
+            to,
+            reason=reason,
+            terminal_reason=terminal_reason,
+            worker=None,
+            ready_ms=None,
+            wake_ms=None,
+            finalized_ms=self.now_ms,
+            **changes,
+        )
+        run = record.run
+        self._ended.append(run.id)
+        for parent, wait in self.tables.waiting_for_child(run):
+            self.close_wait(parent, wait.key, WaitOutcome.CHILD_ENDED, child=run)
+            self.tell(parent, reason="child_ended", key=wait.key)
+
+    def tell(self, record: Record, *, reason: str, key: str) -> None:
+        """A wait of the run was closed by others: a parked run becomes claimable, a held one's worker hears of it."""
+        if record.run.worker is not None:
+            self.tell_holder(record)
+        elif record.run.ready_ms is None:
+            self.put_in_line(record, reason=reason, key=key)
+
+    def tell_holder(self, record: Record) -> None:
+        """Something happened to a run that a worker holds."""
+        self._live.append(record.run.id)
+
+    def close_wait(
+        self,
+        record: Record,
+        key: str,
+        outcome: WaitOutcome,
+        *,
+        payload: Json | None = None,
+        child: Run | None = None,
+    ) -> Wait:
+        """Give an open wait its outcome, with the signal's payload or the child's end."""
+        stored = record.waits[key]
+        wait = structs.replace(
+            stored.wait,
+            outcome=outcome,
+            closed_ms=self.now_ms,
+            result=payload if child is None else child.result,
+            error=None if child is None else child.error,
+            child_status=None if child is None else child.status,
+        )
+        record.waits[key] = StoredWait(wait, stored.epoch)
+        return wait
+
+    def _append(self, record: Record, before: Run | None, reason: str, key: str | None = None) -> None:
+        run = record.run
+        holder = run.worker if run.worker is not None or before is None else before.worker
+        record.transitions.append(
+            Transition(
+                seq=len(record.transitions) + 1,
+                from_status=None if before is None else before.status,
+                to_status=run.status,
+                reason=reason,
+                key=key,
+                worker=holder,
+                epoch=run.epoch,
+                at_ms=self.now_ms,
+            )
+        )
+
+
+def _first_row(new: NewRun, now_ms: UnixMs) -> Run:
+    delayed = new.delay_ms > 0
+    return Run(
+        id=new.id,
+        tenant=new.tenant,
+        workflow=new.workflow,
+        queue=new.queue,
+        status=RunStatus.QUEUED,
+        status_reason="delayed" if delayed else "started",
+        terminal_reason=None,
+        input=new.input,
+        result=None,
+        error=None,
+        key=new.key,
+        priority=new.priority,
+        version=None,
+        definition_hash=None,
+        root_id=new.root_id or new.id,
+        retry_of_id=None,
+        attempt=1,
+        parent_id=new.parent_id,
+        parent_key=new.parent_key,
+        attributes=dict(new.attributes),
+        worker=None,
+        epoch=0,
+        crashes=0,
+        cancel_requested=False,
+        created_ms=now_ms,
+        updated_ms=now_ms,
+        ready_ms=None if delayed else now_ms,
+        wake_ms=UnixMs(now_ms + new.delay_ms) if delayed else None,
+        deadline_ms=None if new.timeout_ms is None else UnixMs(now_ms + new.timeout_ms),
+        started_ms=None,
+        finalized_ms=None,
+    )

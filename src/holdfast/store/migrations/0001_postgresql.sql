@@ -1,0 +1,199 @@
+-- The engine's tables on PostgreSQL 14 or later. docs/engine.md says what the columns mean.
+-- Every hot table starts its primary key with `shard` (0 until there is more than one), so that the tables can be
+-- distributed by it without a change to any statement. Payloads are `json`: kept to the letter, unlike `jsonb`.
+-- There are no foreign keys: each would lock a second row in the hot path to prove what the fence proves already.
+
+create schema if not exists holdfast;
+
+create table holdfast.runs (
+    shard smallint not null,
+    id uuid not null,
+    tenant text not null,
+    workflow text not null,
+    version integer,
+    definition_hash text,
+    queue text not null,
+    status text not null,
+    status_reason text not null,
+    terminal_reason text,
+    input json not null,
+    result json,
+    error json,
+    key text,
+    priority smallint not null default 0,
+    root_id uuid not null,
+    retry_of_id uuid,
+    attempt integer not null default 1,
+    parent_id uuid,
+    parent_key text,
+    attributes jsonb not null default '{}',
+    worker text,
+    epoch bigint not null default 0,
+    crashes integer not null default 0,
+    suspect boolean not null default false,
+    cancel_requested boolean not null default false,
+    transition_seq bigint not null default 0,
+    created_ms bigint not null,
+    updated_ms bigint not null,
+    ready_ms bigint,
+    wake_ms bigint,
+    deadline_ms bigint,
+    started_ms bigint,
+    finalized_ms bigint,
+    primary key (shard, id),
+    constraint runs_status check (status in (
+        'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
+    constraint runs_claimable check (ready_ms is null or (worker is null and status in ('queued', 'compensating'))),
+    constraint runs_held check (worker is null or status in ('running', 'compensating')),
+    constraint runs_wake check (wake_ms is null or (ready_ms is null and worker is null and finalized_ms is null)),
+    constraint runs_final check ((finalized_ms is not null) = (status in ('completed', 'failed', 'cancelled', 'stuck')))
+) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
+
+comment on table holdfast.runs is 'One execution of a workflow.';
+comment on column holdfast.runs.ready_ms is 'Its place in the line; null: nobody may claim it.';
+comment on column holdfast.runs.wake_ms is 'When time makes it claimable; null: never.';
+comment on column holdfast.runs.epoch is 'The fencing token: raised by every claim and take-over.';
+
+-- claim_runs, read_agenda: one line per (queue, workflow), suspects apart, in the order in which they are served.
+create index runs_line on holdfast.runs (shard, queue, workflow, suspect, priority desc, ready_ms, id)
+    where ready_ms is not null;
+-- wake_due, read_agenda.
+create index runs_wake on holdfast.runs (shard, wake_ms) where wake_ms is not null;
+-- requeue_lost, retire_worker, read_agenda.
+create index runs_held on holdfast.runs (shard, worker) where worker is not null;
+-- list_runs, count_runs.
+create index runs_list on holdfast.runs (tenant, created_ms desc, id desc);
+-- list_runs of one parent.
+create index runs_children on holdfast.runs (shard, parent_id) where parent_id is not null;
+-- list_runs by key.
+create index runs_key on holdfast.runs (tenant, key) where key is not null;
+-- list_runs of one lineage, without the many runs that are their own root.
+create index runs_lineage on holdfast.runs (shard, root_id) where root_id <> id;
+
+create table holdfast.journal (
+    shard smallint not null,
+    run_id uuid not null,
+    key text not null,
+    seq bigint not null,
+    kind text not null,
+    name text not null,
+    status text not null,
+    result json,
+    error json,
+    fingerprint text not null default '',
+    input json,
+    attempts integer not null default 1,
+    epoch bigint not null,
+    started_ms bigint not null,
+    completed_ms bigint not null,
+    primary key (shard, run_id, key),
+    constraint journal_kind check (kind in ('step', 'value', 'child', 'compensation')),
+    constraint journal_status check (status in ('completed', 'failed'))
+);
+comment on table holdfast.journal is 'The recorded outcomes of a run''s steps: written once.';
+
+create table holdfast.waits (
+    shard smallint not null,
+    run_id uuid not null,
+    key text not null,
+    seq bigint not null,
+    kind text not null,
+    signal text,
+    child_id uuid,
+    due_ms bigint,
+    epoch bigint not null,
+    opened_ms bigint not null,
+    outcome text,
+    closed_ms bigint,
+    result json,
+    error json,
+    child_status text,
+    primary key (shard, run_id, key),
+    constraint waits_kind check (kind in ('timer', 'signal', 'child', 'retry')),
+    constraint waits_child_status check (child_status in ('completed', 'failed', 'cancelled', 'stuck')),
+    constraint waits_outcome check (outcome in ('elapsed', 'signalled', 'child_ended', 'cancelled')),
+    constraint waits_closed check ((outcome is null) = (closed_ms is null))
+) with (fillfactor = 85);
+comment on table holdfast.waits is 'What a run waits for; closed with exactly one outcome.';
+
+-- Park, Finish, wake_due and a signal to one run.
+create index waits_open on holdfast.waits (shard, run_id, seq) where outcome is null;
+-- The end of a child.
+create index waits_open_child on holdfast.waits (shard, child_id) where outcome is null and child_id is not null;
+-- A signal to all who wait for it.
+create index waits_open_signal on holdfast.waits (shard, signal, run_id) where outcome is null and signal is not null;
+
+create table holdfast.attempts (
+    shard smallint not null,
+    run_id uuid not null,
+    key text not null,
+    attempt integer not null,
+    error json not null,
+    epoch bigint not null,
+    started_ms bigint not null,
+    ended_ms bigint not null,
+    primary key (shard, run_id, key, attempt)
+);
+comment on table holdfast.attempts is 'Failed attempts of steps that were to be tried again.';
+
+create table holdfast.signals (
+    shard smallint not null,
+    id uuid not null,
+    tenant text not null,
+    name text not null,
+    run_id uuid,
+    payload json not null,
+    sent_ms bigint not null,
+    consumed_ms bigint,
+    wait_key text,
+    number bigint generated always as identity,
+    primary key (shard, tenant, id)
+);
+comment on table holdfast.signals is 'Named messages; one to a single run is kept until it is consumed.';
+comment on column holdfast.signals.number is 'The order of arrival within one millisecond.';
+
+-- Opening a signal wait looks for the oldest kept signal.
+create index signals_kept on holdfast.signals (shard, run_id, name, sent_ms, number)
+    where consumed_ms is null and run_id is not null;
+
+create table holdfast.transitions (
+    shard smallint not null,
+    run_id uuid not null,
+    seq bigint not null,
+    from_status text,
+    to_status text not null,
+    reason text not null,
+    key text,
+    worker text,
+    epoch bigint not null,
+    at_ms bigint not null,
+    primary key (shard, run_id, seq),
+    constraint transitions_from check (from_status in (
+        'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
+    constraint transitions_to check (to_status in (
+        'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck'))
+);
+comment on table holdfast.transitions is 'The append-only log of a run''s moves: structural facts, never payloads.';
+
+create table holdfast.workers (
+    id text primary key,
+    queues text[] not null,
+    workflows text[] not null,
+    host text not null,
+    pid integer not null,
+    version text not null,
+    started_ms bigint not null,
+    heartbeat_ms bigint not null,
+    lease_until_ms bigint not null
+) with (fillfactor = 50);
+comment on table holdfast.workers is 'Worker processes and their leases.';
+
+create table holdfast.attributes (
+    shard smallint not null,
+    tenant text not null,
+    name text not null,
+    value text not null,
+    run_id uuid not null,
+    primary key (shard, tenant, name, value, run_id)
+);
+comment on table holdfast.attributes is 'Search attributes of runs.';

@@ -1,0 +1,187 @@
+-- The first tables, for SQLite. docs/engine.md says what each column means and when it is set.
+-- A file is one shard: `shard` is always 0 here, and costs no byte in a row or an index.
+-- Every index below serves one port method; the partial ones hold only the rows that are in that state now.
+
+create table runs (
+    shard integer not null default 0,
+    id text not null,
+    tenant text not null,
+    workflow text not null,
+    version integer,
+    definition_hash text,
+    queue text not null,
+    status text not null check (status in (
+        'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
+    status_reason text not null,
+    terminal_reason text,
+    input text not null check (json_valid(input)),
+    result text check (result is null or json_valid(result)),
+    error text check (error is null or json_valid(error)),
+    key text,
+    priority integer not null default 0 check (priority between -1000 and 1000),
+    root_id text not null,
+    retry_of_id text,
+    attempt integer not null default 1 check (attempt >= 1),
+    parent_id text,
+    parent_key text,
+    attributes text not null default '{}',
+    worker text,
+    epoch integer not null default 0 check (epoch >= 0),
+    crashes integer not null default 0 check (crashes >= 0),
+    suspect integer not null default 0 check (suspect in (0, 1)),
+    cancel_requested integer not null default 0 check (cancel_requested in (0, 1)),
+    transition_seq integer not null default 1,
+    created_ms integer not null,
+    updated_ms integer not null,
+    ready_ms integer,
+    wake_ms integer,
+    deadline_ms integer,
+    started_ms integer,
+    finalized_ms integer,
+    primary key (shard, id),
+    constraint in_line_means_unheld check (ready_ms is null or (status in ('queued', 'compensating') and worker is null)),
+    constraint held_means_held_status check (worker is null or status in ('running', 'compensating')),
+    constraint running_means_held check (status <> 'running' or worker is not null),
+    constraint ended_means_finalized check (
+        (status in ('completed', 'failed', 'cancelled', 'stuck')) = (finalized_ms is not null)),
+    constraint ended_means_unwoken check (finalized_ms is null or wake_ms is null)
+) strict, without rowid;
+
+-- claim_runs, read_agenda, read_detail (how many are ahead)
+create index runs_claim on runs (shard, queue, priority desc, ready_ms, id, workflow, suspect) where ready_ms is not null;
+-- wake_due, read_agenda
+create index runs_wake on runs (shard, wake_ms) where wake_ms is not null;
+-- requeue_lost, retire_worker, read_agenda
+create index runs_worker on runs (shard, worker) where worker is not null;
+-- commit: which runs it has to report; next to always empty
+create index runs_cancel on runs (shard, id) where cancel_requested = 1 and finalized_ms is null;
+-- list_runs, count_runs
+create index runs_list on runs (tenant, created_ms desc, id desc);
+create index runs_parent on runs (parent_id) where parent_id is not null;
+create index runs_key on runs (tenant, key) where key is not null;
+
+create table journal (
+    shard integer not null default 0,
+    run_id text not null,
+    key text not null,
+    seq integer not null check (seq >= 1),
+    kind text not null check (kind in ('step', 'value', 'child', 'compensation')),
+    name text not null,
+    status text not null check (status in ('completed', 'failed')),
+    result text check (result is null or json_valid(result)),
+    error text check (error is null or json_valid(error)),
+    fingerprint text not null default '',
+    input text check (input is null or json_valid(input)),
+    attempts integer not null default 1,
+    epoch integer not null,
+    started_ms integer not null,
+    completed_ms integer not null,
+    primary key (shard, run_id, key)
+) strict, without rowid;
+
+create table waits (
+    shard integer not null default 0,
+    run_id text not null,
+    key text not null,
+    seq integer not null check (seq >= 1),
+    kind text not null check (kind in ('timer', 'signal', 'child', 'retry')),
+    signal text,
+    child_id text,
+    due_ms integer,
+    epoch integer not null,
+    opened_ms integer not null,
+    outcome text check (outcome in ('elapsed', 'signalled', 'child_ended', 'cancelled')),
+    closed_ms integer,
+    result text,
+    error text,
+    child_status text check (child_status in (
+        'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
+    primary key (shard, run_id, key),
+    constraint closed_means_outcome check ((outcome is null) = (closed_ms is null)),
+    constraint signal_wait_names_signal check (kind <> 'signal' or signal is not null),
+    constraint child_wait_names_child check (kind <> 'child' or child_id is not null)
+) strict, without rowid;
+
+-- commit (Park counts, Finish closes), wake_due
+create index waits_open on waits (shard, run_id, due_ms) where outcome is null;
+-- commit (Finish), request_cancel: who waits for this child
+create index waits_child on waits (shard, child_id) where outcome is null and child_id is not null;
+-- send_signal, to one run and to all
+create index waits_signal on waits (shard, signal, run_id, seq) where outcome is null and signal is not null;
+
+create table attempts (
+    shard integer not null default 0,
+    run_id text not null,
+    key text not null,
+    attempt integer not null check (attempt >= 1),
+    error text not null check (json_valid(error)),
+    epoch integer not null,
+    started_ms integer not null,
+    ended_ms integer not null,
+    primary key (shard, run_id, key, attempt)
+) strict, without rowid;
+
+create table signals (
+    shard integer not null default 0,
+    id text not null,
+    tenant text not null,
+    name text not null,
+    run_id text,
+    payload text not null check (json_valid(payload)),
+    sent_ms integer not null,
+    consumed_ms integer,
+    wait_key text,
+    primary key (shard, tenant, id)
+) strict, without rowid;
+
+-- commit: the kept signals of a run, oldest first
+create index signals_kept on signals (shard, run_id, name, sent_ms, id) where consumed_ms is null and run_id is not null;
+
+create table transitions (
+    shard integer not null default 0,
+    run_id text not null,
+    seq integer not null,
+    from_status text check (from_status in (
+        'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
+    to_status text not null check (to_status in (
+        'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
+    reason text not null,
+    key text,
+    worker text,
+    epoch integer not null default 0,
+    at_ms integer not null,
+    primary key (shard, run_id, seq)
+) strict, without rowid;
+
+-- The log writes itself: whatever raises `transition_seq` has made a move, and cannot forget to record it.
+create trigger runs_started after insert on runs begin
+    insert into transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
+    values (new.shard, new.id, new.transition_seq, null, new.status, new.status_reason, new.worker, new.epoch, new.updated_ms);
+end;
+
+create trigger runs_moved after update of transition_seq on runs begin
+    insert into transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
+    values (new.shard, new.id, new.transition_seq, old.status, new.status, new.status_reason,
+        coalesce(new.worker, old.worker), new.epoch, new.updated_ms);
+end;
+
+create table workers (
+    id text not null primary key,
+    queues text not null,
+    workflows text not null,
+    host text not null,
+    pid integer not null,
+    version text not null,
+    started_ms integer not null,
+    heartbeat_ms integer not null,
+    lease_until_ms integer not null
+) strict, without rowid;
+
+create table attributes (
+    shard integer not null default 0,
+    tenant text not null,
+    name text not null,
+    value text not null,
+    run_id text not null,
+    primary key (shard, tenant, name, value, run_id)
+) strict, without rowid;

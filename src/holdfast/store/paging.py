@@ -1,0 +1,49 @@
+"""The cursor of a listing: where the next page begins, as opaque text.
+
+Runs are listed newest first, by ``(created_ms desc, id desc)``; a cursor names the last run of the page before, so
+that runs that come or go meanwhile neither repeat nor hide others.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from msgspec import Struct
+
+from holdfast.errors import UsageError
+from holdfast.model.ids import RunId, UnixMs
+
+_VERSION = "1"
+_MS_MAX = 2**63 - 1
+_LENGTH_MAX = 512
+
+
+class PageCursor(Struct, frozen=True):
+    """The last run of a page: the next page holds what is older than ``(created_ms, id)``."""
+
+    created_ms: UnixMs
+    id: RunId
+
+
+def encode_cursor(cursor: PageCursor) -> str:
+    """The cursor as text that is safe in a URL."""
+    text = f"{_VERSION}:{cursor.created_ms}:{cursor.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode("ascii").rstrip("=")
+
+
+def decode_cursor(text: str) -> PageCursor:
+    """Read back what ``encode_cursor`` made. Raises UsageError for anything else."""
+    try:
+        if len(text) > _LENGTH_MAX:
+            raise ValueError(text)
+        padded = text.encode("ascii") + b"=" * (-len(text) % 4)
+        version, created, run_id = base64.b64decode(padded, altchars=b"-_", validate=True).decode().split(":", 2)
+        if version != _VERSION or not run_id or not (created.isascii() and created.isdigit()):
+            raise ValueError(text)
+        created_ms = int(created)
+        if created_ms > _MS_MAX or "\x00" in run_id:
+            raise ValueError(text)
+    except (ValueError, binascii.Error) as error:
+        raise UsageError("the cursor of the page was not given out by this listing") from error
+    return PageCursor(UnixMs(created_ms), RunId(run_id))

@@ -1,0 +1,205 @@
+"""The store port: what the engine asks of a database, and nothing else.
+
+Each method is one transaction, blocking, and safe to call from any thread. Times in the answers, and all
+comparisons with "now", are by the store's own clock, never by the caller's. A worker's writes name the run's epoch
+and are refused, in the same statement, unless the run is in a held status at that epoch.
+
+Every method may raise ``StoreUnavailable`` (nothing was done: repeat it) and, if it writes, ``CommitUnknown`` (it may
+have been done). ``start_runs``, ``send_signal``, ``request_cancel`` and the housekeeping methods may then simply be
+repeated: they name their rows, so that a second time does nothing. ``commit`` may not: see ``read_progress``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
+from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.run import (
+    Agenda,
+    Claim,
+    NewRun,
+    Run,
+    RunDetail,
+    RunFilter,
+    RunPage,
+    Signal,
+    Started,
+    WorkerInfo,
+    WorkerRow,
+)
+
+
+class Hint(Struct, frozen=True, kw_only=True):
+    """One wake-up."""
+
+    work: bool = False
+    """Runs became claimable."""
+    ended: tuple[RunId, ...] | None = ()
+    """These runs ended; None if some did, but it is not known which."""
+    live: tuple[RunId, ...] | None = ()
+    """Something happened to these held runs; None if it is not known which."""
+
+
+class Hints(Protocol):
+    """Wake-ups: only ever hints, which may be lost, late, doubled or wrong. A slow poll must suffice without them."""
+
+    def publish(self, hint: Hint) -> None:
+        """Tell everyone who listens, in this process and in others. Coalesced; never blocks, never raises."""
+        ...
+
+    def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
+        """Call ``listener``, from any thread, at each hint until the returned function is called."""
+        ...
+
+
+class Store(Protocol):
+    """See the module's docstring for the contract that all methods share."""
+
+    @property
+    def url(self) -> str:
+        """The database's URL without its password, for messages."""
+        ...
+
+    @property
+    def hints(self) -> Hints:
+        """The wake-ups of this database."""
+        ...
+
+    def check_schema(self) -> None:
+        """Raise SchemaTooOld, SchemaTooNew or StoreMisconfigured unless the tables fit this version."""
+        ...
+
+    def read_clock(self) -> UnixMs:
+        """The store's time."""
+        ...
+
+    # Starting
+
+    def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
+        """Record runs, all or none; one whose id exists already is left as it is and answered ``created=False``."""
+        ...
+
+    def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
+        """As ``start_runs``, inside the caller's open transaction: a rollback starts nothing."""
+        ...
+
+    # Workers
+
+    def register_worker(self, worker: WorkerInfo, *, lease_ms: int) -> UnixMs:
+        """Announce a worker and open its lease. Repeatable. Returns the store's time."""
+        ...
+
+    def heartbeat(self, worker: WorkerId, *, lease_ms: int) -> UnixMs:
+        """Extend the lease to ``lease_ms`` from now. Returns the store's time."""
+        ...
+
+    def retire_worker(self, worker: WorkerId, *, limit: int) -> int:
+        """End the worker: its lease, and up to ``limit`` of its runs are handed back. Returns how many it still holds."""
+        ...
+
+    def claim_runs(
+        self, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
+    ) -> Claim:
+        """Take up to ``limit`` claimable runs, highest priority and longest ready first, raising each one's epoch.
+
+        Runs that other workers are claiming are passed over. A run that lost two workers in a row without progress
+        is a suspect; at most ``suspects`` of them are taken.
+        """
+        ...
+
+    def release_unknown(self, worker: WorkerId, *, known: Sequence[RunId]) -> int:
+        """Hand back the runs that the worker holds by the record but not by its own knowledge. Returns how many.
+
+        For a claim whose answer was lost. Repeatable.
+        """
+        ...
+
+    def commit(self, batch: Sequence[RunCommit]) -> CommitAnswer:
+        """Record a batch; each run is accepted or refused for itself. At most one element per run."""
+        ...
+
+    def commit_with(self, handler: Callable[[Any], RunCommit], *, wants: type) -> CommitAnswer:
+        """Open a transaction, let the handler run SQL of its own on the connection, and commit both together.
+
+        ``wants`` is the class of connection to hand over (the driver's, or SQLAlchemy's Connection or Session). If
+        the run is refused, the handler's SQL is rolled back too; whatever the handler raises rolls back and comes out.
+        """
+        ...
+
+    def read_progress(self, run_ids: Sequence[RunId]) -> dict[RunId, Progress]:
+        """How far these runs' records have come; absent runs are left out."""
+        ...
+
+    def read_live(self, worker: WorkerId, run_ids: Sequence[RunId]) -> list[LiveUpdate]:
+        """Of these runs, those the worker holds that are to be cancelled or have closed waits, with all closed waits."""
+        ...
+
+    # Housekeeping: any worker, at any time, as often as it likes
+
+    def read_agenda(self, *, queues: Sequence[str], workflows: Sequence[str]) -> Agenda:
+        """What there is to do: one statement, cheap enough for every second."""
+        ...
+
+    def wake_due(self, *, limit: int) -> int:
+        """Make up to ``limit`` runs claimable whose timer, retry, delay or deadline has come. Returns how many.
+
+        Their due waits are closed as ELAPSED in the same transaction.
+        """
+        ...
+
+    def requeue_lost(self, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
+        """Take up to ``limit`` runs from workers whose lease has run out. Returns them, True for those set aside.
+
+        The epoch is raised, so the old worker is fenced at once. A run whose lost lease recorded nothing counts one
+        more crash, any other starts again at one; at ``crashes_max`` the run is set aside as STUCK.
+        """
+        ...
+
+    # Clients
+
+    def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
+        """The run. Raises RunNotFound, also for another tenant's."""
+        ...
+
+    def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
+        """Those of these runs that exist, in no particular order."""
+        ...
+
+    def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
+        """A page of runs, newest first. ``after`` is the ``next`` of the page before. Raises UsageError for a bad one."""
+        ...
+
+    def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
+        """How many of these runs are in each status; statuses without runs are left out."""
+        ...
+
+    def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
+        """The run with its journal, waits, attempts, transitions and workers. Raises RunNotFound."""
+        ...
+
+    def list_workers(self) -> list[WorkerRow]:
+        """The workers whose lease has not run out."""
+        ...
+
+    def send_signal(self, signal: Signal) -> list[RunId]:
+        """Deliver a signal and return the runs whose wait it closed.
+
+        To one run: closes its oldest open wait for that name, or is kept until such a wait opens. Raises RunNotFound,
+        RunFinished. To all: closes the oldest such wait of every run of the tenant that waits for it now.
+        """
+        ...
+
+    def request_cancel(self, tenant: Tenant, run_id: RunId, *, reason: str) -> Run:
+        """Cancel a run: at once if no worker holds it, else as soon as its worker notices. Returns it as it is then.
+
+        Repeatable. Raises RunNotFound; RunFinished if it ended otherwise than cancelled.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back connections and threads. Idempotent."""
+        ...

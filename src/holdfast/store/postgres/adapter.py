@@ -1,0 +1,436 @@
+"""``Store`` on PostgreSQL. See the port for what each method promises, and ``queries/`` for how it is kept."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+from holdfast.errors import CommitUnknown, RunFinished, RunNotFound, StoreUnavailable
+from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
+from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.run import (
+    Agenda,
+    Claim,
+    NewRun,
+    Run,
+    RunDetail,
+    RunFilter,
+    RunPage,
+    Signal,
+    Started,
+    WorkerInfo,
+    WorkerRow,
+)
+from holdfast.model.status import TERMINAL_STATUSES, RunStatus
+from holdfast.store.port import Hint
+from holdfast.store.postgres.commit import Outcome, broken, merge, plan_commit
+from holdfast.store.postgres.connection import Address, Cursor, Document, Pool, Row
+from holdfast.store.postgres.guests import Guests
+from holdfast.store.postgres.notify import PostgresHints
+from holdfast.store.postgres.rows import (
+    attempts_by_run,
+    claimed_run,
+    document,
+    entries_by_run,
+    id_array,
+    run_of,
+    start_row,
+    status_of,
+    transition_of,
+    waits_by_run,
+    worker_of,
+)
+from holdfast.store.postgres.session import DataRefused, Session, rows_of, rows_of_all
+from holdfast.store.postgres.statements import Params
+from holdfast.store.schema import check_revision
+
+_SHARD: Final = 0
+"""There is one shard until the tables are distributed."""
+
+_POOL_WAIT_S: Final = 30.0
+_AHEAD_MAX: Final = 1_000
+_FAMILY_BATCHES: Final = 100
+"""After a batch with parents in it, this many batches lock parents and children in the order of ids."""
+
+
+class PostgresStore:
+    """The engine's tables in the schema ``holdfast`` of a PostgreSQL database, version 14 or later.
+
+    Safe from any thread; each thread that is inside a method holds one connection. ``clock`` replaces the database's
+    own clock, for tests. ``connections_max`` bounds the pool; the threads for wake-ups hold one connection each
+    besides. ``listen=False`` hears nothing from other processes, and ``prepare=False`` prepares no statements: both for
+    a pooler in transaction mode. ``jitter`` gives numbers from 0 to 1 for the pauses between attempts.
+
+    Connects when it is first used. Raises: StoreMisconfigured for a URL that cannot be read.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], UnixMs] | None = None,
+        connections_max: int = 8,
+        listen: bool = True,
+        prepare: bool = True,
+        jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._address = Address(url, prepare=prepare)
+        shown = self._address.shown
+        self._clock = clock
+        self._pool = Pool(self._address.connect, size_max=connections_max, wait_s=_POOL_WAIT_S, shown=shown)
+        self._session = Session(self._pool, shown=shown, jitter=jitter, sleep=sleep)
+        self._hints = PostgresHints(self._address.connect, sender=uuid.uuid4().hex, listen=listen, jitter=jitter)
+        self._guests = Guests(self._address, self._session, connections_max=connections_max, wait_s=_POOL_WAIT_S)
+        self._families = 0
+        self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """The database's URL without its password, for messages."""
+        return self._address.shown
+
+    @property
+    def hints(self) -> PostgresHints:
+        """The wake-ups of this database."""
+        return self._hints
+
+    def close(self) -> None:
+        """Give back connections and threads. Idempotent."""
+        self._hints.close()
+        self._guests.close()
+        self._pool.close()
+
+    def check_schema(self) -> None:
+        """Raise SchemaTooOld, SchemaTooNew or StoreMisconfigured unless the tables fit this version."""
+        found = self._session.read("read_revision_table", {})
+        rows = self._session.read("read_revision", {}) if found[0][0] else []
+        check_revision(self.url, rows[0][0] if rows else None)
+
+    def read_clock(self) -> UnixMs:
+        """The database's time."""
+        return UnixMs(self._session.read("read_clock", self._params())[0][0])
+
+    def _params(self, **more: Any) -> Params:
+        return {"shard": _SHARD, "now_ms": None if self._clock is None else self._clock(), **more}
+
+    # Starting
+
+    def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
+        """Record runs, all or none. Raises UsageError if the database cannot take one of them."""
+        if not runs:
+            return []
+        rows = self._session.write("start_runs", self._start_params(runs))
+        self._hints.publish(Hint(work=any(ready for _, ready in rows)))
+        return _started(runs, rows)
+
+    def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
+        """As ``start_runs``, inside the open transaction of a psycopg or SQLAlchemy Connection, or of a Session."""
+        if not runs:
+            return []
+        return _started(runs, self._guests.start(connection, self._start_params(runs)))
+
+    async def start_runs_in_async(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
+        """As ``start_runs_in``, for a psycopg AsyncConnection or an SQLAlchemy AsyncConnection or AsyncSession."""
+        if not runs:
+            return []
+        return _started(runs, await self._guests.start_async(connection, self._start_params(runs)))
+
+    def _start_params(self, runs: Sequence[NewRun]) -> Params:
+        try:
+            return self._params(runs=document([start_row(run) for run in runs]))
+        except UnicodeEncodeError as error:
+            raise DataRefused(why=str(error)) from error
+
+    # Workers
+
+    def register_worker(self, worker: WorkerInfo, *, lease_ms: int) -> UnixMs:
+        """Announce a worker and open its lease."""
+        params = self._params(
+            worker=worker.id,
+            queues=list(worker.queues),
+            workflows=list(worker.workflows),
+            host=worker.host,
+            pid=worker.pid,
+            version=worker.version,
+            lease_ms=lease_ms,
+        )
+        return UnixMs(self._session.write("register_worker", params)[0][0])
+
+    def heartbeat(self, worker: WorkerId, *, lease_ms: int) -> UnixMs:
+        """Extend the lease of a worker that is registered."""
+        return UnixMs(self._session.write("heartbeat", self._params(worker=worker, lease_ms=lease_ms))[0][0])
+
+    def retire_worker(self, worker: WorkerId, *, limit: int) -> int:
+        """End the lease and hand back up to ``limit`` runs; how many are still held."""
+        params = self._params(worker=worker, limit=limit)
+        _, rows = self._session.pipeline([("retire_worker", params), ("retire_worker_runs", params)])
+        moved, remaining = rows[0]
+        self._hints.publish(Hint(work=moved > 0))
+        return int(remaining)
+
+    def claim_runs(
+        self, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
+    ) -> Claim:
+        """Take claimable runs, and read what those have recorded that were claimed before."""
+        params = self._params(
+            worker=worker, queues=list(queues), workflows=list(workflows), limit=limit, suspects=suspects
+        )
+
+        def read_records(cursor: Cursor, rows: list[Row]) -> Claim:
+            if rows[0][1] is None:
+                return Claim(rows[0][0], [])
+            # A run under its first epoch has recorded nothing.
+            resumed = [row[1] for row in rows if row[11] > 1]
+            if not resumed:
+                return Claim(rows[0][0], [claimed_run(row, [], [], []) for row in rows])
+            more = self._params(ids=id_array(resumed), closed=False)
+            journal_rows, wait_rows, attempt_rows = rows_of_all(
+                cursor, [("read_journal", more), ("read_waits", more), ("read_attempts", more)]
+            )
+            journal, waits = entries_by_run(journal_rows), waits_by_run(wait_rows)
+            attempts = attempts_by_run(attempt_rows)
+            claimed = [
+                claimed_run(row, journal.get(row[1], []), waits.get(row[1], []), attempts.get(row[1], []))
+                for row in rows
+            ]
+            return Claim(rows[0][0], claimed)
+
+        return self._session.transaction(("claim_runs", params), read_records)
+
+    def commit(self, batch: Sequence[RunCommit]) -> CommitAnswer:
+        """Record a batch. If the database cannot take some run's rows, halves are tried until that run is found."""
+        if not batch:
+            return CommitAnswer(self.read_clock())
+        outcome = self._commit(batch)
+        self._hints.publish(outcome.hint)
+        return outcome.answer
+
+    def _commit(self, batch: Sequence[RunCommit]) -> Outcome:
+        try:
+            return self._commit_together(batch)
+        except DataRefused as refusal:
+            if len(batch) == 1:
+                return broken(batch[0], str(refusal), self.read_clock())
+        half = len(batch) // 2
+        first = self._commit(batch[:half])
+        try:
+            return merge(first, self._commit(batch[half:]))
+        except StoreUnavailable as error:
+            self._hints.publish(first.hint)
+            raise CommitUnknown(why=f"a part of the batch was committed, then: {error}") from error
+
+    def _commit_together(self, batch: Sequence[RunCommit]) -> Outcome:
+        plan = plan_commit(batch, shard=_SHARD, now_ms=None if self._clock is None else self._clock())
+        try:
+            steps = plan.steps(families=self._families > 0)
+        except UnicodeEncodeError as error:
+            raise DataRefused(why=str(error)) from error
+        if len(steps) == 1:
+            name, params = steps[0]
+            outcome = plan.outcome(steps, [self._session.write(name, params)])
+        else:
+            outcome = plan.outcome(steps, self._session.pipeline(steps))
+        # A guess about the next batches; it may be wrong, and two threads may disagree about it.
+        self._families = _FAMILY_BATCHES if outcome.has_families else max(0, self._families - 1)
+        return outcome
+
+    def commit_with(self, handler: Callable[[Any], RunCommit], *, wants: type) -> CommitAnswer:
+        """Let the handler run SQL on a connection of class ``wants``, and commit both together.
+
+        ``wants`` is psycopg's Connection, or SQLAlchemy's Connection or Session. The handler may be called only once:
+        a collision with other transactions is StoreUnavailable here.
+        """
+        outcome = self._guests.commit_with(handler, wants=wants, params=self._params())
+        self._hints.publish(outcome.hint)
+        return outcome.answer
+
+    async def commit_with_async(self, handler: Callable[[Any], Awaitable[RunCommit]], *, wants: type) -> CommitAnswer:
+        """As ``commit_with``, for psycopg's AsyncConnection, and SQLAlchemy's AsyncConnection and AsyncSession."""
+        outcome = await self._guests.commit_with_async(handler, wants=wants, params=self._params())
+        self._hints.publish(outcome.hint)
+        return outcome.answer
+
+    def read_progress(self, run_ids: Sequence[RunId]) -> dict[RunId, Progress]:
+        """How far these runs' records have come."""
+        rows = self._session.read("read_progress", self._params(ids=id_array(run_ids)))
+        return {run_id: Progress(status_of(status), epoch, seq, count) for run_id, status, epoch, seq, count in rows}
+
+    def read_live(self, worker: WorkerId, run_ids: Sequence[RunId]) -> list[LiveUpdate]:
+        """News for those of these runs that the worker holds."""
+        params = self._params(worker=worker, ids=id_array(run_ids), closed=True)
+        held, closed = self._session.pipeline([("read_live", params), ("read_waits", params)])
+        waits = waits_by_run(closed)
+        return [
+            LiveUpdate(run_id, cancel, waits.get(run_id, [])) for run_id, cancel in held if cancel or run_id in waits
+        ]
+
+    # Housekeeping
+
+    def read_agenda(self, *, queues: Sequence[str], workflows: Sequence[str]) -> Agenda:
+        """What there is to do."""
+        params = self._params(queues=list(queues), workflows=list(workflows))
+        now_ms, claimable, next_wake_ms, lost = self._session.read("read_agenda", params)[0]
+        return Agenda(now_ms=now_ms, claimable=claimable, next_wake_ms=next_wake_ms, workers_lost=lost)
+
+    def wake_due(self, *, limit: int) -> int:
+        """Put runs into the line whose time has come."""
+        params = self._params(limit=limit)
+
+        def wake(cursor: Cursor, rows: list[Row]) -> int:
+            if not rows:
+                return 0
+            return int(rows_of(cursor, "wake_due", {**params, "ids": id_array(row[0] for row in rows)})[0][0])
+
+        woken = self._session.transaction(("wake_due_lock", params), wake)
+        self._hints.publish(Hint(work=woken > 0))
+        return woken
+
+    def requeue_lost(self, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
+        """Take runs from workers whose lease has run out; True for those that were set aside."""
+        params = self._params(limit=limit, crashes_max=crashes_max)
+
+        def take_over(cursor: Cursor, rows: list[Row]) -> tuple[dict[RunId, bool], list[Row]]:
+            if not rows:
+                return {}, []
+            taken = rows_of(cursor, "requeue_lost", {**params, "ids": id_array(row[0] for row in rows)})
+            lost: dict[RunId, bool] = dict(taken)
+            return lost, self._tell_waiters(cursor, [run_id for run_id, stuck in lost.items() if stuck])
+
+        lost, told = self._session.transaction(("requeue_lost_lock", params), take_over)
+        self._publish_ends([run_id for run_id, stuck in lost.items() if stuck], told, work=not all(lost.values()))
+        return lost
+
+    def _tell_waiters(self, cursor: Cursor, ended: list[RunId]) -> list[Row]:
+        """Close the waits for runs that this transaction ended: who waited, and whether it stands in the line now."""
+        if not ended:
+            return []
+        params = self._params(ids=id_array(ended))
+        rows_of(cursor, "lock_waiters", params)
+        return rows_of(cursor, "close_child_waits", params)
+
+    def _publish_ends(self, ended: list[RunId], told: list[Row], *, work: bool) -> None:
+        live = tuple(run_id for run_id, ready in told if not ready)
+        self._hints.publish(Hint(work=work or any(ready for _, ready in told), ended=tuple(ended), live=live))
+
+    # Clients
+
+    def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
+        """The run. Raises RunNotFound, also for another tenant's."""
+        rows = self._session.read("get_run", self._params(tenant=tenant, id=run_id))
+        if not rows:
+            raise RunNotFound(run_id=run_id)
+        return run_of(rows[0])
+
+    def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
+        """Those of these runs that are the tenant's."""
+        raise NotImplementedError
+
+    def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
+        """A page of runs, newest first. Raises UsageError for a bad ``after``."""
+        raise NotImplementedError
+
+    def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
+        """How many of these runs are in each status."""
+        raise NotImplementedError
+
+    def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
+        """The run with everything that explains it. Raises RunNotFound."""
+        params = self._params(tenant=tenant, id=run_id, ids=id_array([run_id]), closed=False, limit=_AHEAD_MAX)
+
+        def read_rest(cursor: Cursor, rows: list[Row]) -> RunDetail:
+            if not rows:
+                raise RunNotFound(run_id=run_id)
+            run = run_of(rows[0])
+            now_ms, ahead = rows_of(cursor, "read_detail", params)[0]
+            serves = {**params, "worker": run.worker, "queue": run.queue, "workflow": run.workflow}
+            return RunDetail(
+                now_ms=now_ms,
+                run=run,
+                journal=entries_by_run(rows_of(cursor, "read_journal", params)).get(run.id, []),
+                waits=waits_by_run(rows_of(cursor, "read_waits", params)).get(run.id, []),
+                attempts=attempts_by_run(rows_of(cursor, "read_attempts", params)).get(run.id, []),
+                transitions=[transition_of(row) for row in rows_of(cursor, "read_transitions", params)],
+                workers=[worker_of(row) for row in rows_of(cursor, "read_detail_workers", serves)],
+                ahead=ahead,
+            )
+
+        # One snapshot, so that the rows agree with each other.
+        return self._session.transaction(("get_run", params), read_rest, snapshot=True)
+
+    def list_workers(self) -> list[WorkerRow]:
+        """The workers whose lease has not run out, by id."""
+        return [worker_of(row) for row in self._session.read("list_workers", self._params())]
+
+    def send_signal(self, signal: Signal) -> list[RunId]:
+        """Deliver a signal. Raises RunNotFound, RunFinished; UsageError if the database cannot take it."""
+        params = self._params(
+            tenant=signal.tenant,
+            id=signal.run_id,
+            name=signal.name,
+            signal_id=signal.id,
+            payload=Document(signal.payload),
+        )
+
+        def deliver(cursor: Cursor, rows: list[Row]) -> list[Row]:
+            if rows_of(cursor, "send_signal_seen", params):
+                return []
+            if signal.run_id is not None:
+                _check_receiver(signal.run_id, rows)
+            if not rows_of(cursor, "send_signal_keep", params):
+                return []
+            ids = [signal.run_id] if signal.run_id is not None else [row[0] for row in rows]
+            return rows_of(cursor, "send_signal", {**params, "ids": id_array(ids)}) if ids else []
+
+        first = "send_signal_waiters" if signal.run_id is None else "send_signal_lock"
+        told = self._session.transaction((first, params), deliver)
+        live = tuple(run_id for run_id, _, held in told if held)
+        self._hints.publish(Hint(work=any(ready for _, ready, _ in told), live=live))
+        return [run_id for run_id, _, _ in told]
+
+    def request_cancel(self, tenant: Tenant, run_id: RunId, *, reason: str) -> Run:
+        """Cancel a run. Raises RunNotFound, RunFinished."""
+        params = self._params(tenant=tenant, id=run_id, reason=reason)
+
+        def cancel(cursor: Cursor, rows: list[Row]) -> tuple[Run, Hint]:
+            if not rows:
+                raise RunNotFound(run_id=run_id)
+            status, held = status_of(rows[0][0]), rows[0][1]
+            hint = Hint()
+            if held:
+                asked = rows_of(cursor, "request_cancel_held", params)
+                hint = Hint(live=(run_id,) if asked else ())
+            elif status not in TERMINAL_STATUSES:
+                rows_of(cursor, "request_cancel", params)
+                told = self._tell_waiters(cursor, [run_id])
+                live = tuple(waiter for waiter, ready in told if not ready)
+                hint = Hint(work=any(ready for _, ready in told), ended=(run_id,), live=live)
+            elif status is not RunStatus.CANCELLED:
+                raise RunFinished(run_id=run_id, status=status)
+            return run_of(rows_of(cursor, "get_run", params)[0]), hint
+
+        run, hint = self._session.transaction(("request_cancel_lock", params), cancel)
+        self._hints.publish(hint)
+        return run
+
+
+def _check_receiver(run_id: RunId, rows: list[Row]) -> None:
+    if not rows:
+        raise RunNotFound(run_id=run_id)
+    status = status_of(rows[0][0])
+    if status in TERMINAL_STATUSES:
+        raise RunFinished(run_id=run_id, status=status)
+
+
+def _started(runs: Sequence[NewRun], rows: list[Row]) -> list[Started]:
+    """One answer per run; of two with the same id in one call, the first one made it."""
+    created = {run_id for run_id, _ in rows}
+    answers: list[Started] = []
+    for run in runs:
+        answers.append(Started(run.id, run.id in created))
+        created.discard(run.id)
+    return answers

@@ -1,0 +1,188 @@
+"""The same for user code that awaits: connections by event loop, because each belongs to the loop that opened it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+import psycopg
+from psycopg import IsolationLevel
+from psycopg.rows import tuple_row
+from sqlalchemy import event
+
+from holdfast.errors import UsageError
+from holdfast.store.postgres.connection import Address, Row, adapt, is_quiet
+from holdfast.store.postgres.statements import Params, statement
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+AsyncConnection = psycopg.AsyncConnection[Row]
+AsyncCursor = psycopg.AsyncCursor[Row]
+
+_IDLE_MAX: Final = 8
+
+
+class CommitGuard:
+    """Keeps an SQLAlchemy connection from committing before the engine's own statements were executed."""
+
+    def __init__(self) -> None:
+        self._is_lifted = False
+
+    def lift(self) -> None:
+        """Let the commit come."""
+        self._is_lifted = True
+
+    def __call__(self, _connection: Any) -> None:
+        """Called by SQLAlchemy before each commit. Raises UsageError while it stands."""
+        if not self._is_lifted:
+            raise UsageError("a transactional step must not commit its connection: holdfast does, with the journal")
+
+
+class AsyncGuests:
+    """Connections that are awaited, of the kinds that ``commit_with_async`` hands out."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        self._idle: WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncConnection]] = WeakKeyDictionary()
+        self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
+        self._closed = False
+
+    def close(self) -> None:
+        """Close the idle connections, from any thread. Idempotent."""
+        with self._lock:
+            self._closed = True
+            idle = [connection for connections in self._idle.values() for connection in connections]
+            engines = list(self._engines.values())
+            self._idle.clear()
+            self._engines.clear()
+        for connection in idle:
+            connection.pgconn.finish()
+        for engine in engines:
+            engine.sync_engine.dispose(close=False)
+
+    @asynccontextmanager
+    async def open(self, wants: type) -> AsyncIterator[tuple[Any, Callable[[], Awaitable[None]]]]:
+        """A guest of class ``wants`` in a transaction that the block's end commits, and what it has to flush."""
+        if wants is psycopg.AsyncConnection:
+            async with self._connection() as connection, connection.transaction():
+                yield connection, _nothing
+        elif wants.__module__.startswith("sqlalchemy.ext.asyncio"):
+            async with self._open_alchemy(wants) as guest:
+                yield guest
+        else:
+            raise UsageError(
+                f"a transactional step that is awaited cannot have a {wants.__module__}.{wants.__name__}: "
+                "psycopg.AsyncConnection and SQLAlchemy's AsyncConnection and AsyncSession can be had"
+            )
+
+    @asynccontextmanager
+    async def _open_alchemy(self, wants: type) -> AsyncIterator[tuple[Any, Callable[[], Awaitable[None]]]]:
+        from sqlalchemy.ext.asyncio import AsyncSession
+
+        async with self._get_engine().connect() as connection:
+            guard = CommitGuard()
+            event.listen(connection.sync_connection, "commit", guard)
+            async with connection.begin():
+                if issubclass(wants, AsyncSession):
+                    async with wants(bind=connection, join_transaction_mode="create_savepoint") as session:
+                        yield session, session.commit
+                else:
+                    yield connection, _nothing
+                guard.lift()
+
+    def _get_engine(self) -> AsyncEngine:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            engine = self._engines.get(loop)
+            if engine is None:
+                engine = create_async_engine(
+                    "postgresql+psycopg_async://",
+                    async_creator=self._connect,
+                    pool_size=_IDLE_MAX,
+                    max_overflow=0,
+                    pool_pre_ping=True,
+                    isolation_level="READ COMMITTED",
+                )
+                self._engines[loop] = engine
+            return engine
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+        loop = asyncio.get_running_loop()
+        connection = self._take(loop) or await self._connect(autocommit=True)
+        try:
+            yield connection
+        finally:
+            if not self._give_back(loop, connection):
+                await connection.close()
+
+    def _take(self, loop: asyncio.AbstractEventLoop) -> AsyncConnection | None:
+        with self._lock:
+            idle = self._idle.get(loop, [])
+            while idle:
+                connection = idle.pop()
+                if is_quiet(connection):
+                    return connection
+                connection.pgconn.finish()
+            return None
+
+    def _give_back(self, loop: asyncio.AbstractEventLoop, connection: AsyncConnection) -> bool:
+        usable = not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
+        with self._lock:
+            idle = self._idle.setdefault(loop, [])
+            if self._closed or not usable or len(idle) >= _IDLE_MAX:
+                return False
+            idle.append(connection)
+            return True
+
+    async def _connect(self, *, autocommit: bool = False) -> AsyncConnection:
+        try:
+            connection = await psycopg.AsyncConnection.connect(**self._address.options, autocommit=autocommit)
+        except psycopg.Error as error:
+            raise self._address.refusal(error) from error
+        await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+        return connection
+
+
+async def async_driver_of(connection: Any) -> psycopg.AsyncConnection[Any]:
+    """The driver's connection behind a psycopg or SQLAlchemy one. Raises UsageError for anything else."""
+    found = connection
+    if not isinstance(found, psycopg.AsyncConnection):
+        from sqlalchemy.ext.asyncio import AsyncConnection as AlchemyConnection
+        from sqlalchemy.ext.asyncio import AsyncSession
+
+        if isinstance(found, AsyncSession):
+            found = await found.connection()
+        if isinstance(found, AlchemyConnection):
+            found = (await found.get_raw_connection()).driver_connection
+    if not isinstance(found, psycopg.AsyncConnection):
+        raise UsageError(
+            f"runs cannot be started in a {type(connection).__name__}: it must be a psycopg.AsyncConnection, "
+            "or SQLAlchemy's AsyncConnection or AsyncSession on psycopg"
+        )
+    return found
+
+
+def async_cursor_on(driver: psycopg.AsyncConnection[Any]) -> AsyncCursor:
+    """A cursor that loads and dumps as the store does."""
+    cursor = psycopg.AsyncCursor(driver, row_factory=tuple_row)
+    adapt(cursor)
+    return cursor
+
+
+async def async_rows_of(cursor: AsyncCursor, name: str, params: Params) -> list[Row]:
+    """Execute a statement of an open transaction."""
+    await cursor.execute(statement(name), params)
+    return await cursor.fetchall() if cursor.description else []
+
+
+async def _nothing() -> None:
+    return None

@@ -1,0 +1,305 @@
+"""A batch of commits as statements, and their rows as the answer. No I/O: who runs the statements does not matter.
+
+Most batches hold journal entries, or those and ends of runs. Each statement is there only if the batch has something
+for it, and each of them fences its rows by the lease again. The first one locks the runs; whatever must see what
+others committed before that lock (signals, ends of children, waits closed meanwhile) is a statement after it, because
+under READ COMMITTED each statement sees what was committed before it began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final, Literal, assert_never
+
+from msgspec import Raw, Struct, json
+
+from holdfast.model.commit import CommitAnswer, Compensate, Finish, NewWait, Park, Release, RunCommit
+from holdfast.model.ids import RunId, UnixMs
+from holdfast.model.status import TERMINAL_STATUSES, TRANSITIONS, RunStatus
+from holdfast.store.port import Hint
+from holdfast.store.postgres.connection import Row
+from holdfast.store.postgres.rows import (
+    EntryRow,
+    Lease,
+    StartRow,
+    document,
+    entry_row,
+    id_array,
+    raw,
+    start_row,
+    waits_by_run,
+)
+from holdfast.store.postgres.statements import Step
+
+_WHILE_RUNNING: Final = frozenset(TRANSITIONS[RunStatus.RUNNING].values()) & TERMINAL_STATUSES
+_WHILE_COMPENSATING: Final = frozenset(TRANSITIONS[RunStatus.COMPENSATING].values()) & TERMINAL_STATUSES
+
+
+class _AttemptRow(Struct):
+    id: RunId
+    epoch: int
+    running: bool
+    key: str
+    attempt: int
+    error: Raw
+    started_ms: int
+    ended_ms: int
+
+
+class _WaitRow(Struct):
+    id: RunId
+    epoch: int
+    running: bool
+    key: str
+    seq: int
+    kind: str
+    signal: str | None
+    child_id: RunId | None
+    delay_ms: int | None
+    due_ms: int | None
+
+
+class _Closing(Struct):
+    id: RunId
+    epoch: int
+    running: bool
+    key: str
+    outcome: Literal["elapsed", "cancelled"]
+
+
+class _Parking(Struct):
+    id: RunId
+    epoch: int
+    open_waits: int
+
+
+class _Releasing(Struct):
+    id: RunId
+    epoch: int
+    reason: str
+
+
+class _Compensation(Struct):
+    id: RunId
+    epoch: int
+    reason: str
+    error: Raw | None
+
+
+class _Finishing(Struct):
+    id: RunId
+    epoch: int
+    running: bool
+    status: str
+    reason: str
+    result: Raw | None
+    error: Raw | None
+
+
+class _Touched(Struct):
+    id: RunId
+    key: str
+
+
+@dataclass
+class Outcome:
+    """What came of a batch: the answer, the hint to publish, and whether runs of it had parents."""
+
+    answer: CommitAnswer
+    hint: Hint
+    has_families: bool
+
+
+@dataclass
+class CommitPlan:
+    """The statements of one batch, to be executed in order in one transaction."""
+
+    shard: int
+    now_ms: UnixMs | None
+    leases: list[Lease] = field(default_factory=list[Lease])
+    entries: list[EntryRow] = field(default_factory=list[EntryRow])
+    attempts: list[_AttemptRow] = field(default_factory=list[_AttemptRow])
+    children: list[StartRow] = field(default_factory=list[StartRow])
+    waits: list[_WaitRow] = field(default_factory=list[_WaitRow])
+    closings: list[_Closing] = field(default_factory=list[_Closing])
+    parks: list[_Parking] = field(default_factory=list[_Parking])
+    releases: list[_Releasing] = field(default_factory=list[_Releasing])
+    compensations: list[_Compensation] = field(default_factory=list[_Compensation])
+    finishes: list[_Finishing] = field(default_factory=list[_Finishing])
+    refused: dict[RunId, str] = field(default_factory=dict[RunId, str])
+    """Commits that no status allows."""
+
+    def add(self, commit: RunCommit) -> None:
+        """Take in what one run wants recorded."""
+        run_id, epoch, move = commit.run_id, commit.epoch, commit.move
+        running = False
+        if isinstance(move, Finish):
+            running = move.status not in _WHILE_COMPENSATING
+            if running and move.status not in _WHILE_RUNNING:
+                self.refused[run_id] = f"a run cannot end as {move.status}"
+                return
+        elif isinstance(move, Compensate):
+            running = True
+        lease = Lease(run_id, epoch, running)
+        self.leases.append(lease)
+        for entry in commit.entries:
+            self.entries.append(entry_row(run_id, entry))
+        if commit.attempts or commit.children or commit.waits or commit.elapsed or commit.cancelled:
+            self._add_rest(commit, lease)
+        if move is not None:
+            self._add_move(move, lease)
+
+    def _add_rest(self, commit: RunCommit, lease: Lease) -> None:
+        id_, epoch, running = lease.id, lease.epoch, lease.running
+        for one in commit.attempts:
+            row = _AttemptRow(id_, epoch, running, one.key, one.attempt, Raw(one.error), one.started_ms, one.ended_ms)
+            self.attempts.append(row)
+        self.children += [start_row(child, lease) for child in commit.children]
+        self.waits += [_wait_row(lease, wait) for wait in commit.waits]
+        self.closings += [_Closing(id_, epoch, running, key, "elapsed") for key in commit.elapsed]
+        self.closings += [_Closing(id_, epoch, running, key, "cancelled") for key in commit.cancelled]
+
+    def _add_move(self, move: Park | Release | Compensate | Finish, lease: Lease) -> None:
+        id_, epoch = lease.id, lease.epoch
+        match move:
+            case Finish(status=status, reason=reason, result=result, error=error):
+                self.finishes.append(_Finishing(id_, epoch, lease.running, status, reason, raw(result), raw(error)))
+            case Park(open_waits=open_waits):
+                self.parks.append(_Parking(id_, epoch, open_waits))
+            case Release(reason=reason):
+                self.releases.append(_Releasing(id_, epoch, reason))
+            case Compensate(error=error, reason=reason):
+                self.compensations.append(_Compensation(id_, epoch, reason, raw(error)))
+            case _:
+                assert_never(move)
+
+    def steps(self, *, families: bool) -> list[Step]:
+        """The statements. ``families``: lock parents and children in order, because there are likely to be some."""
+        opened = [wait.child_id for wait in self.waits if wait.child_id is not None]
+        ended = id_array(row.id for row in self.finishes)
+        found: list[Step] = []
+
+        def add(name: str, **params: Any) -> None:
+            found.append((name, {"shard": self.shard, "now_ms": self.now_ms, **params}))
+
+        leases = document(self.leases)
+        if opened or (families and self.finishes):
+            add("commit_lock", leases=leases, children=id_array(opened))
+        add("commit_entries", leases=leases, entries=document(self.entries))
+        if self.attempts:
+            add("commit_attempts", attempts=document(self.attempts))
+        if self.children:
+            add("start_runs", runs=document(self.children))
+        if self.waits:
+            waits = document(self.waits)
+            add("commit_waits", waits=waits)
+            if any(wait.signal is not None for wait in self.waits):
+                add("commit_signals", waits=waits)
+        if opened:
+            add("lock_children", ids=id_array(opened))
+            add("close_child_waits", ids=id_array(opened))
+        if self.closings:
+            add("commit_close", closings=document(self.closings))
+        self._add_moves(add)
+        if self.finishes:
+            add("lock_waiters", ids=ended)
+            add("close_child_waits", ids=ended)
+        if self.waits or self.closings:
+            touched = [_Touched(row.id, row.key) for row in chain[_WaitRow | _Closing](self.waits, self.closings)]
+            add("commit_read_waits", touched=document(list({(one.id, one.key): one for one in touched}.values())))
+        return found
+
+    def _add_moves(self, add: Any) -> None:
+        if self.compensations:
+            add("commit_compensate", compensations=document(self.compensations))
+        if self.parks:
+            add("commit_park", parks=document(self.parks))
+        if self.releases:
+            add("commit_release", releases=document(self.releases))
+        if self.finishes:
+            add("commit_finish", finishes=document(self.finishes))
+
+    def outcome(self, steps: Sequence[Step], results: Sequence[list[Row]]) -> Outcome:
+        """What the statements' rows say. ``steps`` are those that ``steps()`` made, ``results`` the rows of each."""
+        rows: dict[str, list[Row]] = {}
+        for (name, _), found in zip(steps, results, strict=True):
+            rows.setdefault(name, []).extend(found)
+        now_ms, refused_json, cancel_json = rows["commit_entries"][0]
+        refused = self.refused
+        if refused_json is not None:
+            refused = {**refused, **json.decode(refused_json, type=dict[RunId, str])}
+        cancels = [] if cancel_json is None else json.decode(cancel_json, type=list[RunId])
+        waits = waits_by_run(rows.get("commit_read_waits", []))
+        answer = CommitAnswer(
+            now_ms,
+            refused=refused,
+            waits={run_id: found for run_id, found in waits.items() if run_id not in refused},
+            cancel_requested=cancels,
+        )
+        return Outcome(answer, self._hint(rows, refused), self._has_families(rows))
+
+    def _hint(self, rows: dict[str, list[Row]], refused: dict[RunId, str]) -> Hint:
+        told = rows.get("close_child_waits", [])
+        ours = {lease.id for lease in self.leases} if told else set[RunId]()
+        work = (
+            any(ready for _, ready in told)
+            or any(ready for _, ready in rows.get("start_runs", []))
+            or any(ready for (ready,) in rows.get("commit_park", []))
+            or any(ready for (ready,) in rows.get("commit_release", []))
+        )
+        return Hint(
+            work=work,
+            ended=tuple([row.id for row in self.finishes if row.id not in refused]),
+            live=tuple([run_id for run_id, ready in told if not ready and run_id not in ours]),
+        )
+
+    def _has_families(self, rows: dict[str, list[Row]]) -> bool:
+        return bool(rows.get("lock_waiters", [(0,)])[0][0])
+
+
+def plan_commit(batch: Sequence[RunCommit], *, shard: int, now_ms: UnixMs | None) -> CommitPlan:
+    """The plan of a batch."""
+    plan = CommitPlan(shard, now_ms)
+    for commit in batch:
+        plan.add(commit)
+    return plan
+
+
+def merge(first: Outcome, second: Outcome) -> Outcome:
+    """The outcome of two halves of a batch, the first committed before the second."""
+    one, two = first.answer, second.answer
+    answer = CommitAnswer(
+        two.now_ms,
+        refused={**one.refused, **two.refused},
+        broken={**one.broken, **two.broken},
+        waits={**one.waits, **two.waits},
+        cancel_requested=[*one.cancel_requested, *two.cancel_requested],
+    )
+    hint = Hint(
+        work=first.hint.work or second.hint.work,
+        ended=(*(first.hint.ended or ()), *(second.hint.ended or ())),
+        live=(*(first.hint.live or ()), *(second.hint.live or ())),
+    )
+    return Outcome(answer, hint, first.has_families or second.has_families)
+
+
+def broken(commit: RunCommit, why: str, now_ms: UnixMs) -> Outcome:
+    """The outcome of a run whose rows the database cannot take."""
+    return Outcome(CommitAnswer(now_ms, broken={commit.run_id: why}), Hint(), has_families=False)
+
+
+def _wait_row(lease: Lease, wait: NewWait) -> _WaitRow:
+    return _WaitRow(
+        lease.id,
+        lease.epoch,
+        lease.running,
+        wait.key,
+        wait.seq,
+        wait.kind,
+        wait.signal,
+        wait.child_id,
+        wait.delay_ms,
+        wait.due_ms,
+    )

@@ -1,0 +1,257 @@
+"""Wake-ups between processes by NOTIFY and LISTEN. Only ever hints: everything here may fail and nothing is lost.
+
+One thread sends what was published, coalesced, in transactions of its own that wait for no disk; another listens. Each
+has a connection of its own and opens it anew, with growing, jittered pauses, when it was lost.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import psycopg
+import structlog
+from msgspec import Struct
+
+from holdfast.errors import StoreError
+from holdfast.model.ids import RunId
+from holdfast.store.hints import LocalHints
+from holdfast.store.port import Hint
+from holdfast.store.postgres.connection import Connection
+from holdfast.store.postgres.statements import statement
+
+PAYLOAD_BYTES_MAX: Final = 7_900
+"""NOTIFY takes less than 8,000 bytes."""
+
+INTERVAL_S: Final = 0.002
+"""The least time between two notifications."""
+
+BUSY_INTERVAL_S: Final = 0.02
+"""The same while many runs end: nobody waits for a single one then, and each notification costs a transaction."""
+
+_BUSY_IDS: Final = 32
+_PAUSE_FIRST_S: Final = 0.1
+_PAUSE_MAX_S: Final = 5.0
+_JOIN_S: Final = 5.0
+_EVERYTHING: Final = Hint(work=True, ended=None, live=None)
+_log = structlog.get_logger(__name__)
+
+
+class Notice(Struct, omit_defaults=True):
+    """What goes over the channel. None: some, but it is not known which."""
+
+    sender: str = ""
+    """Which store sent it; empty for what the sender's own listeners are to hear by the channel, too."""
+    work: bool = False
+    ended: list[RunId] | None = []
+    live: list[RunId] | None = []
+
+
+def encode_notice(sender: str, hint: Hint) -> str:
+    """The payload for a hint, shortened to "it is not known which" if it would be too long."""
+    ended = None if hint.ended is None else list(dict.fromkeys(hint.ended))
+    live = None if hint.live is None else list(dict.fromkeys(hint.live))
+    for notice in (
+        Notice(sender, hint.work, ended, live),
+        Notice(sender, hint.work, None if ended != [] else [], live),
+    ):
+        text = msgspec.json.encode(notice)
+        if len(text) <= PAYLOAD_BYTES_MAX:
+            return text.decode()
+    return msgspec.json.encode(Notice(sender, hint.work, None if ended != [] else [], None)).decode()
+
+
+def decode_notice(payload: str) -> tuple[str, Hint]:
+    """Who sent a payload, and the hint in it; one that cannot be read means that anything may have happened."""
+    try:
+        notice = msgspec.json.decode(payload, type=Notice)
+    except (msgspec.DecodeError, UnicodeError):
+        return "", _EVERYTHING
+    ended = None if notice.ended is None else tuple(notice.ended)
+    live = None if notice.live is None else tuple(notice.live)
+    return notice.sender, Hint(work=notice.work, ended=ended, live=live)
+
+
+class PostgresHints:
+    """``Hints`` of a PostgreSQL database: listeners here are told at once, other processes a moment later."""
+
+    def __init__(
+        self, connect: Callable[[], Connection], *, sender: str, listen: bool, jitter: Callable[[], float]
+    ) -> None:
+        self._local = LocalHints()
+        self._sender = _Sender(connect, sender=sender, jitter=jitter)
+        self._listener = _Listener(connect, self._local, sender=sender, jitter=jitter) if listen else None
+
+    def publish(self, hint: Hint) -> None:
+        """Tell everyone who listens. Never blocks, never raises."""
+        if not (hint.work or hint.ended != () or hint.live != ()):
+            return
+        self._local.publish(hint)
+        self._sender.add(hint)
+
+    def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
+        """Call ``listener`` at each hint. The first one starts the thread that listens to other processes."""
+        unsubscribe = self._local.subscribe(listener)
+        if self._listener is not None:
+            self._listener.start()
+        return unsubscribe
+
+    def close(self) -> None:
+        """End both threads. What was published and not yet sent is lost. Idempotent."""
+        self._sender.close()
+        if self._listener is not None:
+            self._listener.close()
+
+
+class _Sender:
+    def __init__(self, connect: Callable[[], Connection], *, sender: str, jitter: Callable[[], float]) -> None:
+        self._connect = connect
+        self._sender = sender
+        self._jitter = jitter
+        self._condition = threading.Condition()
+        self._pending: list[Hint] = []
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._pid = os.getpid()
+
+    def add(self, hint: Hint) -> None:
+        with self._condition:
+            if self._closed:
+                return
+            self._pending.append(hint)
+            if self._thread is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._thread = threading.Thread(target=self._run, name="holdfast-notify", daemon=True)
+                self._thread.start()
+            self._condition.notify()
+
+    def close(self) -> None:
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN_S)
+
+    def _run(self) -> None:
+        connection: Connection | None = None
+        pause = _PAUSE_FIRST_S
+        while (hint := self._take()) is not None:
+            try:
+                connection = connection or self._connect()
+                connection.execute(statement("notify"), {"payload": encode_notice(self._sender, hint)})
+                interval = BUSY_INTERVAL_S if len(hint.ended or ()) > _BUSY_IDS else INTERVAL_S
+                pause = _PAUSE_FIRST_S
+            except (StoreError, psycopg.Error) as error:
+                _log.warning("notify_failed", why=str(error))
+                _close(connection)
+                connection = None
+                interval, pause = pause * (0.5 + self._jitter()), min(pause * 2, _PAUSE_MAX_S)
+            self._wait(interval)
+        _close(connection)
+
+    def _take(self) -> Hint | None:
+        """All that was published meanwhile as one hint, or None at the end."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._pending or self._closed)
+            if self._closed:
+                return None
+            pending, self._pending = self._pending, []
+        return join_hints(pending)
+
+    def _wait(self, seconds: float) -> None:
+        with self._condition:
+            self._condition.wait_for(lambda: self._closed, timeout=seconds)
+
+
+def join_hints(hints: list[Hint]) -> Hint:
+    """Several hints as one."""
+    ended: list[RunId] | None = []
+    live: list[RunId] | None = []
+    for hint in hints:
+        ended = None if ended is None or hint.ended is None else [*ended, *hint.ended]
+        live = None if live is None or hint.live is None else [*live, *hint.live]
+    return Hint(
+        work=any(hint.work for hint in hints),
+        ended=None if ended is None else tuple(ended),
+        live=None if live is None else tuple(live),
+    )
+
+
+class _Listener:
+    def __init__(
+        self, connect: Callable[[], Connection], local: LocalHints, *, sender: str, jitter: Callable[[], float]
+    ) -> None:
+        self._connect = connect
+        self._local = local
+        self._sender = sender
+        self._jitter = jitter
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._closed = threading.Event()
+        self._wake_read, self._wake_write = os.pipe()
+
+    def start(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._closed.is_set():
+                self._thread = threading.Thread(target=self._run, name="holdfast-listen", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._closed.set()
+            thread = self._thread
+        os.write(self._wake_write, b"x")
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(_JOIN_S)
+        if thread is None or not thread.is_alive():
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+
+    def _run(self) -> None:
+        pause = _PAUSE_FIRST_S
+        while not self._closed.is_set():
+            began = time.monotonic()
+            try:
+                self._listen()
+            except (StoreError, psycopg.Error, OSError) as error:
+                _log.warning("listen_failed", why=str(error))
+            if time.monotonic() - began > _PAUSE_MAX_S:
+                pause = _PAUSE_FIRST_S
+            self._closed.wait(pause * (0.5 + self._jitter()))
+            pause = min(pause * 2, _PAUSE_MAX_S)
+
+    def _listen(self) -> None:
+        """Pass on what comes, until the connection is lost or this is closed."""
+        connection = self._connect()
+        try:
+            connection.execute("listen holdfast")
+            # What was sent while nobody listened here is not known.
+            self._local.publish(_EVERYTHING)
+            with selectors.DefaultSelector() as selector:
+                selector.register(connection.fileno(), selectors.EVENT_READ)
+                selector.register(self._wake_read, selectors.EVENT_READ)
+                while not self._closed.is_set():
+                    selector.select()
+                    connection.pgconn.consume_input()
+                    while (notification := connection.pgconn.notifies()) is not None:
+                        self._hear(notification.extra)
+        finally:
+            connection.close()
+
+    def _hear(self, payload: bytes) -> None:
+        sender, hint = decode_notice(payload.decode("utf-8", "replace"))
+        if sender != self._sender:
+            self._local.publish(hint)
+
+
+def _close(connection: Connection | None) -> None:
+    if connection is not None:
+        connection.close()

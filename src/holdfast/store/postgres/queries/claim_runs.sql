@@ -1,0 +1,63 @@
+-- Take claimable runs for a worker, each under a new epoch.
+-- A line is one (queue, workflow), suspects apart. What each line could give is merged into the order of service,
+-- without locks; that tells how many to take from each line, and these are locked. Runs that others are claiming are
+-- passed over, so the next in the same line are taken instead.
+-- Guard: still claimable. Index: runs_line, once per line and step.
+-- Returns: the database's time and what a worker needs to begin, one row per run, in the order of service.
+with lines as (
+    select q.queue, w.workflow, s.suspect
+      from unnest(%(queues)s::text[]) as q (queue)
+     cross join unnest(%(workflows)s::text[]) as w (workflow)
+     cross join (values (false), (true)) as s (suspect)
+     where not s.suspect or %(suspects)s::bigint > 0
+), heads as (
+    select l.*, h.priority, h.ready_ms, h.id,
+           row_number() over (partition by l.suspect order by h.priority desc, h.ready_ms, h.id) as place
+      from lines l
+     cross join lateral (
+           select r.priority, r.ready_ms, r.id
+             from holdfast.runs r
+            where r.shard = %(shard)s::smallint and r.queue = l.queue and r.workflow = l.workflow
+              and r.suspect = l.suspect and r.ready_ms is not null
+            order by r.priority desc, r.ready_ms, r.id
+            limit %(limit)s::bigint) h
+), shares as (
+    select f.queue, f.workflow, f.suspect, count(*) as room
+      from (select h.queue, h.workflow, h.suspect
+              from heads h
+             where not h.suspect or h.place <= %(suspects)s::bigint
+             order by h.priority desc, h.ready_ms, h.id
+             limit %(limit)s::bigint) f
+     group by f.queue, f.workflow, f.suspect
+), picked as materialized (
+    select p.*
+      from shares s
+     cross join lateral (
+           select r.id, r.status, r.priority, r.ready_ms
+             from holdfast.runs r
+            where r.shard = %(shard)s::smallint and r.queue = s.queue and r.workflow = s.workflow
+              and r.suspect = s.suspect and r.ready_ms is not null
+            order by r.priority desc, r.ready_ms, r.id
+            limit s.room
+              for no key update of r skip locked) p
+), moment as (
+    select coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint) as now_ms
+), claimed as (
+    update holdfast.runs r
+       set status = case when p.status = 'queued' then 'running' else p.status end,
+           status_reason = 'claimed', worker = %(worker)s, epoch = r.epoch + 1, ready_ms = null, wake_ms = null,
+           updated_ms = m.now_ms, started_ms = coalesce(r.started_ms, m.now_ms), transition_seq = r.transition_seq + 1
+      from picked p cross join moment m
+     where r.shard = %(shard)s::smallint and r.id = p.id and r.ready_ms is not null
+    returning r.*, p.status as from_status, p.priority as line_priority, p.ready_ms as line_ready_ms
+), logged as (
+    insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
+    select %(shard)s::smallint, c.id, c.transition_seq, c.from_status, c.status, 'claimed', %(worker)s, c.epoch,
+           c.updated_ms
+      from claimed c
+)
+select m.now_ms, c.id, c.tenant, c.workflow, c.queue, c.status, c.input, c.error, c.key, c.root_id, c.attempt, c.epoch,
+       c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms
+  from moment m
+  left join claimed c on true
+ order by c.line_priority desc, c.line_ready_ms, c.id

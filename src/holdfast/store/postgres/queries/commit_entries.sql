@@ -1,0 +1,34 @@
+-- Fence a batch and write its journal entries.
+-- Guard: each run is held at its lease's epoch, in a status from which its move is legal. Locks the run's row, in the
+-- order of ids, until the commit: a take-over waits for it, or has raised the epoch before.
+-- Index: primary keys. Returns: one row: the time, the refused runs with the reason, and those to be cancelled.
+with leases as materialized (
+    select l.* from json_to_recordset(%(leases)s::json) as l (id uuid, epoch bigint, running boolean)
+), owned as materialized (
+    select r.id, r.cancel_requested
+      from leases l
+      join holdfast.runs r
+        on r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
+       and (r.status = 'running' or (r.status = 'compensating' and not l.running))
+     order by r.id
+       for no key update of r
+), recorded as (
+    insert into holdfast.journal (
+           shard, run_id, key, seq, kind, name, status, result, error, fingerprint, input, attempts, epoch, started_ms,
+           completed_ms)
+    select %(shard)s::smallint, e.run_id, e.key, e.seq, e.kind, e.name, e.status, e.result, e.error, e.fingerprint,
+           e.input, e.attempts, e.epoch, e.started_ms, e.completed_ms
+      from json_to_recordset(%(entries)s::json) as e (
+           run_id uuid, key text, seq bigint, kind text, name text, status text, result json, error json,
+           fingerprint text, input json, attempts integer, epoch bigint, started_ms bigint, completed_ms bigint)
+      join owned o on o.id = e.run_id
+)
+select coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint) as now_ms,
+       case when (select count(*) from owned) < (select count(*) from leases) then (
+           select json_object_agg(
+                      l.id, coalesce('the run is ' || r.status || ' at epoch ' || r.epoch, 'there is no such run'))
+             from leases l
+             left join holdfast.runs r on r.shard = %(shard)s::smallint and r.id = l.id
+            where not exists (select from owned o where o.id = l.id))
+       end as refused,
+       (select json_agg(o.id) from owned o where o.cancel_requested) as cancel_requested

@@ -1,0 +1,7 @@
+-- The waits that a batch opened or closed, as they stand now.
+-- Index: primary key. Returns: the rows of each run, oldest first.
+select w.run_id, w.key, w.seq, w.kind, w.signal, w.child_id, w.due_ms, w.opened_ms, w.outcome, w.closed_ms, w.result,
+       w.error, w.child_status
+  from json_to_recordset(%(touched)s::json) as l (id uuid, key text)
+  join holdfast.waits w on w.shard = %(shard)s::smallint and w.run_id = l.id and w.key = l.key
+ order by w.run_id, w.seq, w.key

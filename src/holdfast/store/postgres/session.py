@@ -1,0 +1,141 @@
+"""Running statements: one, several in one transaction, or all of a commit in one round trip.
+
+Here the driver's errors become ours, collisions are repeated, and the three outcomes of a write are kept apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, LiteralString, NoReturn, TypeVar
+
+import psycopg
+
+from holdfast.errors import CommitUnknown, StoreMisconfigured, StoreUnavailable, UsageError
+from holdfast.store.postgres.connection import Connection, Cursor, Pool, Row
+from holdfast.store.postgres.sqlstate import FAILURES, Meaning, meaning_of
+from holdfast.store.postgres.statements import Params, Step, statement
+
+T = TypeVar("T")
+
+ATTEMPTS_MAX: Final = 8
+"""How often a transaction is tried that collides with others."""
+
+_FIRST_DELAY_S: Final = 0.005
+_BEGIN: Final = "begin isolation level read committed"
+_BEGIN_SNAPSHOT: Final = "begin isolation level repeatable read, read only"
+
+
+class DataRefused(UsageError):
+    """The database cannot take some value of a statement; nothing was done."""
+
+    code = "data_refused"
+    template = "the database cannot store this: {why}"
+
+
+class Session:
+    """Statements on pooled connections, safe from any thread."""
+
+    def __init__(self, pool: Pool, *, shown: str, jitter: Callable[[], float], sleep: Callable[[float], None]) -> None:
+        self._pool = pool
+        self._shown = shown
+        self._jitter = jitter
+        self._sleep = sleep
+
+    def read(self, name: str, params: Params) -> list[Row]:
+        """One statement that changes nothing."""
+        return self._repeat(lambda connection: self._execute(connection, name, params, is_write=False))
+
+    def write(self, name: str, params: Params) -> list[Row]:
+        """One statement that commits by itself."""
+        return self._repeat(lambda connection: self._execute(connection, name, params, is_write=True))
+
+    def pipeline(self, steps: Sequence[Step]) -> list[list[Row]]:
+        """Several statements in one transaction and one round trip; the rows of each."""
+        return self._repeat(lambda connection: self._pipeline(connection, steps))
+
+    def transaction(self, first: Step, then: Callable[[Cursor, list[Row]], T], *, snapshot: bool = False) -> T:
+        """One transaction: the first statement, and what follows from its rows. ``then`` may be called again.
+
+        With ``snapshot`` it only reads, and all its statements see the same moment.
+        """
+        begin: LiteralString = _BEGIN_SNAPSHOT if snapshot else _BEGIN
+        return self._repeat(lambda connection: self._transaction(connection, begin, first, then))
+
+    def _repeat(self, attempt: Callable[[Connection], T]) -> T:
+        """Try until it does not collide with others, but not forever."""
+        for number in range(ATTEMPTS_MAX):
+            if number:
+                self._sleep(_FIRST_DELAY_S * 2**number * (0.5 + self._jitter()))
+            try:
+                with self._pool.connection() as connection:
+                    return attempt(connection)
+            except psycopg.Error as error:
+                if meaning_of(error) is not Meaning.CONFLICT:
+                    raise
+                why = error
+        raise StoreUnavailable(url=self._shown, why=f"{ATTEMPTS_MAX} attempts collided with others: {why}") from why
+
+    def _execute(self, connection: Connection, name: str, params: Params, *, is_write: bool) -> list[Row]:
+        try:
+            cursor = connection.execute(statement(name), params)
+            return cursor.fetchall() if cursor.description else []
+        except FAILURES as error:
+            self.translate(error, commit_sent=is_write)
+
+    def _pipeline(self, connection: Connection, steps: Sequence[Step]) -> list[list[Row]]:
+        try:
+            with connection.pipeline():
+                connection.execute(_BEGIN)
+                cursors = [connection.execute(statement(name), params) for name, params in steps]
+                connection.execute("commit")
+            return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+        except FAILURES as error:
+            self.translate(error, commit_sent=True)
+
+    def _transaction(
+        self, connection: Connection, begin: LiteralString, first: Step, then: Callable[[Cursor, list[Row]], T]
+    ) -> T:
+        commit_sent = False
+        name, params = first
+        try:
+            with connection.pipeline():
+                connection.execute(begin)
+                cursor = connection.execute(statement(name), params)
+            answer = then(connection.cursor(), cursor.fetchall())
+            commit_sent = True
+            connection.execute("commit")
+        except FAILURES as error:
+            self.translate(error, commit_sent=commit_sent)
+        return answer
+
+    def translate(self, error: Exception, *, commit_sent: bool) -> NoReturn:
+        """Raise what the error means to the caller; collisions and what is not the database's comes out as it is."""
+        match meaning_of(error):
+            case Meaning.LOST if commit_sent:
+                raise CommitUnknown(why=_first_line(error)) from error
+            case Meaning.LOST | Meaning.AWAY:
+                raise StoreUnavailable(url=self._shown, why=_first_line(error)) from error
+            case Meaning.MISCONFIGURED:
+                raise StoreMisconfigured(url=self._shown, why=_first_line(error)) from error
+            case Meaning.DATA:
+                raise DataRefused(why=_first_line(error)) from error
+            case Meaning.CONFLICT | Meaning.OTHER:
+                raise error
+
+
+def rows_of(cursor: Cursor, name: str, params: Params) -> list[Row]:
+    """Execute one more statement of an open transaction."""
+    cursor.execute(statement(name), params)
+    return cursor.fetchall() if cursor.description else []
+
+
+def rows_of_all(cursor: Cursor, steps: Sequence[Step]) -> list[list[Row]]:
+    """Execute several more statements of an open transaction in one round trip; the rows of each."""
+    connection = cursor.connection
+    with connection.pipeline():
+        cursors = [connection.execute(statement(name), params) for name, params in steps]
+    return [one.fetchall() if one.description else [] for one in cursors]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,155 @@
+"""Records made of whole rows, as either driver gives them: ids as text or UUID, payloads as text or bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from holdfast.errors import StoreCorrupt
+from holdfast.model.ids import Json, RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.run import Attempt, Entry, Run, Transition, Wait, WorkerRow
+from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+
+Row = Sequence[Any]
+
+_texts = msgspec.json.Decoder(list[str])
+_mapping = msgspec.json.Decoder(dict[str, str])
+
+
+def run_from(row: Row) -> Run:
+    """A row of ``listings.RUN_COLUMNS``. Raises StoreCorrupt, naming the run, if a value of it cannot be read."""
+    try:
+        return _run(row)
+    except (ValueError, TypeError) as error:
+        raise StoreCorrupt(what=f"run {row[0]}", why=str(error)) from error
+
+
+def _run(row: Row) -> Run:
+    return Run(
+        id=RunId(str(row[0])),
+        tenant=Tenant(row[1]),
+        workflow=row[2],
+        version=row[3],
+        definition_hash=row[4],
+        queue=row[5],
+        status=RunStatus(row[6]),
+        status_reason=row[7],
+        terminal_reason=row[8],
+        input=_given(row[9]),
+        result=_payload(row[10]),
+        error=_payload(row[11]),
+        key=row[12],
+        priority=row[13],
+        root_id=RunId(str(row[14])),
+        retry_of_id=_id(row[15]),
+        attempt=row[16],
+        parent_id=_id(row[17]),
+        parent_key=row[18],
+        attributes=row[19] if isinstance(row[19], dict) else _mapping.decode(row[19]),
+        worker=None if row[20] is None else WorkerId(str(row[20])),
+        epoch=row[21],
+        crashes=row[22],
+        cancel_requested=bool(row[23]),
+        created_ms=UnixMs(row[24]),
+        updated_ms=UnixMs(row[25]),
+        ready_ms=_moment(row[26]),
+        wake_ms=_moment(row[27]),
+        deadline_ms=_moment(row[28]),
+        started_ms=_moment(row[29]),
+        finalized_ms=_moment(row[30]),
+    )
+
+
+def entry_from(row: Row) -> Entry:
+    """A row of ``listings.ENTRY_COLUMNS``."""
+    return Entry(
+        key=row[0],
+        seq=row[1],
+        kind=EntryKind(row[2]),
+        name=row[3],
+        status=EntryStatus(row[4]),
+        result=_payload(row[5]),
+        error=_payload(row[6]),
+        fingerprint=row[7],
+        input=_payload(row[8]),
+        attempts=row[9],
+        epoch=row[10],
+        started_ms=UnixMs(row[11]),
+        completed_ms=UnixMs(row[12]),
+    )
+
+
+def wait_from(row: Row) -> Wait:
+    """A row of ``listings.WAIT_COLUMNS``."""
+    return Wait(
+        key=row[0],
+        seq=row[1],
+        kind=WaitKind(row[2]),
+        signal=row[3],
+        child_id=_id(row[4]),
+        due_ms=_moment(row[5]),
+        opened_ms=UnixMs(row[6]),
+        outcome=None if row[7] is None else WaitOutcome(row[7]),
+        closed_ms=_moment(row[8]),
+        result=_payload(row[9]),
+        error=_payload(row[10]),
+        child_status=None if row[11] is None else RunStatus(row[11]),
+    )
+
+
+def attempt_from(row: Row) -> Attempt:
+    """A row of ``listings.ATTEMPT_COLUMNS``."""
+    return Attempt(
+        key=row[0], attempt=row[1], error=_given(row[2]), started_ms=UnixMs(row[3]), ended_ms=UnixMs(row[4])
+    )
+
+
+def transition_from(row: Row) -> Transition:
+    """A row of ``listings.TRANSITION_COLUMNS``."""
+    return Transition(
+        seq=row[0],
+        from_status=None if row[1] is None else RunStatus(row[1]),
+        to_status=RunStatus(row[2]),
+        reason=row[3],
+        key=row[4],
+        worker=None if row[5] is None else WorkerId(str(row[5])),
+        epoch=row[6],
+        at_ms=UnixMs(row[7]),
+    )
+
+
+def worker_from(row: Row) -> WorkerRow:
+    """A row of ``listings.WORKER_COLUMNS``."""
+    return WorkerRow(
+        id=WorkerId(str(row[0])),
+        queues=_list(row[1]),
+        workflows=_list(row[2]),
+        host=row[3],
+        pid=row[4],
+        version=row[5],
+        started_ms=UnixMs(row[6]),
+        heartbeat_ms=UnixMs(row[7]),
+        lease_until_ms=UnixMs(row[8]),
+    )
+
+
+def _id(value: Any) -> RunId | None:
+    return None if value is None else RunId(str(value))
+
+
+def _moment(value: Any) -> UnixMs | None:
+    return None if value is None else UnixMs(value)
+
+
+def _payload(value: Any) -> Json | None:
+    return None if value is None else _given(value)
+
+
+def _given(value: Any) -> Json:
+    return Json(value.encode() if isinstance(value, str) else bytes(value))
+
+
+def _list(value: Any) -> list[str]:
+    return list(value) if isinstance(value, (list, tuple)) else _texts.decode(value)

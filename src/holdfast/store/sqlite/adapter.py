@@ -1,0 +1,209 @@
+"""The store port on one SQLite file: what each method's transaction is; how it is done stands in the other modules."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from holdfast.errors import CommitUnknown, StoreMisconfigured, UsageError
+from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
+from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.run import (
+    Agenda,
+    Claim,
+    NewRun,
+    Run,
+    RunDetail,
+    RunFilter,
+    RunPage,
+    Signal,
+    Started,
+    WorkerInfo,
+    WorkerRow,
+)
+from holdfast.store.schema import check_revision
+from holdfast.store.sqlite import signals, work
+from holdfast.store.sqlite.commit import (
+    Refused,
+    commit_all,
+    commit_each,
+    commit_plain,
+    insert_runs,
+    is_plain,
+)
+from holdfast.store.sqlite.database import Database, roll_back
+from holdfast.store.sqlite.ending import Change, Entangled
+from holdfast.store.sqlite.failures import DATA_ERRORS
+from holdfast.store.sqlite.lending import HandlerRaised, LentConnection, borrow, call_with
+from holdfast.store.sqlite.library import Version
+from holdfast.store.sqlite.rows import IDS, LIVE, PROGRESS, live_from, progress_from
+from holdfast.store.sqlite.statements import as_json, read_json, run
+from holdfast.store.sqlite.watcher import SqliteHints
+
+
+def system_clock() -> UnixMs:
+    """The machine's time: a file has no clock of its own, and all its processes are on one machine."""
+    return UnixMs(time.time_ns() // 1_000_000)
+
+
+class SqliteStore:
+    """``Store`` on one SQLite file, for any number of threads and processes of one machine.
+
+    ``clock`` is the store's time in milliseconds, read when the write lock is held. A writer that waits for others
+    gives up with StoreBusy after ``busy_timeout_ms``. ``watch`` makes the hints include those of other processes, by a
+    thread that looks at the file every ``watch_interval_ms`` once somebody has subscribed. ``library`` is the version
+    of SQLite whose bugs are to be kept out; another than the real one is for tests.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Callable[[], UnixMs] | None = None,
+        busy_timeout_ms: int = 10_000,
+        watch: bool = False,
+        watch_interval_ms: int = 20,
+        library: Version = sqlite3.sqlite_version_info,
+    ) -> None:
+        self._database = Database(path, busy_timeout_ms=busy_timeout_ms, library=library)
+        self._clock = clock or system_clock
+        self._lent: LentConnection | None = None
+        self._hints = SqliteHints(
+            self._database.path,
+            foreign_version=self._database.foreign_version,
+            watch=watch,
+            interval_ms=watch_interval_ms,
+        )
+
+    @property
+    def url(self) -> str:
+        """``sqlite:///`` and the file's absolute path."""
+        return self._database.url
+
+    @property
+    def hints(self) -> SqliteHints:
+        """The wake-ups of this file."""
+        return self._hints
+
+    def check_schema(self) -> None:
+        """Raises SchemaTooOld, SchemaTooNew, StoreMisconfigured."""
+        with self._database.reading() as connection:
+            known = "select count(*) from sqlite_schema where type = 'table' and name = 'holdfast_version'"
+            found: list[tuple[str]] = []
+            if connection.execute(known).fetchone() == (1,):
+                found = connection.execute("select version_num from holdfast_version").fetchall()
+        if len(found) > 1:
+            raise StoreMisconfigured(url=self.url, why="its table holdfast_version has more than one row")
+        check_revision(self.url, found[0][0] if found else None)
+
+    def read_clock(self) -> UnixMs:
+        """The store's time."""
+        return self._clock()
+
+    def close(self) -> None:
+        """Close the connections and end the watcher. Idempotent."""
+        self._hints.close()
+        self._database.close(*([] if self._lent is None else [self._lent]))
+        self._lent = None
+
+    @contextmanager
+    def _change(self) -> Iterator[Change]:
+        """One write transaction; its hints are published when it is committed and the lock is free again."""
+        with self._database.transaction() as connection:
+            change = Change(connection, self._clock())
+            yield change
+        self._hints.publish(change.hint())
+
+    # Starting
+
+    def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
+        """Raises UsageError, having started none, if one of them cannot be stored."""
+        if not runs:
+            return []
+        with _refusing("a run"), self._change() as change:
+            return _start(change, runs)
+
+    def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
+        """``connection`` is a sqlite3.Connection, or SQLAlchemy's Connection or Session, to the same file.
+
+        Raises UsageError for anything else, or if a run cannot be stored. Listeners in this process hear of the runs
+        only if the store watches the file, for the commit is the caller's.
+        """
+        driver = borrow(connection, self._database.path)
+        if self._database.guarded:
+            driver.execute("pragma wal_autocheckpoint = 0")
+        factory, driver.row_factory = driver.row_factory, None
+        try:
+            with _refusing("a run"), self._database.translating():
+                return _start(Change(driver, self._clock()), runs)
+        finally:
+            driver.row_factory = factory
+
+    # Workers
+
+    def register_worker(self, worker: WorkerInfo, *, lease_ms: int) -> UnixMs:
+        """Announce a worker and open its lease. Raises UsageError if a text of it cannot be stored."""
+        with _refusing("the worker"), self._change() as change:
+            work.register(change, worker, lease_ms=lease_ms)
+            return change.now_ms
+
+    def heartbeat(self, worker: WorkerId, *, lease_ms: int) -> UnixMs:
+        """Extend the lease of a worker that is registered."""
+        with self._change() as change:
+            run(change.connection, "heartbeat", worker=worker, lease_ms=lease_ms, now_ms=change.now_ms)
+            return change.now_ms
+
+    def retire_worker(self, worker: WorkerId, *, limit: int) -> int:
+        """End the worker's lease and hand back its runs."""
+        with self._change() as change:
+            return work.retire(change, worker, limit=limit)
+
+    def claim_runs(
+        self, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
+    ) -> Claim:
+        """Take claimable runs."""
+        with self._change() as change:
+            return work.claim(
+                change, worker, queues=queues, workflows=workflows, limit=limit, suspects=suspects
+            )
+
+    def commit(self, batch: Sequence[RunCommit]) -> CommitAnswer:
+        """Record a batch."""
+        if is_plain(batch):
+            try:
+                with self._database.writing() as connection:
+                    return commit_plain(connection, batch, self._clock())
+            except DATA_ERRORS:
+                pass  # nothing was done: find the run that cannot be stored
+        else:
+            try:
+                with self._change() as change:
+                    return commit_all(change, batch)
+            except (Refused, Entangled, *DATA_ERRORS):
+                pass  # all was rolled back: find out about each run
+        with self._change() as change:
+            return commit_each(change, batch)
+
+    def commit_with(self, handler: Callable[[Any], RunCommit], *, wants: type) -> CommitAnswer:
+        """``wants`` is sqlite3.Connection, or SQLAlchemy's Connection or Session.
+
+        Raises UsageError for anything else, and if the handler commits or rolls back by itself.
+        """
+        commit: RunCommit | None = None
+        try:
+            with self._database.transaction(self._lend) as connection:
+                assert isinstance(connection, LentConnection)
+                commit = call_with(connection, handler, wants)
+                change = Change(connection, self._clock())
+                answer = commit_all(change, [commit])
+        except HandlerRaised as raised:
+            raise raised.error from None
+        except (Refused, *DATA_ERRORS) as error:
+            if commit is None:
+                raise
+            return self._explain(commit, error)
+        self._hints.publish(change.hint())
+        return answer

@@ -1,0 +1,287 @@
+"""Recording a batch of commits: as few statements as there are kinds of rows, whatever the number of runs.
+
+Every statement carries the fence itself and is counted: a count that falls short means that some run was refused.
+That is rare, so nothing is spent on it beforehand: the batch is rolled back, the runs that the fence refuses are looked
+up, and the others are tried again; if a row cannot be taken, or the runs of the batch touch each other, one by one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from holdfast.model.commit import CommitAnswer, Compensate, Finish, NewWait, Park, Release, RunCommit
+from holdfast.model.ids import RunId, UnixMs
+from holdfast.model.run import NewRun, Wait
+from holdfast.model.status import TERMINAL_STATUSES, WaitKind
+from holdfast.store.sqlite.ending import Change, Entangled, end_waits
+from holdfast.store.sqlite.failures import DATA_ERRORS
+from holdfast.store.sqlite.rows import (
+    FENCES,
+    IDS,
+    KEPT,
+    WAITS,
+    entry_values,
+    exact,
+    refuse_nul,
+    run_values,
+    sorted_waits,
+    text_of,
+    wait_from,
+)
+from holdfast.store.sqlite.statements import ROWS_MAX, Value, as_json, read_json, read_row, run, run_rows
+
+_SAVE: Final = "savepoint one_run"
+_UNDO: Final = "rollback to one_run"
+_KEEP: Final = "release one_run"
+
+
+class Refused(Exception):
+    """The fence let fewer rows through than it was given."""
+
+
+def is_plain(batch: Sequence[RunCommit]) -> bool:
+    """Whether the batch is nothing but journal entries, few enough for one statement: then it needs no transaction."""
+    entries = 0
+    for commit in batch:
+        if (
+            not commit.entries
+            or commit.move is not None
+            or commit.waits
+            or commit.attempts
+            or commit.elapsed
+            or commit.cancelled
+            or commit.children
+        ):
+            return False
+        entries += len(commit.entries)
+    return 0 < entries <= ROWS_MAX
+
+
+def commit_plain(connection: sqlite3.Connection, batch: Sequence[RunCommit], now_ms: UnixMs) -> CommitAnswer:
+    """Record a plain batch in the one transaction of its one statement. Raises DATA_ERRORS, having done nothing."""
+    rows = [entry_values(commit.run_id, commit.epoch, entry) for commit in batch for entry in commit.entries]
+    refused: dict[RunId, str] = {}
+    if run_rows(connection, "commit_entries", rows) < len(rows):
+        # What the fence refused is what is absent: a key that was there before would have raised.
+        keys = as_json([(commit.run_id, commit.entries[0].key) for commit in batch])
+        absent = set(read_json(connection, "commit_entries_absent", IDS, rows=keys))
+        refused = _explain(connection, [commit.run_id for commit in batch if commit.run_id in absent])
+    return CommitAnswer(now_ms, refused, cancel_requested=_cancels(connection, batch, refused))
+
+
+def commit_all(change: Change, batch: Sequence[RunCommit]) -> CommitAnswer:
+    """Record a batch in the open transaction. Raises Refused, Entangled or DATA_ERRORS: then roll it back."""
+    cancels = _cancels(change.connection, batch, ())
+    waits = _record(change, batch)
+    return CommitAnswer(change.now_ms, waits=waits, cancel_requested=cancels)
+
+
+def commit_each(change: Change, batch: Sequence[RunCommit]) -> CommitAnswer:
+    """Record a batch in the open transaction as far as it can be: what ``commit_all`` could not is answered."""
+    connection = change.connection
+    refused = _refused(connection, batch)
+    accepted = [commit for commit in batch if commit.run_id not in refused]
+    broken: dict[RunId, str] = {}
+    waits: dict[RunId, list[Wait]] = {}
+    cancels = _cancels(connection, accepted, ())
+    if not accepted or _attempt(change, accepted, waits) is not None:
+        for commit in accepted:
+            match _attempt(change, [commit], waits):
+                case None:
+                    pass
+                case Refused():
+                    refused |= _explain(connection, [commit.run_id])
+                case error:
+                    broken[commit.run_id] = str(error)
+    cancels = [run_id for run_id in cancels if run_id not in refused and run_id not in broken]
+    return CommitAnswer(change.now_ms, refused, broken, waits, cancels)
+
+
+def insert_runs(change: Change, runs: Sequence[NewRun]) -> int:
+    """Record new runs as far as their ids are new; how many were. Raises DATA_ERRORS."""
+    count = run_rows(change.connection, "start_runs", [run_values(new, change.now_ms) for new in runs])
+    found = [(new.tenant, name, value, new.id) for new in runs for name, value in new.attributes.items()]
+    if found:
+        run(change.connection, "start_runs_attributes", rows=as_json(found))
+    change.work |= count > 0 and any(new.delay_ms <= 0 for new in runs)
+    return count
+
+
+def _attempt(change: Change, batch: Sequence[RunCommit], waits: dict[RunId, list[Wait]]) -> Exception | None:
+    """Record these commits behind a savepoint, all or none; why not, or None."""
+    trial = Change(change.connection, change.now_ms)
+    change.connection.execute(_SAVE)
+    try:
+        waits |= _record(trial, batch)
+    except (Refused, Entangled, *DATA_ERRORS) as error:
+        change.connection.execute(_UNDO)
+        change.connection.execute(_KEEP)
+        return error
+    change.connection.execute(_KEEP)
+    change.work |= trial.work
+    change.ended += trial.ended
+    change.live += trial.live
+    return None
+
+
+def _refused(connection: sqlite3.Connection, batch: Sequence[RunCommit]) -> dict[RunId, str]:
+    found = {row[0]: row for row in _fences(connection, [commit.run_id for commit in batch])}
+    refused: dict[RunId, str] = {}
+    for commit in batch:
+        row = found.get(commit.run_id)
+        if row is None or row[1] not in ("running", "compensating") or row[2] != commit.epoch:
+            refused[commit.run_id] = _why(row)
+    return refused
+
+
+def _explain(connection: sqlite3.Connection, run_ids: Sequence[RunId]) -> dict[RunId, str]:
+    found = {row[0]: row for row in _fences(connection, run_ids)}
+    return {run_id: _why(found.get(run_id)) for run_id in run_ids}
+
+
+def _fences(connection: sqlite3.Connection, run_ids: Sequence[RunId]) -> list[tuple[RunId, str, int]]:
+    return read_json(connection, "commit_fence", FENCES, run_ids=as_json(run_ids))
+
+
+def _why(row: tuple[RunId, str, int] | None) -> str:
+    return "there is no such run" if row is None else f"the run is {row[1]} at epoch {row[2]}"
+
+
+def _cancels(
+    connection: sqlite3.Connection, batch: Sequence[RunCommit], without: dict[RunId, str] | tuple[()]
+) -> list[RunId]:
+    wanted = set(read_json(connection, "commit_cancels", IDS))
+    if not wanted:
+        return []
+    return [commit.run_id for commit in batch if commit.run_id in wanted and commit.run_id not in without]
+
+
+def _record(change: Change, batch: Sequence[RunCommit]) -> dict[RunId, list[Wait]]:
+    """Write everything, in the order of the engine's contract, and read back the waits that were touched."""
+    connection = change.connection
+    _entries(connection, batch)
+    _attempts(connection, batch)
+    children = [child for commit in batch for child in commit.children]
+    if children:
+        insert_runs(change, children)
+    _waits(change, batch)
+    _close(change, "commit_elapsed", [(c.run_id, c.epoch, key) for c in batch for key in c.elapsed])
+    _close(change, "commit_cancelled", [(c.run_id, c.epoch, key) for c in batch for key in c.cancelled])
+    silent = [c for c in batch if c.move is None and not (c.entries or c.attempts or c.waits)]
+    if silent:
+        held = read_row(connection, "commit_held", rows=as_json([(c.run_id, c.epoch) for c in silent]))
+        if held != (len(silent),):
+            raise Refused
+    _moves(change, batch)
+    touched = [
+        (commit.run_id, key)
+        for commit in batch
+        if commit.waits or commit.elapsed or commit.cancelled
+        for key in dict.fromkeys([*(new.key for new in commit.waits), *commit.elapsed, *commit.cancelled])
+    ]
+    waits: dict[RunId, list[Wait]] = {}
+    if touched:
+        for run_id, row in read_json(connection, "commit_waits_read", WAITS, rows=as_json(touched)):
+            waits.setdefault(run_id, []).append(wait_from(row))
+    return {run_id: sorted_waits(found) for run_id, found in waits.items()}
+
+
+def _entries(connection: sqlite3.Connection, batch: Sequence[RunCommit]) -> None:
+    rows = [entry_values(commit.run_id, commit.epoch, entry) for commit in batch for entry in commit.entries]
+    if rows and run_rows(connection, "commit_entries", rows) < len(rows):
+        raise Refused
+
+
+def _attempts(connection: sqlite3.Connection, batch: Sequence[RunCommit]) -> None:
+    rows = [
+        (c.run_id, c.epoch, one.key, one.attempt, one.error.decode(), one.started_ms, one.ended_ms)
+        for c in batch
+        for one in c.attempts
+    ]
+    if rows:
+        refuse_nul(*(row[2] for row in rows))
+        _counted(run(connection, "commit_attempts", rows=as_json(rows)), rows)
+
+
+def _waits(change: Change, batch: Sequence[RunCommit]) -> None:
+    opened = [(commit, new) for commit in batch for new in commit.waits]
+    if not opened:
+        return
+    connection, now_ms = change.connection, change.now_ms
+    rows = [(c.run_id, c.epoch, *_wait_values(new)) for c, new in opened]
+    _counted(run(connection, "commit_waits", rows=as_json(rows), now_ms=now_ms), rows)
+    for_children = [(c.run_id, new.key) for c, new in opened if new.kind is WaitKind.CHILD]
+    if for_children:
+        run(connection, "commit_waits_ended_children", rows=as_json(for_children), now_ms=now_ms)
+    for_signals = [(c.run_id, new.key, new.signal) for c, new in opened if new.kind is WaitKind.SIGNAL]
+    if for_signals:
+        for run_id, key, name in read_json(connection, "commit_waits_kept_signals", KEPT, rows=as_json(for_signals)):
+            if run(connection, "commit_waits_take_signal", run_id=run_id, key=key, name=name, now_ms=now_ms):
+                run(connection, "commit_waits_signalled", run_id=run_id, key=key, now_ms=now_ms)
+
+
+def _wait_values(new: NewWait) -> tuple[Value, ...]:
+    refuse_nul(new.key, new.signal, new.child_id)
+    return (new.key, new.seq, new.kind, new.signal, new.child_id, new.delay_ms, new.due_ms)
+
+
+def _close(change: Change, name: str, rows: list[tuple[RunId, int, str]]) -> None:
+    if rows:
+        run(change.connection, name, rows=as_json(rows), now_ms=change.now_ms)
+
+
+def _moves(change: Change, batch: Sequence[RunCommit]) -> None:
+    finished: list[tuple[RunId, int, Finish]] = []
+    parked: list[tuple[RunId, int, int]] = []
+    released: list[tuple[RunId, int, str]] = []
+    turned: list[tuple[RunId, int, str, str | None]] = []
+    for commit in batch:
+        match commit.move:
+            case None:
+                pass
+            case Finish():
+                finished.append((commit.run_id, commit.epoch, commit.move))
+            case Park(open_waits=believed):
+                parked.append((commit.run_id, commit.epoch, believed))
+            case Release(reason=reason):
+                refuse_nul(reason)
+                released.append((commit.run_id, commit.epoch, reason))
+            case Compensate(error=error, reason=reason):
+                refuse_nul(reason)
+                turned.append((commit.run_id, commit.epoch, reason, text_of(error)))
+    if finished:
+        _finish(change, finished, batch)
+    moves: tuple[tuple[str, list[tuple[RunId, int, int]] | list[tuple[RunId, int, str]] | list[_Turned]], ...]
+    moves = (("commit_park", parked), ("commit_release", released), ("commit_compensate", turned))
+    for name, rows in moves:
+        if rows:
+            _counted(run(change.connection, name, rows=as_json(rows), now_ms=change.now_ms), rows)
+    change.work |= bool(released)
+    if parked and not change.work:
+        ids = as_json([row[0] for row in parked])
+        change.work = read_row(change.connection, "commit_park_in_line", run_ids=ids) == (1,)
+
+
+_Turned = tuple[RunId, int, str, str | None]
+
+
+def _finish(change: Change, finished: list[tuple[RunId, int, Finish]], batch: Sequence[RunCommit]) -> None:
+    rows: list[tuple[Value, ...]] = []
+    for run_id, epoch, move in finished:
+        if move.status not in TERMINAL_STATUSES:
+            raise Refused
+        refuse_nul(move.reason)
+        result, error = text_of(move.result), text_of(move.error)
+        rows.append((run_id, epoch, exact(move.status), move.reason, result, error, change.now_ms))
+    _counted(run_rows(change.connection, "commit_finish", rows), rows)
+    others: set[RunId] = set() if len(batch) == 1 else {commit.run_id for commit in batch}
+    end_waits(change, [run_id for run_id, _, _ in finished], batch=others)
+
+
+def _counted(count: int, rows: Sequence[object]) -> None:
+    if count < len(rows):
+        raise Refused
+
+

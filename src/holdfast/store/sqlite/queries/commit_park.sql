@@ -1,0 +1,19 @@
+-- Give leases back while runs wait. Rows: run id, epoch, how many waits the worker believes to be open.
+-- A run with fewer open waits than that goes back into the line: its wake-up came already.
+-- Guard: held at that epoch. Access: the primary key and waits_open. Counts the runs parked or put in line.
+update runs set
+    status = case
+        when runs.status = 'compensating' then 'compensating' when b.open < b.believed then 'queued' else 'waiting' end,
+    status_reason = 'waiting', worker = null, crashes = 0, suspect = 0,
+    ready_ms = iif(b.open < b.believed, :now_ms, null),
+    wake_ms = iif(b.open < b.believed, null, coalesce(min(b.due_ms, runs.deadline_ms), b.due_ms, runs.deadline_ms)),
+    updated_ms = :now_ms, transition_seq = transition_seq + 1
+from (
+    select v.value ->> 0 as run_id, v.value ->> 1 as epoch, v.value ->> 2 as believed,
+        (select count(*) from waits as w where w.shard = 0 and w.run_id = v.value ->> 0 and w.outcome is null) as open,
+        (select min(w.due_ms) from waits as w
+        where w.shard = 0 and w.run_id = v.value ->> 0 and w.outcome is null) as due_ms
+    from json_each(:rows) as v
+) as b
+where runs.shard = 0 and runs.id = b.run_id
+    and runs.status in ('running', 'compensating') and runs.epoch = b.epoch

@@ -1,0 +1,76 @@
+"""Delivering signals and asking for cancellation. Each takes an open transaction."""
+
+from __future__ import annotations
+
+from holdfast.errors import RunFinished, RunNotFound
+from holdfast.model.ids import RunId, Tenant, UnixMs
+from holdfast.model.run import Signal
+from holdfast.model.status import TERMINAL_STATUSES
+from holdfast.store.sqlite.ending import Change, wake
+from holdfast.store.sqlite.rows import OPEN_WAITS, refuse_nul
+from holdfast.store.sqlite.statements import as_json, read_json, read_row, run
+from holdfast.store.sqlite.work import end_run
+
+
+def send(change: Change, signal: Signal) -> list[RunId]:
+    """Deliver a signal. Raises RunNotFound, RunFinished, ValueError if a text cannot be stored."""
+    refuse_nul(signal.id, signal.name)
+    if read_row(change.connection, "send_signal_known", tenant=signal.tenant, id=signal.id) == (1,):
+        return []
+    if signal.run_id is None:
+        return _broadcast(change, signal)
+    row = read_row(change.connection, "send_signal_run", run_id=signal.run_id, tenant=signal.tenant)
+    if row is None:
+        raise RunNotFound(run_id=signal.run_id)
+    if row[0] in TERMINAL_STATUSES:
+        raise RunFinished(run_id=signal.run_id, status=row[0])
+    waits = read_json(change.connection, "send_signal_wait", OPEN_WAITS, name=signal.name, run_id=signal.run_id)
+    _record(change, signal, consumed_ms=change.now_ms if waits else None, wait_key=waits[0][1] if waits else None)
+    return _close(change, signal, waits)
+
+
+def _broadcast(change: Change, signal: Signal) -> list[RunId]:
+    _record(change, signal, consumed_ms=change.now_ms, wait_key=None)
+    parameters = {"name": signal.name, "tenant": signal.tenant}
+    return _close(change, signal, read_json(change.connection, "send_signal_waits", OPEN_WAITS, **parameters))
+
+
+def _record(change: Change, signal: Signal, *, consumed_ms: UnixMs | None, wait_key: str | None) -> None:
+    run(
+        change.connection,
+        "send_signal",
+        id=signal.id,
+        tenant=signal.tenant,
+        name=signal.name,
+        run_id=signal.run_id,
+        payload=signal.payload.decode(),
+        now_ms=change.now_ms,
+        consumed_ms=consumed_ms,
+        wait_key=wait_key,
+    )
+
+
+def _close(change: Change, signal: Signal, waits: list[tuple[RunId, str, int, int]]) -> list[RunId]:
+    if waits:
+        rows = as_json([(run_id, key) for run_id, key, _, _ in waits])
+        payload = signal.payload.decode()
+        run(change.connection, "send_signal_close", rows=rows, payload=payload, now_ms=change.now_ms)
+        wake(change, waits, reason="signalled")
+    return [run_id for run_id, _, _, _ in waits]
+
+
+def request_cancel(change: Change, tenant: Tenant, run_id: RunId, *, reason: str) -> None:
+    """End a run that nobody holds, or ask its worker. Raises RunNotFound, RunFinished, ValueError for a bad text."""
+    refuse_nul(reason)
+    row = read_row(change.connection, "request_cancel_run", run_id=run_id, tenant=tenant)
+    if row is None:
+        raise RunNotFound(run_id=run_id)
+    status, held = row
+    if status == "cancelled":
+        return
+    if status in TERMINAL_STATUSES:
+        raise RunFinished(run_id=run_id, status=status)
+    if not held:
+        end_run(change, run_id, status="cancelled", reason="cancelled", terminal_reason=reason)
+    elif run(change.connection, "request_cancel", run_id=run_id, now_ms=change.now_ms):
+        change.live.append(run_id)

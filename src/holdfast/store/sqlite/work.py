@@ -1,0 +1,170 @@
+"""Handing out runs and taking them back: claims, due timers, lost and retired workers. Each takes an open transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from holdfast.model.ids import RunId, UnixMs, WorkerId
+from holdfast.model.run import Agenda, Claim, ClaimedRun, WorkerInfo
+from holdfast.store.sqlite.ending import Change, end_waits
+from holdfast.store.sqlite.rows import (
+    ATTEMPTS,
+    CLAIMED,
+    ENTRIES,
+    MARKED,
+    PLACES,
+    WAITS,
+    attempt_from,
+    claimed_from,
+    entry_from,
+    refuse_nul,
+    wait_from,
+)
+from holdfast.store.sqlite.statements import as_json, read_json, read_row, run
+
+
+def register(change: Change, worker: WorkerInfo, *, lease_ms: int) -> None:
+    """Announce a worker and open its lease. Raises ValueError if a text cannot be stored."""
+    refuse_nul(worker.id, worker.host, worker.version, *worker.queues, *worker.workflows)
+    run(
+        change.connection,
+        "register_worker",
+        id=worker.id,
+        queues=as_json(worker.queues),
+        workflows=as_json(worker.workflows),
+        host=worker.host,
+        pid=worker.pid,
+        version=worker.version,
+        now_ms=change.now_ms,
+        lease_ms=lease_ms,
+    )
+
+
+def claim(
+    change: Change, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
+) -> Claim:
+    """Take the first runs of the line. A queue is read in the order of its index; several are merged here."""
+    places: list[tuple[int, UnixMs, RunId]] = []
+    names, most, most_suspects = as_json(workflows), max(limit, 0), max(suspects, 0)
+    for queue in dict.fromkeys(queues):
+        places += read_json(
+            change.connection,
+            "claim_runs_pick",
+            PLACES,
+            queue=queue,
+            workflows=names,
+            limit=most,
+            suspects=min(most, most_suspects),
+        )
+    if not places:
+        return Claim(change.now_ms, [])
+    if len(places) > 1:
+        places.sort(key=lambda place: (-place[0], place[1], place[2]))
+    if len(set(queues)) > 1:
+        places = _without_surplus_suspects(change.connection, places, most_suspects)
+    taken = as_json([place[2] for place in places[:most]])
+    run(change.connection, "claim_runs", run_ids=taken, worker=worker, now_ms=change.now_ms)
+    runs = [claimed_from(row) for row in read_json(change.connection, "claim_runs_read", CLAIMED, run_ids=taken)]
+    # An epoch of 1 is the first claim: there can be no history.
+    resumed = {run.id: run for run in runs if run.epoch > 1}
+    if resumed:
+        _add_history(change.connection, resumed)
+    return Claim(change.now_ms, runs)
+
+
+def _without_surplus_suspects(
+    connection: sqlite3.Connection, places: list[tuple[int, UnixMs, RunId]], suspects: int
+) -> list[tuple[int, UnixMs, RunId]]:
+    """Each queue gave its own suspects; all of them together may be too many."""
+    marked = dict(read_json(connection, "claim_runs_suspects", MARKED, run_ids=as_json([place[2] for place in places])))
+    kept: list[tuple[int, UnixMs, RunId]] = []
+    for place in places:
+        if marked.get(place[2]):
+            if suspects <= 0:
+                continue
+            suspects -= 1
+        kept.append(place)
+    return kept
+
+
+def _add_history(connection: sqlite3.Connection, resumed: dict[RunId, ClaimedRun]) -> None:
+    row = read_row(connection, "claim_runs_history", run_ids=as_json(list(resumed)))
+    journal, waits, attempts = (value if isinstance(value, str) else "[]" for value in row or ("", "", ""))
+    for run_id, entry in ENTRIES.decode(journal):
+        resumed[run_id].journal.append(entry_from(entry))
+    for run_id, wait in WAITS.decode(waits):
+        resumed[run_id].waits.append(wait_from(wait))
+    for run_id, attempt in ATTEMPTS.decode(attempts):
+        resumed[run_id].attempts.append(attempt_from(attempt))
+    for claimed in resumed.values():
+        claimed.journal.sort(key=lambda entry: entry.seq)
+        claimed.waits.sort(key=lambda wait: (wait.seq, wait.key))
+        claimed.attempts.sort(key=lambda attempt: (attempt.key, attempt.attempt))
+
+
+def retire(change: Change, worker: WorkerId, *, limit: int) -> int:
+    """End a worker's lease and put up to ``limit`` of its runs into the line; how many it still holds."""
+    run(change.connection, "retire_worker", worker=worker, now_ms=change.now_ms)
+    parameters = {"worker": worker, "limit": max(limit, 0), "now_ms": change.now_ms}
+    change.work = run(change.connection, "retire_worker_runs", **parameters) > 0
+    row = read_row(change.connection, "retire_worker_held", worker=worker)
+    return row[0] if row is not None and isinstance(row[0], int) else 0
+
+
+def wake_due(change: Change, *, limit: int) -> int:
+    """Put up to ``limit`` due runs into the line, closing their due waits; how many."""
+    connection, now_ms = change.connection, change.now_ms
+    due = read_json(connection, "wake_due_pick", MARKED, now_ms=now_ms, limit=max(limit, 0))
+    if not due:
+        return 0
+    run(connection, "wake_due_waits", run_ids=as_json([run_id for run_id, _ in due]), now_ms=now_ms)
+    for mark, reason in ((0, "timer_elapsed"), (1, "deadline_exceeded")):
+        ids = [run_id for run_id, is_deadline in due if is_deadline == mark]
+        if ids:
+            run(connection, "wake_due", run_ids=as_json(ids), reason=reason, now_ms=now_ms)
+    change.work = True
+    return len(due)
+
+
+def requeue_lost(change: Change, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
+    """Take up to ``limit`` runs from workers whose lease has run out; True for those set aside."""
+    connection, now_ms = change.connection, change.now_ms
+    lost = read_json(connection, "requeue_lost_pick", MARKED, now_ms=now_ms, limit=max(limit, 0))
+    again = [row for row in lost if row[1] < crashes_max]
+    if again:
+        run(connection, "requeue_lost", rows=as_json(again), now_ms=now_ms)
+        change.work = True
+    stuck = [row for row in lost if row[1] >= crashes_max]
+    for run_id, crashes in stuck:
+        end_run(change, run_id, status="stuck", reason="worker_crashes", terminal_reason="worker_crashes", lost=crashes)
+    return {run_id: crashes >= crashes_max for run_id, crashes in lost}
+
+
+def end_run(
+    change: Change, run_id: RunId, *, status: str, reason: str, terminal_reason: str, lost: int | None = None
+) -> None:
+    """End a run that no worker is to move any more. ``lost`` is its number of crashes if it is taken from a worker."""
+    run(
+        change.connection,
+        "end_run",
+        run_id=run_id,
+        status=status,
+        reason=reason,
+        terminal_reason=terminal_reason,
+        epoch_step=0 if lost is None else 1,
+        crashes=lost,
+        now_ms=change.now_ms,
+    )
+    end_waits(change, [run_id])
+
+
+def read_agenda(
+    connection: sqlite3.Connection, now_ms: UnixMs, *, queues: Sequence[str], workflows: Sequence[str]
+) -> Agenda:
+    """What there is to do."""
+    parameters = {"queues": as_json(queues), "workflows": as_json(workflows)}
+    row = read_row(connection, "read_agenda", now_ms=now_ms, **parameters)
+    claimable, wake_ms, lost = row or (0, None, 0)
+    next_wake_ms = UnixMs(wake_ms) if isinstance(wake_ms, int) else None
+    return Agenda(now_ms=now_ms, claimable=claimable == 1, next_wake_ms=next_wake_ms, workers_lost=lost == 1)

@@ -1,0 +1,135 @@
+"""The tables as SQLAlchemy sees them, for listings and whatever else is not hot; the DDL files have the last word.
+
+Names are the same on both databases. Types are what PostgreSQL's are; on SQLite ids and payloads are text.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Integer, MetaData, SmallInteger, Table, Text, Uuid
+
+METADATA: Final = MetaData()
+
+
+def _id(name: str) -> Column[str]:
+    return Column(name, Uuid(as_uuid=False))
+
+
+def _texts(*names: str) -> list[Column[str]]:
+    return [Column(name, Text) for name in names]
+
+
+def _times(*names: str) -> list[Column[int]]:
+    return [Column(name, BigInteger) for name in names]
+
+
+RUNS: Final = Table(
+    "runs",
+    METADATA,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    *_texts("tenant", "workflow"),
+    Column("version", Integer),
+    *_texts("definition_hash", "queue", "status", "status_reason", "terminal_reason", "input", "result", "error", "key"),
+    Column("priority", Integer),
+    _id("root_id"),
+    _id("retry_of_id"),
+    Column("attempt", Integer),
+    _id("parent_id"),
+    *_texts("parent_key", "attributes", "worker"),
+    Column("epoch", BigInteger),
+    Column("crashes", Integer),
+    Column("suspect", Integer),
+    Column("cancel_requested", Integer),
+    Column("transition_seq", Integer),
+    *_times(
+        "created_ms", "updated_ms", "ready_ms", "wake_ms", "deadline_ms", "started_ms", "finalized_ms"
+    ),
+)
+
+JOURNAL: Final = Table(
+    "journal",
+    METADATA,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("run_id", Uuid(as_uuid=False), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("seq", Integer),
+    *_texts("kind", "name", "status", "result", "error", "fingerprint", "input"),
+    Column("attempts", Integer),
+    Column("epoch", BigInteger),
+    *_times("started_ms", "completed_ms"),
+)
+
+WAITS: Final = Table(
+    "waits",
+    METADATA,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("run_id", Uuid(as_uuid=False), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("seq", Integer),
+    *_texts("kind", "signal"),
+    _id("child_id"),
+    *_times("due_ms"),
+    Column("epoch", BigInteger),
+    *_times("opened_ms"),
+    *_texts("outcome"),
+    *_times("closed_ms"),
+    *_texts("result", "error", "child_status"),
+)
+
+ATTEMPTS: Final = Table(
+    "attempts",
+    METADATA,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("run_id", Uuid(as_uuid=False), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    *_texts("error"),
+    Column("epoch", BigInteger),
+    *_times("started_ms", "ended_ms"),
+)
+
+SIGNALS: Final = Table(
+    "signals",
+    METADATA,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    *_texts("name"),
+    _id("run_id"),
+    *_texts("payload"),
+    *_times("sent_ms", "consumed_ms"),
+    *_texts("wait_key"),
+)
+
+TRANSITIONS: Final = Table(
+    "transitions",
+    METADATA,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("run_id", Uuid(as_uuid=False), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    *_texts("from_status", "to_status", "reason", "key", "worker"),
+    Column("epoch", BigInteger),
+    *_times("at_ms"),
+)
+
+WORKERS: Final = Table(
+    "workers",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    *_texts("queues", "workflows", "host"),
+    Column("pid", Integer),
+    *_texts("version"),
+    *_times("started_ms", "heartbeat_ms", "lease_until_ms"),
+)
+
+ATTRIBUTES: Final = Table(
+    "attributes",
+    METADATA,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("run_id", Uuid(as_uuid=False), primary_key=True),
+)

@@ -1,0 +1,168 @@
+"""Where a call finds the run it belongs to.
+
+A context variable holds the *place* of the code that runs now: a ``Branch`` inside a workflow's body, a ``StepInfo``
+inside a step's handler, nothing outside a run. Durable operations ask the Branch; the runtime implements it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from holdfast.errors import NotInWorkflow
+from holdfast.model.ids import RunId, Tenant
+
+if TYPE_CHECKING:
+    from holdfast.workflow.step import Step
+    from holdfast.workflow.workflow import Workflow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """What ``hf.current()`` answers inside a workflow's body."""
+
+    run_id: RunId
+    tenant: Tenant
+    workflow: str
+    key: str | None
+    """The key the run was started with, if any."""
+    attempt: int
+    """Which run of its lineage this is: 1 unless it was retried."""
+    deadline: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepInfo:
+    """What ``hf.current()`` answers inside a step's handler."""
+
+    run_id: RunId
+    tenant: Tenant
+    workflow: str
+    step: str
+    key: str
+    """The step's key, unique in its run."""
+    attempt: int
+    """1 for the first try."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this step, and for no other: hand it to the outside service."""
+        return f"{self.run_id}/{self.key}"
+
+
+class Branch(ABC):
+    """One line of execution of a workflow's body: the body itself, or one branch of a gather or map.
+
+    Only the task that runs the branch may use it.
+    """
+
+    @property
+    @abstractmethod
+    def info(self) -> RunInfo:
+        """The run."""
+
+    @abstractmethod
+    def call_step(self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        """Give the call its key now; the coroutine executes it, or returns what the journal holds."""
+
+    @abstractmethod
+    def record_value(self, name: str, make: Callable[[], Any], type_: Any) -> Any:
+        """A value that is made once and recorded with the next commit."""
+
+    @abstractmethod
+    def sleep(self, *, delay: timedelta | None, until: datetime | None, key: str | None) -> Coroutine[Any, Any, None]:
+        """Wait for a time."""
+
+    @abstractmethod
+    def wait_for_signal(
+        self, name: str, *, timeout: timedelta | None, type_: Any, key: str | None
+    ) -> Coroutine[Any, Any, Any]:
+        """Wait for a signal; SignalTimeout if it does not come in time."""
+
+    @abstractmethod
+    def start_child(
+        self,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        options: ChildOptions,
+    ) -> Coroutine[Any, Any, RunId]:
+        """Start a child run, durably, and return its id."""
+
+    @abstractmethod
+    def wait_for_child(self, workflow: Workflow[Any, Any], child: RunId) -> Coroutine[Any, Any, Any]:
+        """Wait for a child's end and return its result, or raise its error."""
+
+    @abstractmethod
+    def run_child(
+        self,
+        workflow: Workflow[Any, Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        options: ChildOptions,
+    ) -> Coroutine[Any, Any, Any]:
+        """Start a child and wait for it, in one commit."""
+
+    @abstractmethod
+    def gather(self, awaitables: Iterable[Awaitable[Any]], *, return_exceptions: bool) -> Coroutine[Any, Any, list[Any]]:
+        """Run awaitables side by side, each in a branch of its own."""
+
+    @abstractmethod
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        concurrency: int,
+        tolerate: float | None,
+        key: Callable[[Any], str] | None,
+    ) -> Coroutine[Any, Any, list[Any]]:
+        """Call a function for each item, each in a branch of its own, at most ``concurrency`` at a time."""
+
+    @abstractmethod
+    def run_blocking(self, operation: Callable[[Branch], Coroutine[Any, Any, Any]]) -> Any:
+        """From the thread of a plain workflow: run an operation on the loop and wait for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildOptions:
+    """How a child is started."""
+
+    key: str | None = None
+    queue: str | None = None
+    priority: int | None = None
+    timeout: timedelta | None = None
+
+
+CURRENT: ContextVar[Branch | StepInfo | None] = ContextVar("holdfast_current", default=None)
+"""The place of the code that runs now."""
+
+
+def current() -> RunInfo | StepInfo:
+    """The run (in a workflow's body) or the step and its attempt (in a handler) that this code is part of.
+
+    Raises:
+        NotInWorkflow: outside of both.
+    """
+    place = CURRENT.get()
+    if place is None:
+        raise NotInWorkflow(operation="hf.current()")
+    return place.info if isinstance(place, Branch) else place
+
+
+def require_branch(operation: str) -> Branch | None:
+    """The branch that a durable operation belongs to; None outside a run, where operations just run.
+
+    Raises:
+        NotInWorkflow: inside a step's handler, where nothing can be journaled.
+    """
+    place = CURRENT.get()
+    if place is None or isinstance(place, Branch):
+        return place
+    raise NotInWorkflow(operation=f"{operation}, called in the handler of step {place.step!r}, ")

