@@ -1,4 +1,4 @@
-"""What all tests share: the PostgreSQL server and a migrated database to copy."""
+"""What all tests share: the PostgreSQL server and a migrated database."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.postgres_server import fresh_database, run_server
+from tests.postgres_server import empty_tables, fresh_database, run_server
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +26,17 @@ def postgres_template(postgres_server_url: str) -> Generator[str, None, None]:
     with fresh_database(postgres_server_url, name) as url:
         migrate(url)
         yield name
+
+
+@pytest.fixture(scope="session")
+def _postgres_shared(postgres_server_url: str, postgres_template: str) -> Generator[str, None, None]:
+    name = f"holdfast_shared_{os.getpid()}"
+    with fresh_database(postgres_server_url, name, template=postgres_template) as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(_postgres_shared: str) -> str:
+    """The URL of a migrated database without rows. All tests of this process use the same one, one after the other."""
+    empty_tables(_postgres_shared)
+    return _postgres_shared

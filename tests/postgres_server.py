@@ -14,6 +14,8 @@ import psycopg
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
+from holdfast.store.schema import VERSION_TABLE
+
 SERVER_VARIABLE = "HOLDFAST_TEST_POSTGRES_URL"
 
 
@@ -67,3 +69,12 @@ def fresh_database(server_url: str, name: str, *, template: str = "template1") -
             yield database_url(server_url, name)
         finally:
             connection.execute(drop)
+
+
+def empty_tables(url: str) -> None:
+    """Delete every row of ours, except the tables' revision: a fresh database in two milliseconds."""
+    with psycopg.connect(url) as connection:
+        tables = connection.execute("select tablename from pg_tables where schemaname = 'holdfast'").fetchall()
+        for (name,) in tables:
+            if name != VERSION_TABLE:
+                connection.execute(sql.SQL("delete from holdfast.{}").format(sql.Identifier(name)))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from itertools import count
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,11 +11,8 @@ import pytest
 from holdfast.store.port import Store
 from tests.contract.scene import Scene
 from tests.contract.stores import KINDS, ManualClock, OpenStore, open_memory, open_postgres, open_sqlite
-from tests.postgres_server import fresh_database
 
 Opener = Callable[[str, ManualClock], AbstractContextManager[OpenStore]]
-
-_numbers = count(1)
 
 
 @pytest.fixture(scope="session")
@@ -32,24 +27,20 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    """Opens an empty store of the given kind; only the kinds that are asked for cost anything."""
+    """Opens an empty store of the given kind, once each; only the kinds that are asked for cost anything."""
 
     @contextmanager
     def opener(kind: str, clock: ManualClock) -> Generator[OpenStore, None, None]:
-        number = next(_numbers)
-        with ExitStack() as stack:
-            if kind == "memory":
-                opened = open_memory(clock)
-            elif kind == "sqlite":
-                template: Path = request.getfixturevalue("sqlite_template")
-                opened = open_sqlite(clock, template, tmp_path / f"{number}.db")
-            else:
-                server: str = request.getfixturevalue("postgres_server_url")
-                copied: str = request.getfixturevalue("postgres_template")
-                name = f"holdfast_test_{os.getpid()}_{number}"
-                url = stack.enter_context(fresh_database(server, name, template=copied))
-                opened = open_postgres(clock, url)
-            yield stack.enter_context(opened)
+        if kind == "memory":
+            opening = open_memory(clock)
+        elif kind == "sqlite":
+            template: Path = request.getfixturevalue("sqlite_template")
+            opening = open_sqlite(clock, template, tmp_path / "holdfast.db")
+        else:
+            url: str = request.getfixturevalue("postgres_url")
+            opening = open_postgres(clock, url)
+        with opening as opened:
+            yield opened
 
     return opener
 

@@ -408,7 +408,7 @@ class Script:
     def _move(self, run: Run, open_waits: int) -> Move | None:
         roll = self._random.random()
         if run.status is RunStatus.COMPENSATING and self._chance(0.4):
-            status = self._random.choice((RunStatus.FAILED, RunStatus.CANCELLED))
+            status = self._random.choice((RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.STUCK))
             return Finish(status, "compensated", error=ERROR)
         if roll < 0.2:
             return None
@@ -420,8 +420,10 @@ class Script:
             return Compensate(ERROR, "retries_exhausted")
         if roll < 0.9:
             return Finish(RunStatus.COMPLETED, "completed", result=RESULT)
-        if roll < 0.97:
+        if roll < 0.95:
             return Finish(RunStatus.FAILED, "error", error=ERROR)
+        if roll < 0.985:
+            return Finish(RunStatus.STUCK, "non_determinism", error=ERROR)
         return Finish(RunStatus.CANCELLED, "cancelled")
 
     # Housekeeping and clients

@@ -6,7 +6,7 @@ from holdfast.model.commit import Compensate, Finish, Park, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, RunId
 from holdfast.model.run import ClaimedRun, RunFilter
 from holdfast.model.status import RunStatus, WaitKind, WaitOutcome
-from tests.contract.scene import BOB, ERROR, RESULT, Scene, child_wait, new_run, run_id, signal_wait
+from tests.contract.scene import BOB, ERROR, OTHER_TENANT, RESULT, Scene, child_wait, new_run, run_id, signal_wait
 
 CHILD = run_id(50)
 
@@ -250,3 +250,15 @@ def test_other_waits_stay_open_when_a_child_ends(scene: Scene) -> None:
     _end(scene)
 
     assert scene.wait(parent.id, "approval").outcome is None
+
+
+@pytest.mark.requirement("promise-10")
+def test_a_wait_for_another_tenants_run_hears_nothing_of_it(scene: Scene) -> None:
+    early, late = scene.held(50, BOB, tenant=OTHER_TENANT), scene.held(51, BOB, tenant=OTHER_TENANT)
+    scene.accept(early, move=Finish(RunStatus.COMPLETED, "completed", RESULT))
+    spy = scene.held(1)
+
+    scene.accept(spy, waits=[child_wait("early", 1, early.id), child_wait("late", 2, late.id)])
+    scene.accept(late, move=Finish(RunStatus.COMPLETED, "completed", RESULT))
+
+    assert [wait.outcome for wait in scene.detail(spy.id).waits] == [None, None]

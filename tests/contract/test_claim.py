@@ -30,7 +30,7 @@ def test_one_claim_answers_in_the_order_of_the_line(scene: Scene) -> None:
 
 @pytest.mark.requirement("S-06", "promise-4")
 def test_a_claim_holds_the_run_and_raises_its_epoch(scene: Scene) -> None:
-    started = scene.start(1, key="order-1", timeout_ms=9_000)
+    started = scene.start(1, key="order-1", timeout_ms=9_000, priority=4)
     scene.register()
     scene.clock.advance(5)
 
@@ -41,6 +41,7 @@ def test_a_claim_holds_the_run_and_raises_its_epoch(scene: Scene) -> None:
     assert (claimed.id, claimed.status, claimed.epoch, claimed.crashes) == (started, RunStatus.RUNNING, 1, 0)
     assert (claimed.workflow, claimed.queue, claimed.input, claimed.key) == ("order", "default", INPUT, "order-1")
     assert (claimed.root_id, claimed.attempt, claimed.error, claimed.cancel_requested) == (started, 1, None, False)
+    assert claimed.priority == 4
     assert (claimed.journal, claimed.waits, claimed.attempts) == ([], [], [])
     run = scene.run(started)
     assert claimed.created_ms == run.created_ms

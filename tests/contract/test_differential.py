@@ -75,7 +75,7 @@ def _same(where: str, expected: Any, actual: Any) -> None:
 
 
 def _plain(answer: Any) -> Any:
-    return msgspec.to_builtins(answer, builtin_types=(bytes,), enc_hook=repr)
+    return msgspec.to_builtins(answer, builtin_types=(bytes,), order="sorted", enc_hook=repr)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])
@@ -106,9 +106,9 @@ EXPECTED = {
     *("entry", "attempt", "child", "elapsed", "cancelled wait"),
     *("wait: timer", "wait: signal", "wait: child", "wait: retry"),
     *("running: NoneType", "running: Park", "running: Release", "running: Compensate"),
-    *("running: Finish completed", "running: Finish failed", "running: Finish cancelled"),
+    *("running: Finish completed", "running: Finish failed", "running: Finish cancelled", "running: Finish stuck"),
     *("compensating: NoneType", "compensating: Park", "compensating: Release"),
-    *("compensating: Finish failed", "compensating: Finish cancelled"),
+    *("compensating: Finish failed", "compensating: Finish cancelled", "compensating: Finish stuck"),
     *("wake due", "requeue lost", "set aside", "release unknown", "signal", "broadcast", "signal again", "cancel"),
     *("read progress", "read live", "read agenda", "read runs", "list runs"),
 }

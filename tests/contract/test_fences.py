@@ -45,6 +45,7 @@ MOVES: dict[str, Move] = {
     "complete": Finish(RunStatus.COMPLETED, "completed", result=RESULT),
     "fail": Finish(RunStatus.FAILED, "error", error=ERROR),
     "cancel": Finish(RunStatus.CANCELLED, "cancelled"),
+    "set aside": Finish(RunStatus.STUCK, "non_determinism", error=ERROR),
 }
 EVERYTHING: dict[str, Write] = {**WRITES, **{name: _moving(move) for name, move in MOVES.items()}}
 

@@ -23,6 +23,7 @@ ENDS = [
     (RunStatus.COMPLETED, "completed"),
     (RunStatus.FAILED, "error"),
     (RunStatus.CANCELLED, "cancelled"),
+    (RunStatus.STUCK, "non_determinism"),
 ]
 
 
@@ -98,6 +99,17 @@ def test_a_finished_run_is_ended_in_every_column(scene: Scene, status: RunStatus
     assert (row.worker, row.ready_ms, row.wake_ms) == (None, None, None)
     assert row.finalized_ms == scene.clock.now_ms
     assert [one.key for one in scene.detail(run.id).journal] == ["last"]
+
+
+@pytest.mark.requirement("fault-55", "C-54")
+def test_a_run_that_its_worker_sets_aside_says_why(scene: Scene) -> None:
+    run = scene.held(1)
+
+    scene.accept(run, move=Finish(RunStatus.STUCK, "non_determinism", error=ERROR))
+
+    row = scene.run(run.id)
+    assert (row.status_reason, row.terminal_reason) == ("non_determinism", "non_determinism")
+    assert scene.detail(run.id).transitions[-1].reason == "non_determinism"
 
 
 @pytest.mark.requirement("promise-5", "fault-47")

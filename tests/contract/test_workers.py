@@ -185,6 +185,17 @@ def test_parking_forgets_the_crashes(scene: Scene) -> None:
     assert scene.run(run.id).crashes == 0
 
 
+def test_parking_that_goes_on_at_once_forgets_the_crashes_too(scene: Scene) -> None:
+    run = scene.held(1)
+    scene.lose(run)
+    [run] = scene.claim()
+    scene.store.send_signal(message(1, run.id))
+
+    scene.park(run, signal_wait("approval", 1))
+
+    assert (scene.place(run.id), scene.run(run.id).crashes) == ((RunStatus.QUEUED, True), 0)
+
+
 @pytest.mark.requirement("fault-48", "S-54")
 def test_a_lost_run_that_compensates_goes_on_compensating(scene: Scene) -> None:
     run = scene.held(1)

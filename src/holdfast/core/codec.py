@@ -263,6 +263,8 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 def _from_plain(type_: Any, value: Any) -> Any:
     """Build a value that the decoder does not know: a Pydantic model, a path, a subclass of a plain type."""
+    if type_ is object:
+        return value
     if _is_model(type_):
         return type_.model_validate_json(msgspec.json.encode(value), **_validation_options())
     for base, plain in _PLAIN_FORMS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import current_task
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
@@ -40,8 +41,11 @@ class BranchStopped(asyncio.CancelledError):
 class RunBranch(Branch):
     """See the module's docstring. ``scope`` begins the keys of all that it does."""
 
+    __slots__ = ("counts", "execution", "in_handler", "loop", "plain", "scope", "stopped", "task", "waiting")
+
     def __init__(self, execution: RunExecution, *, scope: str) -> None:
         self.execution = execution
+        self.loop = execution.loop
         self.scope = scope
         self.task: asyncio.Task[Any] | None = None
         self.counts: dict[str, int] = {}
@@ -68,16 +72,18 @@ class RunBranch(Branch):
 
     def next_key(self, name: str, explicit: str | None) -> str:
         """The key of the next operation of that name. Raises DuplicateStepKey for an explicit one used before."""
-        execution = self.execution
-        if explicit is not None:
-            key = self.scope + explicit
-            if f"={key}" in self.counts:
-                raise DuplicateStepKey(run_id=execution.run.id, key=key)
-            self.counts[f"={key}"] = 1
-        else:
-            number = self.counts.get(name, 0) + 1
-            self.counts[name] = number
+        execution, counts = self.execution, self.counts
+        if explicit is None:
+            number = counts.get(name, 0) + 1
+            counts[name] = number
             key = f"{self.scope}{name}" if number == 1 else f"{self.scope}{name}#{number}"
+        else:
+            key = self.scope + explicit
+        used = f"={key}"
+        if used in counts:
+            raise DuplicateStepKey(run_id=execution.run.id, key=key)
+        if explicit is not None:
+            counts[used] = 1
         if execution.unread:
             execution.unread.discard(key)
         return key
@@ -91,12 +97,14 @@ class RunBranch(Branch):
         """
         place = CURRENT.get()
         branch = place if isinstance(place, RunBranch) else self
-        if asyncio.current_task() is not branch.task:
+        if current_task(self.loop) is not branch.task:
             raise UsageError(
                 "a durable operation was called in a task of its own, where the order of calls is not repeatable: "
                 "use hf.gather() or hf.map() instead of asyncio.gather(), create_task() or TaskGroup"
             )
-        self.execution.check()
+        execution = self.execution
+        if execution.ending is not None or execution.stop is not None:
+            execution.check()
         if branch.stopped:
             raise BranchStopped
         return branch

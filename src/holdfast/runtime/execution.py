@@ -64,6 +64,45 @@ class Stop(enum.Enum):
 class RunExecution:
     """See the module's docstring."""
 
+    __slots__ = (
+        "active",
+        "barriers",
+        "branch_count",
+        "branches",
+        "cancelled",
+        "children",
+        "compensable",
+        "deadline_timer",
+        "draining",
+        "durable",
+        "elapsed",
+        "ending",
+        "entries",
+        "epoch",
+        "failed_attempts",
+        "joins",
+        "journal",
+        "leaving",
+        "linger_until_ms",
+        "loop",
+        "move",
+        "new_attempts",
+        "new_waits",
+        "open",
+        "quiet_check",
+        "replaying",
+        "run",
+        "seq",
+        "services",
+        "staged",
+        "stop",
+        "taken",
+        "timer",
+        "unread",
+        "waits",
+        "workflow",
+    )
+
     def __init__(self, run: ClaimedRun, workflow: Workflow[Any, Any], services: Services) -> None:
         self.run = run
         self.epoch = run.epoch
@@ -76,8 +115,8 @@ class RunExecution:
         self.unread: set[str] = set()
         self.seq = 0
         self.compensable = False
-        if run.epoch > 1:
-            self._load(run)
+        self.replaying = run.epoch > 1
+        """An earlier lease may have left records to be read."""
 
         # Staged, not yet part of a commit
         self.entries: list[Entry] = []
@@ -87,17 +126,15 @@ class RunExecution:
         self.elapsed: list[str] = []
         self.cancelled: list[str] = []
         self.move: Move | None = None
-        self.staged = 0
-        self.taken = 0
-        self.durable = 0
+        # Counters of staged records: all, those in a commit, those that are durable
+        self.staged = self.taken = self.durable = 0
         self.barriers: list[tuple[int, asyncio.Future[None]]] = []
 
         # Branches and what they wait for
-        self.active = 0
+        self.active = self.branch_count = 0
         self.open: dict[str, asyncio.Future[Wait]] = {}
         self.joins: dict[int, asyncio.Future[None]] = {}
         self.branches: dict[int, RunBranch] = {}
-        self.branch_count = 0
         self.quiet_check: asyncio.Handle | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.deadline_timer: asyncio.TimerHandle | None = None
@@ -108,6 +145,8 @@ class RunExecution:
         """A move that gives the lease away is on its way to the database."""
         self.stop: Stop | None = None
         self.draining = False
+        if self.replaying:
+            self._load(run)
 
     def _load(self, run: ClaimedRun) -> None:
         for entry in run.journal:
@@ -135,7 +174,8 @@ class RunExecution:
         context.run(CURRENT.set, branch)
         branch.task = self.loop.create_task(self._live(branch), context=context)
         self.branches[0] = branch
-        self.arm()
+        if self.run.deadline_ms is not None:
+            self.arm()
         if self.run.cancel_requested:
             self.request_stop(Stop.CANCEL)
 
@@ -575,27 +615,29 @@ class RunExecution:
     def _leave(self, ending: Ending) -> None:
         """The one place where a run is unwound."""
         self.ending = ending
-        for timer in (self.timer, self.deadline_timer, self.quiet_check):
-            if timer is not None:
-                timer.cancel()
-        self.timer = self.deadline_timer = self.quiet_check = None
+        self._cancel_timers()
         for _, barrier in self.barriers:
             if not barrier.done():
-                barrier.set_result(None) if ending is Ending.FINISHED else barrier.set_exception(Suspend())
-        for future in (*self.open.values(), *self.joins.values()):
-            if not future.done():
-                future.set_exception(Suspend())
-        self.barriers.clear()
-        self.open.clear()
-        for branch in list(self.branches.values()):
+                barrier.set_result(None) if ending is Ending.FINISHED else _unwind(barrier)
+        self.barriers = []
+        if self.open or self.joins:
+            for future in (*self.open.values(), *self.joins.values()):
+                if not future.done():
+                    _unwind(future)
+            self.open.clear()
+        for branch in tuple(self.branches.values()):
             if branch.in_handler:
                 branch.cancel()
 
     def _clear(self) -> None:
+        self._cancel_timers()
+        self.services.ended(self)
+
+    def _cancel_timers(self) -> None:
         for timer in (self.timer, self.deadline_timer, self.quiet_check):
             if timer is not None:
                 timer.cancel()
-        self.services.ended(self)
+        self.timer = self.deadline_timer = self.quiet_check = None
 
 
 _ENDINGS: dict[type[Any], Ending] = {Park: Ending.PARKED, Release: Ending.RELEASED, Finish: Ending.FINISHED}
@@ -603,6 +645,12 @@ _NONE: list[Any] = []
 """Shared by all commits, and never written to."""
 
 _CLOSED_BY_OTHERS = frozenset({WaitKind.SIGNAL, WaitKind.CHILD})
+
+
+def _unwind(future: asyncio.Future[Any]) -> None:
+    future.set_exception(Suspend())
+    # Whoever waits for it may be gone already; asyncio shall not complain of that.
+    future.exception()
 
 
 def _compensating(run: ClaimedRun, error: Json) -> ClaimedRun:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 
 from holdfast.core.ids import uuid7
+from holdfast.errors import StepError
 
 T = TypeVar("T")
 
@@ -231,7 +232,8 @@ def _settle(future: asyncio.Future[Any], answer: Any, error: BaseException | Non
         return
     if error is None:
         future.set_result(answer)
-    elif isinstance(error, StopIteration):
-        future.set_exception(RuntimeError(f"a thread raised {error!r}"))
+    elif isinstance(error, (StopIteration, GeneratorExit)):
+        # Thrown into a coroutine, these would close it instead of telling it.
+        future.set_exception(StepError(type=type(error).__name__, message=str(error)))
     else:
         future.set_exception(error)

@@ -31,14 +31,14 @@ ATTEMPT_COLUMNS: Final = [column for column in ATTEMPTS.c if column.name not in 
 TRANSITION_COLUMNS: Final = [column for column in TRANSITIONS.c if column.name not in ("shard", "run_id")]
 WORKER_COLUMNS: Final = list(WORKERS.c)
 
-Query = Select[Any]
+Query = Select[*tuple[Any, ...]]
 
 
 @cache
 def _dialect(name: Literal["sqlite", "postgresql"]) -> Dialect:
     if name == "sqlite":
         return SQLiteDialect_pysqlite(paramstyle="named")
-    return PGDialect_psycopg()
+    return PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor has no annotations
 
 
 def render(query: Query, dialect: Literal["sqlite", "postgresql"]) -> tuple[str, dict[str, Any]]:
@@ -97,13 +97,17 @@ def transitions_of(run_id: RunId, *, shard: int) -> Query:
 def live_workers(now_ms: UnixMs, *, also: str | None = None) -> Query:
     """The workers whose lease has not run out, and the one called ``also``."""
     live = WORKERS.c.lease_until_ms > now_ms
-    return select(*WORKER_COLUMNS).where(live if also is None else or_(live, WORKERS.c.id == also)).order_by(WORKERS.c.id)
+    return (
+        select(*WORKER_COLUMNS).where(live if also is None else or_(live, WORKERS.c.id == also)).order_by(WORKERS.c.id)
+    )
 
 
 def runs_ahead(run: Run, *, shard: int) -> Query:
     """How many claimable runs of its queue come before a claimable run, counted up to AHEAD_MAX. Access: runs_claim."""
     c = RUNS.c
-    same = and_(c.priority == run.priority, or_(c.ready_ms < run.ready_ms, and_(c.ready_ms == run.ready_ms, c.id < run.id)))
+    same = and_(
+        c.priority == run.priority, or_(c.ready_ms < run.ready_ms, and_(c.ready_ms == run.ready_ms, c.id < run.id))
+    )
     before = or_(c.priority > run.priority, same)
     line = select(c.id).where(c.shard == shard, c.queue == run.queue, c.ready_ms.is_not(None), before)
     return select(func.count()).select_from(line.limit(AHEAD_MAX).subquery())

@@ -31,23 +31,23 @@ def _run(row: Row) -> Run:
         id=RunId(str(row[0])),
         tenant=Tenant(row[1]),
         workflow=row[2],
-        version=row[3],
-        definition_hash=row[4],
-        queue=row[5],
-        status=RunStatus(row[6]),
-        status_reason=row[7],
-        terminal_reason=row[8],
-        input=_given(row[9]),
-        result=_payload(row[10]),
-        error=_payload(row[11]),
-        key=row[12],
-        priority=row[13],
+        queue=row[3],
+        status=RunStatus(row[4]),
+        status_reason=row[5],
+        terminal_reason=row[6],
+        input=_given(row[7]),
+        result=_payload(row[8]),
+        error=_payload(row[9]),
+        key=row[10],
+        priority=row[11],
+        version=row[12],
+        definition_hash=row[13],
         root_id=RunId(str(row[14])),
         retry_of_id=_id(row[15]),
         attempt=row[16],
         parent_id=_id(row[17]),
         parent_key=row[18],
-        attributes=row[19] if isinstance(row[19], dict) else _mapping.decode(row[19]),
+        attributes=_attributes(row[19]),
         worker=None if row[20] is None else WorkerId(str(row[20])),
         epoch=row[21],
         crashes=row[22],
@@ -101,9 +101,7 @@ def wait_from(row: Row) -> Wait:
 
 def attempt_from(row: Row) -> Attempt:
     """A row of ``listings.ATTEMPT_COLUMNS``."""
-    return Attempt(
-        key=row[0], attempt=row[1], error=_given(row[2]), started_ms=UnixMs(row[3]), ended_ms=UnixMs(row[4])
-    )
+    return Attempt(key=row[0], attempt=row[1], error=_given(row[2]), started_ms=UnixMs(row[3]), ended_ms=UnixMs(row[4]))
 
 
 def transition_from(row: Row) -> Transition:
@@ -151,5 +149,9 @@ def _given(value: Any) -> Json:
     return Json(value.encode() if isinstance(value, str) else bytes(value))
 
 
-def _list(value: Any) -> list[str]:
-    return list(value) if isinstance(value, (list, tuple)) else _texts.decode(value)
+def _list(value: list[str] | str | bytes) -> list[str]:
+    return _texts.decode(value) if isinstance(value, (str, bytes)) else list(value)
+
+
+def _attributes(value: dict[str, str] | str | bytes) -> dict[str, str]:
+    return _mapping.decode(value) if isinstance(value, (str, bytes)) else value

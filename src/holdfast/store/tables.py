@@ -31,7 +31,9 @@ RUNS: Final = Table(
     Column("id", Uuid(as_uuid=False), primary_key=True),
     *_texts("tenant", "workflow"),
     Column("version", Integer),
-    *_texts("definition_hash", "queue", "status", "status_reason", "terminal_reason", "input", "result", "error", "key"),
+    *_texts(
+        "definition_hash", "queue", "status", "status_reason", "terminal_reason", "input", "result", "error", "key"
+    ),
     Column("priority", Integer),
     _id("root_id"),
     _id("retry_of_id"),
@@ -43,9 +45,7 @@ RUNS: Final = Table(
     Column("suspect", Integer),
     Column("cancel_requested", Integer),
     Column("transition_seq", Integer),
-    *_times(
-        "created_ms", "updated_ms", "ready_ms", "wake_ms", "deadline_ms", "started_ms", "finalized_ms"
-    ),
+    *_times("created_ms", "updated_ms", "ready_ms", "wake_ms", "deadline_ms", "started_ms", "finalized_ms"),
 )
 
 JOURNAL: Final = Table(

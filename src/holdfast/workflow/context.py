@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from holdfast.errors import NotInWorkflow
 from holdfast.model.ids import RunId, Tenant
 
@@ -21,8 +23,7 @@ if TYPE_CHECKING:
     from holdfast.workflow.workflow import Workflow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunInfo:
+class RunInfo(Struct, frozen=True, kw_only=True):
     """What ``hf.current()`` answers inside a workflow's body."""
 
     run_id: RunId
@@ -35,8 +36,7 @@ class RunInfo:
     deadline: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepInfo:
+class StepInfo(Struct, frozen=True, kw_only=True):
     """What ``hf.current()`` answers inside a step's handler."""
 
     run_id: RunId
@@ -59,6 +59,8 @@ class Branch(ABC):
 
     Only the task that runs the branch may use it.
     """
+
+    __slots__ = ()
 
     @property
     @abstractmethod

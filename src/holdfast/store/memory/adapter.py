@@ -361,6 +361,7 @@ def _claimed_run(record: Record) -> ClaimedRun:
         input=run.input,
         error=run.error,
         key=run.key,
+        priority=run.priority,
         root_id=run.root_id,
         attempt=run.attempt,
         epoch=run.epoch,

@@ -64,11 +64,9 @@ create index runs_held on holdfast.runs (shard, worker) where worker is not null
 -- list_runs, count_runs.
 create index runs_list on holdfast.runs (tenant, created_ms desc, id desc);
 -- list_runs of one parent.
-create index runs_children on holdfast.runs (shard, parent_id) where parent_id is not null;
+create index runs_children on holdfast.runs (parent_id) where parent_id is not null;
 -- list_runs by key.
 create index runs_key on holdfast.runs (tenant, key) where key is not null;
--- list_runs of one lineage, without the many runs that are their own root.
-create index runs_lineage on holdfast.runs (shard, root_id) where root_id <> id;
 
 create table holdfast.journal (
     shard smallint not null,

@@ -121,6 +121,7 @@ create table attempts (
     primary key (shard, run_id, key, attempt)
 ) strict, without rowid;
 
+-- With a rowid, which says what came first within one millisecond.
 create table signals (
     shard integer not null default 0,
     id text not null,
@@ -132,10 +133,10 @@ create table signals (
     consumed_ms integer,
     wait_key text,
     primary key (shard, tenant, id)
-) strict, without rowid;
+) strict;
 
--- commit: the kept signals of a run, oldest first
-create index signals_kept on signals (shard, run_id, name, sent_ms, id) where consumed_ms is null and run_id is not null;
+-- commit: the kept signals of a run, oldest first (an index ends with the rowid)
+create index signals_kept on signals (shard, run_id, name, sent_ms) where consumed_ms is null and run_id is not null;
 
 create table transitions (
     shard integer not null default 0,

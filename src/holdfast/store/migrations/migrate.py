@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -13,10 +14,14 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, StaticPool
 
-from holdfast.errors import StoreMisconfigured
+from holdfast.errors import StoreMisconfigured, StoreUnavailable
 from holdfast.store.schema import HEAD, REVISIONS, VERSION_TABLE, check_revision
+from holdfast.store.sqlite.database import Database
+
+_WAIT_MS: Final = 60_000
+"""How long an SQLite file may be in use by others before a migration gives up."""
 
 ADVISORY_LOCK: Final = 0x686F6C64
 """PostgreSQL's advisory lock that migrators queue up at: ``hold`` in ASCII."""
@@ -29,7 +34,8 @@ def migrate(url: str) -> str:
 
     Raises:
         SchemaTooNew: the tables are of a revision that this version does not know.
-        StoreMisconfigured: the URL names neither SQLite nor PostgreSQL.
+        StoreMisconfigured: the URL names neither SQLite nor PostgreSQL, or a file that is no database.
+        StoreBusy, StoreUnavailable: the database is in use, or does not answer.
     """
     with _transaction(url) as connection:
         found = _read_revision(connection)
@@ -54,7 +60,7 @@ def _read_revision(connection: Connection) -> str | None:
 
 
 @contextmanager
-def _transaction(url: str) -> Iterator[Connection]:
+def _transaction(url: str) -> Generator[Connection, None, None]:
     """One transaction that no other migrator can be in at the same time."""
     try:
         backend = make_url(url).get_backend_name()
@@ -72,30 +78,36 @@ def _transaction(url: str) -> Iterator[Connection]:
 
 
 @contextmanager
-def _postgresql(url: str) -> Iterator[Connection]:
+def _postgresql(url: str) -> Generator[Connection, None, None]:
     import psycopg
 
-    _, _, rest = url.partition("://")
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(f"postgresql://{rest}"), poolclass=NullPool)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("select pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
-        yield connection
+    conninfo = "postgresql://" + url.partition("://")[2]
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(conninfo), poolclass=NullPool)
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("select pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
+            yield connection
+    except psycopg.OperationalError as error:
+        raise StoreUnavailable(url=make_url(url).render_as_string(), why=str(error)) from error
 
 
 @contextmanager
-def _sqlite(url: str) -> Iterator[Connection]:
-    import sqlite3
-
+def _sqlite(url: str) -> Generator[Connection, None, None]:
     path = make_url(url).database
     if not path:
         raise StoreMisconfigured(url=url, why="it names no file; use sqlite:///relative.db or sqlite:////absolute.db")
-    driver = sqlite3.connect(path, timeout=60, isolation_level=None)
-    engine = create_engine("sqlite://", creator=lambda: driver, poolclass=NullPool)
+    database = Database(path, busy_timeout_ms=_WAIT_MS, library=sqlite3.sqlite_version_info)
     try:
-        driver.execute("pragma journal_mode = wal")
-        with engine.connect() as connection:
-            connection.exec_driver_sql("begin immediate")
-            yield connection
-            connection.exec_driver_sql("commit")
+        with database.writing() as driver:
+            engine = create_engine("sqlite://", creator=lambda: driver, poolclass=StaticPool, pool_reset_on_return=None)
+            # SQLAlchemy rolls back when it first connects, so it comes before BEGIN; it does not know of the latter.
+            with engine.connect() as connection:
+                driver.execute("begin immediate")
+                try:
+                    yield connection
+                except BaseException:
+                    driver.execute("rollback")
+                    raise
+                driver.execute("commit")
     finally:
-        driver.close()
+        database.close()

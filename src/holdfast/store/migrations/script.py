@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def read_script(dialect: str, revision: str) -> str:
     """The text of a revision's DDL file for ``sqlite`` or ``postgresql``."""
-    return (files(__package__) / f"{revision}_{dialect}.sql").read_text("utf-8")
+    return (files("holdfast.store.migrations") / f"{revision}_{dialect}.sql").read_text("utf-8")
 
 
 def split_statements(script: str) -> Iterator[str]:

@@ -26,10 +26,13 @@ from holdfast.model.run import (
     WorkerRow,
 )
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus
+from holdfast.store.listings import count_by_status, page_from, page_of_runs, runs_by_id
+from holdfast.store.paging import decode_cursor
 from holdfast.store.port import Hint
 from holdfast.store.postgres.commit import Outcome, broken, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Document, Pool, Row
 from holdfast.store.postgres.guests import Guests
+from holdfast.store.postgres.listing import render
 from holdfast.store.postgres.notify import PostgresHints
 from holdfast.store.postgres.rows import (
     attempts_by_run,
@@ -37,15 +40,13 @@ from holdfast.store.postgres.rows import (
     document,
     entries_by_run,
     id_array,
-    run_of,
     start_row,
     status_of,
-    transition_of,
     waits_by_run,
-    worker_of,
 )
 from holdfast.store.postgres.session import DataRefused, Session, rows_of, rows_of_all
 from holdfast.store.postgres.statements import Params
+from holdfast.store.records import run_from, transition_from, worker_from
 from holdfast.store.schema import check_revision
 
 _SHARD: Final = 0
@@ -202,6 +203,12 @@ class PostgresStore:
 
         return self._session.transaction(("claim_runs", params), read_records)
 
+    def release_unknown(self, worker: WorkerId, *, known: Sequence[RunId]) -> int:
+        """Hand back the runs that the worker does not know it holds. Returns how many."""
+        rows = self._session.write("release_unknown", self._params(worker=worker, known=id_array(known)))
+        self._hints.publish(Hint(work=rows[0][0] > 0))
+        return int(rows[0][0])
+
     def commit(self, batch: Sequence[RunCommit]) -> CommitAnswer:
         """Record a batch. If the database cannot take some run's rows, halves are tried until that run is found."""
         if not batch:
@@ -324,19 +331,22 @@ class PostgresStore:
         rows = self._session.read("get_run", self._params(tenant=tenant, id=run_id))
         if not rows:
             raise RunNotFound(run_id=run_id)
-        return run_of(rows[0])
+        return run_from(rows[0])
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
         """Those of these runs that are the tenant's."""
-        raise NotImplementedError
+        rows = self._session.query(*render(runs_by_id(tenant, list(run_ids), shards=[_SHARD])))
+        return [run_from(row) for row in rows]
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
         """A page of runs, newest first. Raises UsageError for a bad ``after``."""
-        raise NotImplementedError
+        cursor = None if after is None else decode_cursor(after)
+        rows = self._session.query(*render(page_of_runs(tenant, where, limit=limit, after=cursor)))
+        return page_from([run_from(row) for row in rows], limit=limit)
 
     def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
         """How many of these runs are in each status."""
-        raise NotImplementedError
+        return dict(self._session.query(*render(count_by_status(tenant, where))))
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it. Raises RunNotFound."""
@@ -345,7 +355,7 @@ class PostgresStore:
         def read_rest(cursor: Cursor, rows: list[Row]) -> RunDetail:
             if not rows:
                 raise RunNotFound(run_id=run_id)
-            run = run_of(rows[0])
+            run = run_from(rows[0])
             now_ms, ahead = rows_of(cursor, "read_detail", params)[0]
             serves = {**params, "worker": run.worker, "queue": run.queue, "workflow": run.workflow}
             return RunDetail(
@@ -354,8 +364,8 @@ class PostgresStore:
                 journal=entries_by_run(rows_of(cursor, "read_journal", params)).get(run.id, []),
                 waits=waits_by_run(rows_of(cursor, "read_waits", params)).get(run.id, []),
                 attempts=attempts_by_run(rows_of(cursor, "read_attempts", params)).get(run.id, []),
-                transitions=[transition_of(row) for row in rows_of(cursor, "read_transitions", params)],
-                workers=[worker_of(row) for row in rows_of(cursor, "read_detail_workers", serves)],
+                transitions=[transition_from(row) for row in rows_of(cursor, "read_transitions", params)],
+                workers=[worker_from(row) for row in rows_of(cursor, "read_detail_workers", serves)],
                 ahead=ahead,
             )
 
@@ -364,7 +374,7 @@ class PostgresStore:
 
     def list_workers(self) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""
-        return [worker_of(row) for row in self._session.read("list_workers", self._params())]
+        return [worker_from(row) for row in self._session.read("list_workers", self._params())]
 
     def send_signal(self, signal: Signal) -> list[RunId]:
         """Deliver a signal. Raises RunNotFound, RunFinished; UsageError if the database cannot take it."""
@@ -411,7 +421,7 @@ class PostgresStore:
                 hint = Hint(work=any(ready for _, ready in told), ended=(run_id,), live=live)
             elif status is not RunStatus.CANCELLED:
                 raise RunFinished(run_id=run_id, status=status)
-            return run_of(rows_of(cursor, "get_run", params)[0]), hint
+            return run_from(rows_of(cursor, "get_run", params)[0]), hint
 
         run, hint = self._session.transaction(("request_cancel_lock", params), cancel)
         self._hints.publish(hint)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import AdaptersMap, Dumper
+from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ConnStatus, Format, TransactionStatus
 from psycopg.rows import tuple_row
@@ -34,7 +34,6 @@ PREPARE_THRESHOLD: Final = 3
 """A statement is prepared when it is executed for the fourth time on a connection."""
 
 _JSON_OID: Final = 114
-_BYTEA_OID: Final = 17
 _TEXT_OID: Final = 25
 _UUID_OID: Final = 2950
 
@@ -61,24 +60,20 @@ class _DocumentDumper(Dumper):
     format = Format.BINARY
     oid = _JSON_OID
 
-    def dump(self, obj: Any) -> Buffer | None:
+    def dump(self, obj: Document) -> Buffer | None:
         return obj
 
 
-def _raw_json_loader() -> type[Any]:
-    # The loader of bytea's binary form hands over the bytes as they came, which is what a payload needs.
-    as_bytes = psycopg.adapters.get_loader(_BYTEA_OID, Format.BINARY)
-    return type("_RawJsonLoader", (as_bytes,), {"format": Format.TEXT}) if as_bytes else bytes
-
-
-_RAW_JSON_LOADER: Final = _raw_json_loader()
+class _RawJsonLoader(Loader):
+    def load(self, data: Buffer) -> bytes:
+        return bytes(data)
 
 
 def adapt(context: AdaptContext) -> None:
     """Let a connection or cursor send Documents, and return ids as text and payloads as the bytes they are."""
-    adapters: AdaptersMap = context.adapters  # type: ignore[assignment]
+    adapters: AdaptersMap = context.adapters
     adapters.register_dumper(Document, _DocumentDumper)
-    adapters.register_loader(_JSON_OID, _RAW_JSON_LOADER)
+    adapters.register_loader(_JSON_OID, _RawJsonLoader)
     as_text = psycopg.adapters.get_loader(_TEXT_OID, Format.TEXT)
     if as_text is not None:
         adapters.register_loader(_UUID_OID, as_text)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
 from holdfast.model.ids import Json, RunId
-from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Run, Transition, Wait, WorkerRow
-from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Wait
+from holdfast.model.status import EntryKind, EntryStatus, RunStatus
 from holdfast.store.postgres.connection import Document, Row
+from holdfast.store.records import attempt_from, entry_from, wait_from
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 
-# Members are looked up by their text some hundred thousand times per second.
 _STATUS: Final = {status.value: status for status in RunStatus}
-_ENTRY_KIND: Final = {kind.value: kind for kind in EntryKind}
-_ENTRY_STATUS: Final = {status.value: status for status in EntryStatus}
-_WAIT_KIND: Final = {kind.value: kind for kind in WaitKind}
-_OUTCOME: Final[dict[str | None, WaitOutcome | None]] = {None: None, **{one.value: one for one in WaitOutcome}}
-_MAYBE_STATUS: Final[dict[str | None, RunStatus | None]] = {None: None, **{one.value: one for one in RunStatus}}
+
+T = TypeVar("T")
 
 
 class Lease(Struct):
@@ -159,147 +156,25 @@ def claimed_run(row: Row, journal: list[Entry], waits: list[Wait], attempts: lis
 
 def entries_by_run(rows: Iterable[Row]) -> dict[RunId, list[Entry]]:
     """Rows of ``read_journal``."""
-    found: dict[RunId, list[Entry]] = {}
-    for row in rows:
-        (
-            run_id,
-            key,
-            seq,
-            kind,
-            name,
-            status,
-            result,
-            error,
-            fingerprint,
-            input_,
-            attempts,
-            epoch,
-            started,
-            completed,
-        ) = row
-        entry = Entry(
-            key=key,
-            seq=seq,
-            kind=_ENTRY_KIND[kind],
-            name=name,
-            status=_ENTRY_STATUS[status],
-            result=result,
-            error=error,
-            fingerprint=fingerprint,
-            input=input_,
-            attempts=attempts,
-            epoch=epoch,
-            started_ms=started,
-            completed_ms=completed,
-        )
-        found.setdefault(run_id, []).append(entry)
-    return found
+    return _by_run(rows, entry_from)
 
 
 def waits_by_run(rows: Iterable[Row]) -> dict[RunId, list[Wait]]:
     """Rows of ``read_waits``."""
-    found: dict[RunId, list[Wait]] = {}
-    for row in rows:
-        run_id, key, seq, kind, signal, child, due, opened, outcome, closed, result, error, child_status = row
-        wait = Wait(
-            key=key,
-            seq=seq,
-            kind=_WAIT_KIND[kind],
-            signal=signal,
-            child_id=child,
-            due_ms=due,
-            opened_ms=opened,
-            outcome=_OUTCOME[outcome],
-            closed_ms=closed,
-            result=result,
-            error=error,
-            child_status=_MAYBE_STATUS[child_status],
-        )
-        found.setdefault(run_id, []).append(wait)
-    return found
+    return _by_run(rows, wait_from)
 
 
 def attempts_by_run(rows: Iterable[Row]) -> dict[RunId, list[Attempt]]:
     """Rows of ``read_attempts``."""
-    found: dict[RunId, list[Attempt]] = {}
-    for run_id, key, attempt, error, started, ended in rows:
-        one = Attempt(key=key, attempt=attempt, error=error, started_ms=started, ended_ms=ended)
-        found.setdefault(run_id, []).append(one)
+    return _by_run(rows, attempt_from)
+
+
+def _by_run(rows: Iterable[Row], record: Callable[[Row], T]) -> dict[RunId, list[T]]:
+    """Records by the run that stands in the first column."""
+    found: dict[RunId, list[T]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(record(row[1:]))
     return found
-
-
-def transition_of(row: Row) -> Transition:
-    """A row of ``read_transitions``."""
-    seq, from_status, to_status, reason, key, worker, epoch, at_ms = row
-    return Transition(
-        seq=seq,
-        from_status=_MAYBE_STATUS[from_status],
-        to_status=_STATUS[to_status],
-        reason=reason,
-        key=key,
-        worker=worker,
-        epoch=epoch,
-        at_ms=at_ms,
-    )
-
-
-_RUN_COLUMNS: Final = [
-    "id",
-    "tenant",
-    "workflow",
-    "queue",
-    "status",
-    "status_reason",
-    "terminal_reason",
-    "input",
-    "result",
-    "error",
-    "key",
-    "priority",
-    "version",
-    "definition_hash",
-    "root_id",
-    "retry_of_id",
-    "attempt",
-    "parent_id",
-    "parent_key",
-    "attributes",
-    "worker",
-    "epoch",
-    "crashes",
-    "cancel_requested",
-    "created_ms",
-    "updated_ms",
-    "ready_ms",
-    "wake_ms",
-    "deadline_ms",
-    "started_ms",
-    "finalized_ms",
-]
-
-_WORKER_COLUMNS: Final = [
-    "id",
-    "queues",
-    "workflows",
-    "host",
-    "pid",
-    "version",
-    "started_ms",
-    "heartbeat_ms",
-    "lease_until_ms",
-]
-
-
-def run_of(row: Row) -> Run:
-    """A row of ``get_run``."""
-    values = dict(zip(_RUN_COLUMNS, row, strict=True))
-    values["status"] = _STATUS[values["status"]]
-    return Run(**values)
-
-
-def worker_of(row: Row) -> WorkerRow:
-    """A row of ``list_workers``."""
-    return WorkerRow(**dict(zip(_WORKER_COLUMNS, row, strict=True)))
 
 
 def status_of(text: str) -> RunStatus:

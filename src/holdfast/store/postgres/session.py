@@ -13,7 +13,7 @@ import psycopg
 from holdfast.errors import CommitUnknown, StoreMisconfigured, StoreUnavailable, UsageError
 from holdfast.store.postgres.connection import Connection, Cursor, Pool, Row
 from holdfast.store.postgres.sqlstate import FAILURES, Meaning, meaning_of
-from holdfast.store.postgres.statements import Params, Step, statement
+from holdfast.store.postgres.statements import Params, Step, literal, statement
 
 T = TypeVar("T")
 
@@ -44,6 +44,10 @@ class Session:
     def read(self, name: str, params: Params) -> list[Row]:
         """One statement that changes nothing."""
         return self._repeat(lambda connection: self._execute(connection, name, params, is_write=False))
+
+    def query(self, text: str, params: Params) -> list[Row]:
+        """One statement that is not in a file and changes nothing."""
+        return self._repeat(lambda connection: self._run(connection, text, params, is_write=False))
 
     def write(self, name: str, params: Params) -> list[Row]:
         """One statement that commits by itself."""
@@ -76,8 +80,11 @@ class Session:
         raise StoreUnavailable(url=self._shown, why=f"{ATTEMPTS_MAX} attempts collided with others: {why}") from why
 
     def _execute(self, connection: Connection, name: str, params: Params, *, is_write: bool) -> list[Row]:
+        return self._run(connection, statement(name), params, is_write=is_write)
+
+    def _run(self, connection: Connection, text: str, params: Params, *, is_write: bool) -> list[Row]:
         try:
-            cursor = connection.execute(statement(name), params)
+            cursor = connection.execute(literal(text), params)
             return cursor.fetchall() if cursor.description else []
         except FAILURES as error:
             self.translate(error, commit_sent=is_write)

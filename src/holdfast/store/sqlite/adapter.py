@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from holdfast.errors import CommitUnknown, StoreMisconfigured, UsageError
+from holdfast.errors import StoreMisconfigured, UsageError
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
@@ -31,17 +31,21 @@ from holdfast.store.sqlite.commit import (
     commit_all,
     commit_each,
     commit_plain,
+    explain,
     insert_runs,
     is_plain,
 )
-from holdfast.store.sqlite.database import Database, roll_back
+from holdfast.store.sqlite.database import Database
 from holdfast.store.sqlite.ending import Change, Entangled
 from holdfast.store.sqlite.failures import DATA_ERRORS
-from holdfast.store.sqlite.lending import HandlerRaised, LentConnection, borrow, call_with
+from holdfast.store.sqlite.lending import HandlerRaised, borrow, call_with
 from holdfast.store.sqlite.library import Version
-from holdfast.store.sqlite.rows import IDS, LIVE, PROGRESS, live_from, progress_from
+from holdfast.store.sqlite.rows import LIVE, PROGRESS, live_from, progress_from
 from holdfast.store.sqlite.statements import as_json, read_json, run
 from holdfast.store.sqlite.watcher import SqliteHints
+
+if TYPE_CHECKING:
+    from holdfast.store.sqlite.reading import Listings
 
 
 def system_clock() -> UnixMs:
@@ -70,7 +74,6 @@ class SqliteStore:
     ) -> None:
         self._database = Database(path, busy_timeout_ms=busy_timeout_ms, library=library)
         self._clock = clock or system_clock
-        self._lent: LentConnection | None = None
         self._hints = SqliteHints(
             self._database.path,
             foreign_version=self._database.foreign_version,
@@ -106,11 +109,10 @@ class SqliteStore:
     def close(self) -> None:
         """Close the connections and end the watcher. Idempotent."""
         self._hints.close()
-        self._database.close(*([] if self._lent is None else [self._lent]))
-        self._lent = None
+        self._database.close()
 
     @contextmanager
-    def _change(self) -> Iterator[Change]:
+    def _change(self) -> Generator[Change, None, None]:
         """One write transaction; its hints are published when it is committed and the lock is free again."""
         with self._database.transaction() as connection:
             change = Change(connection, self._clock())
@@ -124,7 +126,7 @@ class SqliteStore:
         if not runs:
             return []
         with _refusing("a run"), self._change() as change:
-            return _start(change, runs)
+            return insert_runs(change, runs)
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """``connection`` is a sqlite3.Connection, or SQLAlchemy's Connection or Session, to the same file.
@@ -138,7 +140,7 @@ class SqliteStore:
         factory, driver.row_factory = driver.row_factory, None
         try:
             with _refusing("a run"), self._database.translating():
-                return _start(Change(driver, self._clock()), runs)
+                return insert_runs(Change(driver, self._clock()), runs)
         finally:
             driver.row_factory = factory
 
@@ -166,9 +168,12 @@ class SqliteStore:
     ) -> Claim:
         """Take claimable runs."""
         with self._change() as change:
-            return work.claim(
-                change, worker, queues=queues, workflows=workflows, limit=limit, suspects=suspects
-            )
+            return work.claim(change, worker, queues=queues, workflows=workflows, limit=limit, suspects=suspects)
+
+    def release_unknown(self, worker: WorkerId, *, known: Sequence[RunId]) -> int:
+        """Hand back what the worker holds without knowing it."""
+        with self._change() as change:
+            return work.release_unknown(change, worker, known=known)
 
     def commit(self, batch: Sequence[RunCommit]) -> CommitAnswer:
         """Record a batch."""
@@ -194,16 +199,112 @@ class SqliteStore:
         """
         commit: RunCommit | None = None
         try:
-            with self._database.transaction(self._lend) as connection:
-                assert isinstance(connection, LentConnection)
+            with self._database.lending() as connection:
                 commit = call_with(connection, handler, wants)
                 change = Change(connection, self._clock())
                 answer = commit_all(change, [commit])
         except HandlerRaised as raised:
-            raise raised.error from None
+            raise raised.error from raised.error.__cause__
         except (Refused, *DATA_ERRORS) as error:
             if commit is None:
                 raise
-            return self._explain(commit, error)
+            return self._decline(commit, error)
         self._hints.publish(change.hint())
         return answer
+
+    def _decline(self, commit: RunCommit, error: Exception) -> CommitAnswer:
+        with self._database.reading() as connection:
+            now_ms = self._clock()
+            if isinstance(error, Refused):
+                return CommitAnswer(now_ms, refused=explain(connection, [commit.run_id]))
+            return CommitAnswer(now_ms, broken={commit.run_id: str(error)})
+
+    def read_progress(self, run_ids: Sequence[RunId]) -> dict[RunId, Progress]:
+        """How far these runs have come."""
+        ids = as_json(list(dict.fromkeys(run_ids)))
+        with self._database.reading() as connection:
+            rows = read_json(connection, "read_progress", PROGRESS, run_ids=ids)
+        return {row[0]: progress_from(row) for row in rows}
+
+    def read_live(self, worker: WorkerId, run_ids: Sequence[RunId]) -> list[LiveUpdate]:
+        """What happened to those of these runs that the worker holds, in the order of their ids."""
+        ids = as_json(sorted(set(run_ids)))
+        with self._database.reading() as connection:
+            return [live_from(row) for row in read_json(connection, "read_live", LIVE, run_ids=ids, worker=worker)]
+
+    # Housekeeping
+
+    def read_agenda(self, *, queues: Sequence[str], workflows: Sequence[str]) -> Agenda:
+        """What there is to do."""
+        with self._database.reading() as connection:
+            return work.read_agenda(connection, self._clock(), queues=queues, workflows=workflows)
+
+    def wake_due(self, *, limit: int) -> int:
+        """Put due runs into the line."""
+        with self._change() as change:
+            return work.wake_due(change, limit=limit)
+
+    def requeue_lost(self, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
+        """Take runs from workers whose lease has run out."""
+        with self._change() as change:
+            return work.requeue_lost(change, limit=limit, crashes_max=crashes_max)
+
+    # Clients
+
+    def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
+        """The run. Raises RunNotFound."""
+        with self._listings() as listings:
+            return listings.get_run(tenant, run_id)
+
+    def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
+        """Those of these runs that are the tenant's."""
+        with self._listings() as listings:
+            return listings.get_runs(tenant, run_ids)
+
+    def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
+        """A page of runs, newest first. Raises UsageError for a bad ``after``."""
+        with self._listings() as listings:
+            return listings.list_runs(tenant, where, limit=limit, after=after)
+
+    def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
+        """How many of these runs are in each status."""
+        with self._listings() as listings:
+            return listings.count_runs(tenant, where)
+
+    def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
+        """The run with everything that explains it, as of one moment. Raises RunNotFound."""
+        with self._listings() as listings:
+            return listings.read_detail(tenant, run_id, self._clock())
+
+    def list_workers(self) -> list[WorkerRow]:
+        """The workers whose lease has not run out, by id."""
+        with self._listings() as listings:
+            return listings.list_workers(self._clock())
+
+    @contextmanager
+    def _listings(self) -> Generator[Listings, None, None]:
+        # SQLAlchemy takes longer to import than a worker needs to start: it waits for the first listing.
+        from holdfast.store.sqlite.reading import Listings
+
+        with self._database.reading() as connection:
+            yield Listings(connection)
+
+    def send_signal(self, signal: Signal) -> list[RunId]:
+        """Deliver a signal. Raises RunNotFound, RunFinished, UsageError if it cannot be stored."""
+        with _refusing("the signal"), self._change() as change:
+            return signals.send(change, signal)
+
+    def request_cancel(self, tenant: Tenant, run_id: RunId, *, reason: str) -> Run:
+        """Cancel a run. Raises RunNotFound, RunFinished."""
+        with _refusing("the reason"), self._change() as change:
+            signals.request_cancel(change, tenant, run_id, reason=reason)
+        return self.get_run(tenant, run_id)
+
+
+@contextmanager
+def _refusing(what: str) -> Generator[None, None, None]:
+    """Turns what the database cannot take into a UsageError: nothing was done."""
+    try:
+        yield
+    except DATA_ERRORS as error:
+        raise UsageError(f"{what} cannot be stored: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,14 +54,17 @@ def _call_with_session(lent: LentConnection, handler: Handler, wants: type[Sessi
 
 
 @contextmanager
-def _connection(lent: LentConnection) -> Iterator[Connection]:
+def _connection(lent: LentConnection) -> Generator[Connection, None, None]:
     def create() -> sqlite3.Connection:
         return lent
 
     engine = create_engine("sqlite://", creator=create, poolclass=StaticPool, pool_reset_on_return=None)
+    # SQLAlchemy ends transactions of its own accord when it first connects and when it closes: not this one.
+    lent.is_returned = True
     connection = engine.connect()
     try:
         connection.begin()
+        lent.is_returned = False
         yield connection
     finally:
         lent.is_returned = True

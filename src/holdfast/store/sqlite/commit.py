@@ -13,7 +13,7 @@ from typing import Final
 
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import RunId, UnixMs
-from holdfast.model.run import NewRun, Wait
+from holdfast.model.run import NewRun, Started, Wait
 from holdfast.model.status import TERMINAL_STATUSES, WaitKind
 from holdfast.store.sqlite.ending import Change, Entangled, end_waits
 from holdfast.store.sqlite.failures import DATA_ERRORS
@@ -66,8 +66,9 @@ def commit_plain(connection: sqlite3.Connection, batch: Sequence[RunCommit], now
     if run_rows(connection, "commit_entries", rows) < len(rows):
         # What the fence refused is what is absent: a key that was there before would have raised.
         keys = as_json([(commit.run_id, commit.entries[0].key) for commit in batch])
-        absent = set(read_json(connection, "commit_entries_absent", IDS, rows=keys))
-        refused = _explain(connection, [commit.run_id for commit in batch if commit.run_id in absent])
+        found = read_json(connection, "commit_entries_absent", IDS, rows=keys)
+        absent = frozenset(found)
+        refused = explain(connection, [commit.run_id for commit in batch if commit.run_id in absent])
     return CommitAnswer(now_ms, refused, cancel_requested=_cancels(connection, batch, refused))
 
 
@@ -92,21 +93,32 @@ def commit_each(change: Change, batch: Sequence[RunCommit]) -> CommitAnswer:
                 case None:
                     pass
                 case Refused():
-                    refused |= _explain(connection, [commit.run_id])
+                    refused |= explain(connection, [commit.run_id])
                 case error:
                     broken[commit.run_id] = str(error)
     cancels = [run_id for run_id in cancels if run_id not in refused and run_id not in broken]
     return CommitAnswer(change.now_ms, refused, broken, waits, cancels)
 
 
-def insert_runs(change: Change, runs: Sequence[NewRun]) -> int:
-    """Record new runs as far as their ids are new; how many were. Raises DATA_ERRORS."""
-    count = run_rows(change.connection, "start_runs", [run_values(new, change.now_ms) for new in runs])
-    found = [(new.tenant, name, value, new.id) for new in runs for name, value in new.attributes.items()]
-    if found:
-        run(change.connection, "start_runs_attributes", rows=as_json(found))
-    change.work |= count > 0 and any(new.delay_ms <= 0 for new in runs)
-    return count
+def insert_runs(change: Change, runs: Sequence[NewRun]) -> list[Started]:
+    """Record new runs as far as their ids are new. Raises DATA_ERRORS."""
+    ids = as_json([new.id for new in runs])
+    found = read_json(change.connection, "start_runs_known", IDS, run_ids=ids)
+    known = set(found)
+    fresh: list[NewRun] = []
+    started: list[Started] = []
+    for new in runs:
+        started.append(Started(new.id, new.id not in known))
+        if new.id not in known:
+            known.add(new.id)
+            fresh.append(new)
+    if fresh:
+        run_rows(change.connection, "start_runs", [run_values(new, change.now_ms) for new in fresh])
+        change.work |= any(new.delay_ms <= 0 for new in fresh)
+    attributes = [(new.tenant, name, value, new.id) for new in fresh for name, value in new.attributes.items()]
+    if attributes:
+        run(change.connection, "start_runs_attributes", rows=as_json(attributes))
+    return started
 
 
 def _attempt(change: Change, batch: Sequence[RunCommit], waits: dict[RunId, list[Wait]]) -> Exception | None:
@@ -136,7 +148,8 @@ def _refused(connection: sqlite3.Connection, batch: Sequence[RunCommit]) -> dict
     return refused
 
 
-def _explain(connection: sqlite3.Connection, run_ids: Sequence[RunId]) -> dict[RunId, str]:
+def explain(connection: sqlite3.Connection, run_ids: Sequence[RunId]) -> dict[RunId, str]:
+    """Why the fence refused these runs."""
     found = {row[0]: row for row in _fences(connection, run_ids)}
     return {run_id: _why(found.get(run_id)) for run_id in run_ids}
 
@@ -152,9 +165,10 @@ def _why(row: tuple[RunId, str, int] | None) -> str:
 def _cancels(
     connection: sqlite3.Connection, batch: Sequence[RunCommit], without: dict[RunId, str] | tuple[()]
 ) -> list[RunId]:
-    wanted = set(read_json(connection, "commit_cancels", IDS))
-    if not wanted:
+    found = read_json(connection, "commit_cancels", IDS)
+    if not found:
         return []
+    wanted = frozenset(found)
     return [commit.run_id for commit in batch if commit.run_id in wanted and commit.run_id not in without]
 
 
@@ -218,8 +232,9 @@ def _waits(change: Change, batch: Sequence[RunCommit]) -> None:
     for_signals = [(c.run_id, new.key, new.signal) for c, new in opened if new.kind is WaitKind.SIGNAL]
     if for_signals:
         for run_id, key, name in read_json(connection, "commit_waits_kept_signals", KEPT, rows=as_json(for_signals)):
-            if run(connection, "commit_waits_take_signal", run_id=run_id, key=key, name=name, now_ms=now_ms):
-                run(connection, "commit_waits_signalled", run_id=run_id, key=key, now_ms=now_ms)
+            taken = read_row(connection, "commit_waits_take_signal", run_id=run_id, key=key, name=name, now_ms=now_ms)
+            if taken is not None:
+                run(connection, "commit_waits_signalled", run_id=run_id, key=key, payload=taken[0], now_ms=now_ms)
 
 
 def _wait_values(new: NewWait) -> tuple[Value, ...]:
@@ -283,5 +298,3 @@ def _finish(change: Change, finished: list[tuple[RunId, int, Finish]], batch: Se
 def _counted(count: int, rows: Sequence[object]) -> None:
     if count < len(rows):
         raise Refused
-
-

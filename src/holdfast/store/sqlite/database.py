@@ -10,13 +10,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-from holdfast.errors import StoreMisconfigured, UsageError
-from holdfast.store.sqlite.failures import is_connection_suspect, translate
+import structlog
+
+from holdfast.errors import StoreError, StoreMisconfigured, UsageError
+from holdfast.store.sqlite.failures import DATA_ERRORS, is_connection_suspect, translate
+from holdfast.store.sqlite.lending import LentConnection
 from holdfast.store.sqlite.library import Version, check_library, has_wal_reset_bug
 from holdfast.store.sqlite.lock import WriteLock
 from holdfast.store.sqlite.mounts import network_file_system, read_mounts
@@ -32,6 +35,7 @@ WAL_BYTES_MAX: Final = 64 << 20
 """SQLite cuts a larger WAL back to this when it starts it from the beginning."""
 
 C = TypeVar("C", bound=sqlite3.Connection)
+_log = structlog.get_logger(__name__)
 
 
 class Database:
@@ -52,6 +56,7 @@ class Database:
         self._closed = False
         self._lock: WriteLock | None = None
         self._writer: sqlite3.Connection | None = None
+        self._lent: LentConnection | None = None
         self._readers: list[sqlite3.Connection] = []
         self._reader_slots = threading.BoundedSemaphore(READERS_MAX)
         self._checkpoints = _Checkpoints(self)
@@ -59,7 +64,7 @@ class Database:
     # Writing
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Generator[sqlite3.Connection, None, None]:
         """The writer's connection, with nobody else of ours writing, outside any transaction.
 
         A statement executed on it is a transaction of its own. Raises UsageError if this thread is writing already.
@@ -76,25 +81,58 @@ class Database:
                     yield connection
                     if self.guarded:
                         self._checkpoints.count(connection, connection.total_changes - before)
+            except DATA_ERRORS:
+                raise
             except sqlite3.Error as error:
                 raise self._failed(error, committing=True) from error
             finally:
                 self._writing = False
 
     @contextmanager
-    def transaction(self, connection: sqlite3.Connection | None = None) -> Iterator[sqlite3.Connection]:
-        """A write transaction, on the writer's connection unless told otherwise; rolled back if anything is raised."""
-        with self.writing() as writer:
-            used = writer if connection is None else connection
-            try:
-                used.execute("begin immediate")
-                yield used
-            except BaseException as error:
-                roll_back(used)
-                if isinstance(error, sqlite3.Error):
-                    raise self._failed(error, committing=False) from error
-                raise
-            commit(used)
+    def transaction(self) -> Generator[sqlite3.Connection, None, None]:
+        """A write transaction, rolled back if anything is raised. DATA_ERRORS come out as they are."""
+        with self.writing() as connection, self._transaction(connection):
+            yield connection
+
+    @contextmanager
+    def lending(self) -> Generator[LentConnection, None, None]:
+        """A write transaction on the connection that handlers are given."""
+        with self.writing():
+            if self._lent is None:
+                self._lent = self.open(LentConnection)
+                self._lent.guard()
+            with self._transaction(self._lent):
+                yield self._lent
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Generator[None, None, None]:
+        try:
+            connection.execute("begin immediate")
+            yield
+        except DATA_ERRORS:
+            _roll_back(connection)
+            raise
+        except sqlite3.Error as error:
+            _roll_back(connection)
+            raise self._failed(error, committing=False) from error
+        except BaseException:
+            _roll_back(connection)
+            raise
+        try:
+            connection.execute("commit")
+        except BaseException:
+            _roll_back(connection)
+            raise
+
+    @contextmanager
+    def translating(self) -> Generator[None, None, None]:
+        """Turns the driver's errors, but for DATA_ERRORS, into ours, on a connection that is not ours."""
+        try:
+            yield
+        except DATA_ERRORS:
+            raise
+        except sqlite3.Error as error:
+            raise self._translated(error, committing=False) from error
 
     def writer(self) -> sqlite3.Connection:
         """The writer's connection, for those who hold the mutex."""
@@ -119,7 +157,7 @@ class Database:
     # Reading
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Generator[sqlite3.Connection, None, None]:
         """A connection to read with; what it sees between BEGIN and COMMIT is one state."""
         self._check_process()
         with self._reader_slots:
@@ -196,17 +234,13 @@ class Database:
             self._closed = True
             if os.getpid() != self._process:
                 return
-            writer = [] if self._writer is None else [self._writer]
-            self._writer = None
-            self._close_connections([*writer, *self._checkpoints.connections()])
+            ours = [each for each in (self._writer, self._lent, *self._checkpoints.connections()) if each is not None]
+            self._writer = self._lent = None
+            self._close_connections(ours)
             self._close_readers()
             if self._lock is not None and not self._readers:
                 self._lock.close()
                 self._lock = None
-
-    def discard(self, connection: sqlite3.Connection) -> None:
-        """Close a connection that ``open`` gave out."""
-        self._close_connections([connection])
 
     def _close_readers(self) -> None:
         readers = self._readers
@@ -220,7 +254,7 @@ class Database:
                 connection.close()
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> Generator[None, None, None]:
         """Hold the lock between processes, if there has to be one."""
         if not self.guarded:
             yield
@@ -235,11 +269,13 @@ class Database:
             raise UsageError("this store was opened before a fork; open one in the process that uses it")
 
     def _failed(self, error: sqlite3.Error, *, committing: bool) -> Exception:
-        """The error to raise; the writer's connection is given up if it cannot be trusted any more."""
-        if is_connection_suspect(error) and self._writer is not None:
-            writer, self._writer = self._writer, None
-            with suppress(sqlite3.Error):
-                writer.close()
+        """The error to raise; the connections are given up if they cannot be trusted any more."""
+        if is_connection_suspect(error):
+            suspects = [each for each in (self._writer, self._lent) if each is not None]
+            self._writer = self._lent = None
+            for each in suspects:
+                with suppress(sqlite3.Error):
+                    each.close()
         return self._translated(error, committing=committing)
 
     def _translated(self, error: sqlite3.Error, *, committing: bool) -> Exception:
@@ -264,35 +300,33 @@ class _Checkpoints:
         """Note a commit, and copy the WAL into the database if it has grown enough."""
         self._changes += changes + CHANGES_PER_COMMIT
         try:
-            size = os.stat(f"{self._database.path}-wal").st_size
+            size = Path(f"{self._database.path}-wal").stat().st_size
         except FileNotFoundError:
             return
         if self._changes < CHANGES_PER_CHECKPOINT and size < self._wal_bytes + WAL_CHECKPOINT_BYTES:
             return
         self._changes, self._wal_bytes = 0, size
+        try:
+            self._run(writer)
+        except (sqlite3.Error, StoreError) as error:
+            # What was committed is safe in the WAL, which goes on growing: the next one may succeed.
+            _log.warning("checkpoint_failed", url=self._database.url, wal_bytes=size, why=str(error))
+
+    def _run(self, writer: sqlite3.Connection) -> None:
         if self._connection is None:
             self._connection = self._database.open(sqlite3.Connection)
         writer.execute("begin immediate")
         try:
             self._connection.execute("pragma wal_checkpoint(passive)").fetchone()
         finally:
-            writer.execute("rollback")
+            _roll_back(writer)
 
     def connections(self) -> list[sqlite3.Connection]:
         """What there is to close."""
         return [] if self._connection is None else [self._connection]
 
 
-def commit(connection: sqlite3.Connection) -> None:
-    """Commit, or roll back and raise the driver's error."""
-    try:
-        connection.execute("commit")
-    except BaseException:
-        roll_back(connection)
-        raise
-
-
-def roll_back(connection: sqlite3.Connection) -> None:
+def _roll_back(connection: sqlite3.Connection) -> None:
     """Leave the transaction, if the library has not done so itself."""
     with suppress(sqlite3.Error):
         if connection.in_transaction:

@@ -1,4 +1,4 @@
-"""What one transaction did that listeners should hear of, and what it means for runs that a wait of theirs was closed."""
+"""What one transaction did that listeners should hear of, and what follows when a wait is closed from outside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.store.port import Hint
 from holdfast.store.sqlite.rows import PARENT_WAITS
-from holdfast.store.sqlite.statements import as_json, read_row, run
+from holdfast.store.sqlite.statements import as_json, decode, read_row, run
 
 
 @dataclass
@@ -42,7 +42,8 @@ def end_waits(change: Change, run_ids: Sequence[RunId], *, batch: Collection[Run
     if has_own:
         run(connection, "end_own_waits", run_ids=ids, now_ms=change.now_ms)
     if isinstance(parents, str) and parents != "[]":
-        waits = sorted(PARENT_WAITS.decode(parents))
+        waits = decode(PARENT_WAITS, parents, "end_waits")
+        waits.sort()
         if any(wait[1] in batch for wait in waits):
             raise Entangled
         rows = as_json([(wait[1], wait[2]) for wait in waits])

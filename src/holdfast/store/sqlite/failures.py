@@ -11,11 +11,8 @@ DATA_ERRORS: Final = (
     sqlite3.IntegrityError,
     sqlite3.DataError,
     sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
     OverflowError,
-    UnicodeError,
-    ValueError,
-    TypeError,
+    ValueError,  # UnicodeError too
 )
 """What a row raises that the database cannot take, as opposed to a database that cannot take any row."""
 

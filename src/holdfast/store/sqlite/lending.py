@@ -1,4 +1,4 @@
-"""Connections that cross the border: ours, lent to a handler inside a transaction, and a caller's, borrowed to start runs.
+"""Connections that cross the border: ours, lent to a handler, and a caller's, borrowed to start runs.
 
 A handler gets a connection of its own, on which SQLite's authorizer forbids to begin, commit or roll back while it is
 lent, whoever asks and however: the transaction is the engine's. Savepoints are allowed, which is what a session needs.
@@ -6,9 +6,9 @@ lent, whoever asks and however: the transaction is the engine's. Savepoints are 
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from holdfast.errors import UsageError
@@ -23,7 +23,7 @@ class LentConnection(sqlite3.Connection):
 
     is_lent: bool = False
     is_returned: bool = False
-    """The borrower is done, and what it built on the connection is being taken down."""
+    """Not the borrower is at work, but what is built on the connection is being set up or taken down."""
 
     def guard(self) -> None:
         """Install the authorizer."""
@@ -35,7 +35,7 @@ class LentConnection(sqlite3.Connection):
         super().commit()
 
     def rollback(self) -> None:
-        """Raises UsageError while lent; taking down does nothing."""
+        """Raises UsageError while lent; does nothing during set-up and taking down."""
         if self.is_lent and self.is_returned:
             return
         self._refuse("roll back")
@@ -48,7 +48,9 @@ class LentConnection(sqlite3.Connection):
 
     def _refuse(self, what: str) -> None:
         if self.is_lent:
-            raise UsageError(f"a transactional step must not {what}: its SQL is committed together with its journal row")
+            raise UsageError(
+                f"a transactional step must not {what}: its SQL is committed together with its journal row"
+            )
 
     def _authorize(self, action: int, *_: str | None) -> int:
         return sqlite3.SQLITE_DENY if self.is_lent and action == _TRANSACTION else sqlite3.SQLITE_OK
@@ -114,7 +116,9 @@ def borrow(connection: Any, path: str) -> sqlite3.Connection:
             f"not in a {type(connection).__name__}"
         )
     if not _is_same_file(driver, path):
-        raise UsageError(f"the connection is to another database than {path}: a run cannot be started in its transaction")
+        raise UsageError(
+            f"the connection is to another database than {path}: a run cannot be started in its transaction"
+        )
     if not driver.in_transaction:
         if driver.isolation_level is None:
             raise UsageError("the connection has no transaction open: execute BEGIN IMMEDIATE first")
@@ -127,6 +131,6 @@ def _is_same_file(connection: sqlite3.Connection, path: str) -> bool:
     cursor.row_factory = None
     files = [row[2] for row in cursor.execute("pragma database_list").fetchall() if row[1] == "main"]
     try:
-        return bool(files) and bool(files[0]) and os.path.samefile(files[0], path)
+        return bool(files) and bool(files[0]) and Path(files[0]).samefile(path)
     except FileNotFoundError:
         return False

@@ -17,8 +17,8 @@ def has_wal_reset_bug(version: Version) -> bool:
 
     https://sqlite.org/wal.html#walresetbug: 3.7.0 to 3.51.2, but for the backports 3.44.6 and 3.50.7.
     """
-    backported = (version[:2] == (3, 44) and version[2] >= 6) or (version[:2] == (3, 50) and version[2] >= 7)
-    return (3, 7, 0) <= version <= (3, 51, 2) and not backported
+    backported = (3, 44, 6) <= version < (3, 45, 0) or (3, 50, 7) <= version < (3, 51, 0)
+    return (3, 7, 0) <= version < (3, 51, 3) and not backported
 
 
 def check_library(url: str, version: Version) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -48,7 +48,7 @@ class WriteLock:
             raise StoreMisconfigured(url=url, why=f"its lock files cannot be made: {error}") from error
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Generator[None, None, None]:
         """Hold the lock. Raises StoreBusy if others hold it for longer than the timeout."""
         self.acquire()
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Final
 
 NETWORK: Final = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "fuse.sshfs", "fuse.glusterfs", "lustre"}
@@ -11,22 +11,20 @@ NETWORK: Final = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "fuse.
 def read_mounts() -> str:
     """The system's table of mounts; empty where there is none to read."""
     try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="replace") as table:
-            return table.read()
+        return Path("/proc/self/mounts").read_text("utf-8", "replace")
     except OSError:
         return ""
 
 
 def network_file_system(path: str, mounts: str) -> str | None:
     """The kind of network file system that holds ``path``, by a table of mounts, or None."""
-    real = os.path.realpath(path)
+    real = str(Path(path).resolve())
     best, kind = "", ""
     for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        place = fields[1].replace("\\040", " ")
-        inside = real == place or real.startswith(place.rstrip("/") + "/")
+        _, _, rest = line.partition(" ")
+        place, _, rest = rest.partition(" ")
+        place = place.replace("\\040", " ")
+        inside = place != "" and (real == place or real.startswith(place.rstrip("/") + "/"))
         if inside and len(place) >= len(best):
-            best, kind = place, fields[2]
+            best, kind = place, rest.partition(" ")[0]
     return kind if kind in NETWORK else None

@@ -49,6 +49,7 @@ ClaimedRow = tuple[
     int,
     UnixMs,
     UnixMs | None,
+    int,
 ]
 
 IDS: Final = msgspec.json.Decoder(list[RunId])
@@ -196,6 +197,7 @@ def claimed_from(row: ClaimedRow) -> ClaimedRun:
         cancel_requested=row[12] == 1,
         created_ms=row[13],
         deadline_ms=row[14],
+        priority=row[15],
         journal=[],
         waits=[],
         attempts=[],

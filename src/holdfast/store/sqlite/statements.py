@@ -17,6 +17,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from holdfast.errors import StoreCorrupt
+
 ROWS_MAX: Final = 512
 """The longest ``values`` list; longer input takes several statements."""
 
@@ -30,7 +32,7 @@ Value = str | int | bytes | None
 @cache
 def sql(name: str) -> str:
     """The text of ``queries/<name>.sql`` without its comments."""
-    text = (files(__package__) / "queries" / f"{name}.sql").read_text("utf-8")
+    text = (files("holdfast.store.sqlite") / "queries" / f"{name}.sql").read_text("utf-8")
     return "\n".join(line for line in text.splitlines() if not line.startswith("--"))
 
 
@@ -58,7 +60,7 @@ def run_rows(connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[
     return changed
 
 
-def run(connection: sqlite3.Connection, name: str, **parameters: Value) -> int:
+def run(connection: sqlite3.Connection, name: str, /, **parameters: Value) -> int:
     """Execute a statement and return how many rows it changed."""
     return connection.execute(sql(name), parameters).rowcount
 
@@ -68,7 +70,7 @@ def as_json(rows: object) -> str:
     return _encode(rows).decode()
 
 
-def read_row(connection: sqlite3.Connection, name: str, **parameters: Value) -> tuple[Value, ...] | None:
+def read_row(connection: sqlite3.Connection, name: str, /, **parameters: Value) -> tuple[Value, ...] | None:
     """The first row that a statement returns; the statement is closed before this returns."""
     cursor = connection.execute(sql(name), parameters)
     row: tuple[Value, ...] | None = cursor.fetchone()
@@ -76,9 +78,15 @@ def read_row(connection: sqlite3.Connection, name: str, **parameters: Value) -> 
     return row
 
 
-def read_json(
-    connection: sqlite3.Connection, name: str, decoder: msgspec.json.Decoder[T], **parameters: Value
-) -> T:
-    """What a statement returns as its one JSON value."""
+def read_json(connection: sqlite3.Connection, name: str, decoder: msgspec.json.Decoder[T], /, **parameters: Value) -> T:
+    """What a statement returns as its one JSON value. Raises StoreCorrupt."""
     row = read_row(connection, name, **parameters)
-    return decoder.decode(row[0] if row is not None and isinstance(row[0], str) else "null")
+    return decode(decoder, row[0] if row is not None else None, name)
+
+
+def decode(decoder: msgspec.json.Decoder[T], value: Value, name: str) -> T:
+    """A JSON value that the statement ``name`` returned. Raises StoreCorrupt if a row in it cannot be read."""
+    try:
+        return decoder.decode(value if isinstance(value, str) else "null")
+    except msgspec.DecodeError as error:
+        raise StoreCorrupt(what=f"what {name} returned", why=str(error)) from error

@@ -6,9 +6,9 @@ committed; SQLite's ``data_version`` then tells whether it was somebody else, fo
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from holdfast.store.hints import LocalHints
 from holdfast.store.port import Hint
@@ -20,11 +20,9 @@ FOREIGN = Hint(work=True, ended=None, live=None)
 class SqliteHints(LocalHints):
     """This process's hints, and with ``watch`` those of other processes, by a thread from the first subscriber on."""
 
-    def __init__(
-        self, path: str, *, foreign_version: Callable[[], int | None], watch: bool, interval_ms: int
-    ) -> None:
+    def __init__(self, path: str, *, foreign_version: Callable[[], int | None], watch: bool, interval_ms: int) -> None:
         super().__init__()
-        self._wal = f"{path}-wal"
+        self._wal = Path(f"{path}-wal")
         self._foreign_version = foreign_version
         self._watch = watch
         self._interval_s = interval_ms / 1000
@@ -75,7 +73,7 @@ class SqliteHints(LocalHints):
 
     def _stat(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._wal)
+            found = self._wal.stat()
         except OSError:
             return None
         return found.st_size, found.st_mtime_ns

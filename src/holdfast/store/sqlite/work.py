@@ -1,4 +1,7 @@
-"""Handing out runs and taking them back: claims, due timers, lost and retired workers. Each takes an open transaction."""
+"""Handing out runs and taking them back: claims, due timers, lost and retired workers.
+
+Each function takes an open transaction.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from holdfast.store.sqlite.rows import (
     refuse_nul,
     wait_from,
 )
-from holdfast.store.sqlite.statements import as_json, read_json, read_row, run
+from holdfast.store.sqlite.statements import as_json, decode, read_json, read_row, run
 
 
 def register(change: Change, worker: WorkerInfo, *, lease_ms: int) -> None:
@@ -48,7 +51,7 @@ def claim(
     places: list[tuple[int, UnixMs, RunId]] = []
     names, most, most_suspects = as_json(workflows), max(limit, 0), max(suspects, 0)
     for queue in dict.fromkeys(queues):
-        places += read_json(
+        found = read_json(
             change.connection,
             "claim_runs_pick",
             PLACES,
@@ -57,6 +60,7 @@ def claim(
             limit=most,
             suspects=min(most, most_suspects),
         )
+        places += found
     if not places:
         return Claim(change.now_ms, [])
     if len(places) > 1:
@@ -77,7 +81,8 @@ def _without_surplus_suspects(
     connection: sqlite3.Connection, places: list[tuple[int, UnixMs, RunId]], suspects: int
 ) -> list[tuple[int, UnixMs, RunId]]:
     """Each queue gave its own suspects; all of them together may be too many."""
-    marked = dict(read_json(connection, "claim_runs_suspects", MARKED, run_ids=as_json([place[2] for place in places])))
+    rows = read_json(connection, "claim_runs_suspects", MARKED, run_ids=as_json([place[2] for place in places]))
+    marked = dict(rows)
     kept: list[tuple[int, UnixMs, RunId]] = []
     for place in places:
         if marked.get(place[2]):
@@ -89,13 +94,13 @@ def _without_surplus_suspects(
 
 
 def _add_history(connection: sqlite3.Connection, resumed: dict[RunId, ClaimedRun]) -> None:
-    row = read_row(connection, "claim_runs_history", run_ids=as_json(list(resumed)))
-    journal, waits, attempts = (value if isinstance(value, str) else "[]" for value in row or ("", "", ""))
-    for run_id, entry in ENTRIES.decode(journal):
+    name = "claim_runs_history"
+    journal, waits, attempts = read_row(connection, name, run_ids=as_json(list(resumed))) or (None, None, None)
+    for run_id, entry in decode(ENTRIES, journal, name):
         resumed[run_id].journal.append(entry_from(entry))
-    for run_id, wait in WAITS.decode(waits):
+    for run_id, wait in decode(WAITS, waits, name):
         resumed[run_id].waits.append(wait_from(wait))
-    for run_id, attempt in ATTEMPTS.decode(attempts):
+    for run_id, attempt in decode(ATTEMPTS, attempts, name):
         resumed[run_id].attempts.append(attempt_from(attempt))
     for claimed in resumed.values():
         claimed.journal.sort(key=lambda entry: entry.seq)
@@ -106,10 +111,17 @@ def _add_history(connection: sqlite3.Connection, resumed: dict[RunId, ClaimedRun
 def retire(change: Change, worker: WorkerId, *, limit: int) -> int:
     """End a worker's lease and put up to ``limit`` of its runs into the line; how many it still holds."""
     run(change.connection, "retire_worker", worker=worker, now_ms=change.now_ms)
-    parameters = {"worker": worker, "limit": max(limit, 0), "now_ms": change.now_ms}
-    change.work = run(change.connection, "retire_worker_runs", **parameters) > 0
+    count = run(change.connection, "retire_worker_runs", worker=worker, limit=max(limit, 0), now_ms=change.now_ms)
+    change.work = count > 0
     row = read_row(change.connection, "retire_worker_held", worker=worker)
     return row[0] if row is not None and isinstance(row[0], int) else 0
+
+
+def release_unknown(change: Change, worker: WorkerId, *, known: Sequence[RunId]) -> int:
+    """Put into the line what the worker holds without knowing it; how many runs."""
+    count = run(change.connection, "release_unknown", worker=worker, known=as_json(list(known)), now_ms=change.now_ms)
+    change.work = count > 0
+    return count
 
 
 def wake_due(change: Change, *, limit: int) -> int:

@@ -3,7 +3,9 @@
 update runs set status = 'compensating', status_reason = b.reason, error = b.error,
     updated_ms = :now_ms, transition_seq = transition_seq + 1
 from (
-    select value ->> 0 as run_id, value ->> 1 as epoch, value ->> 2 as reason, value ->> 3 as error
-    from json_each(:rows)
+    with b as materialized (
+        select value ->> 0 as run_id, value ->> 1 as epoch, value ->> 2 as reason, value ->> 3 as error
+        from json_each(:rows))
+    select * from b
 ) as b
 where runs.shard = 0 and runs.id = b.run_id and runs.status = 'running' and runs.epoch = b.epoch

@@ -9,11 +9,14 @@ update runs set
     wake_ms = iif(b.open < b.believed, null, coalesce(min(b.due_ms, runs.deadline_ms), b.due_ms, runs.deadline_ms)),
     updated_ms = :now_ms, transition_seq = transition_seq + 1
 from (
-    select v.value ->> 0 as run_id, v.value ->> 1 as epoch, v.value ->> 2 as believed,
-        (select count(*) from waits as w where w.shard = 0 and w.run_id = v.value ->> 0 and w.outcome is null) as open,
-        (select min(w.due_ms) from waits as w
-        where w.shard = 0 and w.run_id = v.value ->> 0 and w.outcome is null) as due_ms
-    from json_each(:rows) as v
+    with b as materialized (
+        select v.value ->> 0 as run_id, v.value ->> 1 as epoch, v.value ->> 2 as believed,
+            (select count(*) from waits as w indexed by waits_open
+            where w.shard = 0 and w.run_id = v.value ->> 0 and w.outcome is null) as open,
+            (select min(w.due_ms) from waits as w indexed by waits_open
+            where w.shard = 0 and w.run_id = v.value ->> 0 and w.outcome is null) as due_ms
+        from json_each(:rows) as v)
+    select * from b
 ) as b
 where runs.shard = 0 and runs.id = b.run_id
     and runs.status in ('running', 'compensating') and runs.epoch = b.epoch

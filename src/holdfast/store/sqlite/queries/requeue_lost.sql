@@ -4,5 +4,8 @@ update runs set
     status = iif(status = 'compensating', 'compensating', 'queued'), status_reason = 'worker_lost',
     worker = null, epoch = epoch + 1, crashes = b.crashes, suspect = b.crashes >= 2,
     ready_ms = :now_ms, wake_ms = null, updated_ms = :now_ms, transition_seq = transition_seq + 1
-from (select value ->> 0 as run_id, value ->> 1 as crashes from json_each(:rows)) as b
+from (
+    with b as materialized (select value ->> 0 as run_id, value ->> 1 as crashes from json_each(:rows))
+    select * from b
+) as b
 where runs.shard = 0 and runs.id = b.run_id and runs.worker is not null

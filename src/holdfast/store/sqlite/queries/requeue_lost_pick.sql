@@ -7,7 +7,7 @@ select json_group_array(json_array(p.id, iif(
     or exists (select 1 from attempts as a where a.shard = 0 and a.run_id = p.id and a.epoch = p.epoch),
     1, p.crashes + 1)))
 from (
-    select r.id, r.epoch, r.crashes from runs as r
+    select r.id, r.epoch, r.crashes from runs as r indexed by runs_worker
     left join workers as w on w.id = r.worker
     where r.shard = 0 and r.worker is not null and (w.id is null or w.lease_until_ms <= :now_ms)
     order by r.id limit :limit

@@ -1,8 +1,10 @@
 -- Name in a run's last transition the wait that caused it. Rows: run id, wait key. Access: the primary keys.
 update transitions set key = b.key
 from (
-    select r.id as run_id, r.transition_seq as seq, v.value ->> 1 as key
-    from json_each(:rows) as v
-    cross join runs as r on r.shard = 0 and r.id = v.value ->> 0
+    with b as materialized (
+        select r.id as run_id, r.transition_seq as seq, v.value ->> 1 as key
+        from json_each(:rows) as v
+        cross join runs as r on r.shard = 0 and r.id = v.value ->> 0)
+    select * from b
 ) as b
 where transitions.shard = 0 and transitions.run_id = b.run_id and transitions.seq = b.seq

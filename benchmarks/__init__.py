@@ -1,0 +1,1 @@
+"""Benchmarks: the engine beside the least database work that keeps its promises, in one run."""

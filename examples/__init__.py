@@ -1,0 +1,1 @@
+"""Programs that show holdfast at work; each is started with ``python -m examples.<name>``."""

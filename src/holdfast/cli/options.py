@@ -1,0 +1,87 @@
+"""The options that commands share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from holdfast.app import DATABASE_VARIABLE, DEFAULT_DATABASE
+from holdfast.cli.values import parse_duration
+
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        help=f"sqlite:///FILE or postgresql://USER@HOST/NAME. Default: {DATABASE_VARIABLE}, else {DEFAULT_DATABASE}.",
+        show_default=False,
+    ),
+]
+TenantName = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose runs.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document and nothing else.", show_default=False)
+]
+RunIdText = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", show_default=False)]
+WorkflowFilter = Annotated[
+    str | None, typer.Option("--workflow", metavar="NAME", help="Runs of this workflow.", show_default=False)
+]
+QueueFilter = Annotated[
+    str | None, typer.Option("--queue", metavar="NAME", help="Runs of this queue.", show_default=False)
+]
+KeyFilter = Annotated[
+    str | None, typer.Option("--key", metavar="KEY", help="Runs with this idempotency key.", show_default=False)
+]
+StatusFilter = Annotated[
+    list[str] | None,
+    typer.Option("--status", metavar="STATUS", help="Runs in this status. Repeatable.", show_default=False),
+]
+AttributeFilter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attribute", metavar="NAME=VALUE", help="Runs with this search attribute. Repeatable.", show_default=False
+    ),
+]
+Target = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODULE:APP",
+        help="Where the App is: orders:app is `app` in orders.py. The current folder is searched too.",
+        show_default=False,
+    ),
+]
+Queues = Annotated[
+    list[str] | None,
+    typer.Option("--queue", metavar="NAME", help="A queue to serve. Repeatable. Default: default.", show_default=False),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", metavar="N", min=1, help="Runs held at once. Default: 1000.", show_default=False),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", metavar="N", min=1, help="Plain (def) steps executed at once. Default: 64.", show_default=False
+    ),
+]
+Lease = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--lease",
+        metavar="DURATION",
+        parser=parse_duration,
+        help="How long after its last sign of life a dead worker's runs are taken over. Default: 10s.",
+        show_default=False,
+    ),
+]
+Grace = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--grace",
+        metavar="DURATION",
+        parser=parse_duration,
+        help="How long running steps may take to finish once the worker is told to stop. Default: 25s.",
+        show_default=False,
+    ),
+]

@@ -1,0 +1,79 @@
+"""Listings and whole-run reads on one connection. Imports SQLAlchemy: see ``store.listings``."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from holdfast.errors import RunNotFound
+from holdfast.model.ids import RunId, Tenant, UnixMs
+from holdfast.model.run import Run, RunDetail, RunFilter, RunPage, WorkerRow
+from holdfast.store import listings, records
+from holdfast.store.paging import decode_cursor
+
+_SHARD = 0
+
+
+class Listings:
+    """What clients read, by statements that both databases share."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
+        """The run. Raises RunNotFound."""
+        runs = self.get_runs(tenant, [run_id])
+        if not runs:
+            raise RunNotFound(run_id=run_id)
+        return runs[0]
+
+    def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
+        """Those of these runs that are the tenant's."""
+        rows = self._rows(listings.runs_by_id(tenant, run_ids, shards=[_SHARD])) if run_ids else []
+        return [records.run_from(row) for row in rows]
+
+    def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
+        """A page of runs, newest first. Raises UsageError for a bad ``after``."""
+        cursor = None if after is None else decode_cursor(after)
+        rows = self._rows(listings.page_of_runs(tenant, where, limit=limit, after=cursor))
+        return listings.page_from([records.run_from(row) for row in rows], limit=limit)
+
+    def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
+        """How many of these runs are in each status."""
+        return dict(self._rows(listings.count_by_status(tenant, where)))
+
+    def list_workers(self, now_ms: UnixMs) -> list[WorkerRow]:
+        """The workers whose lease has not run out, by id."""
+        return [records.worker_from(row) for row in self._rows(listings.live_workers(now_ms))]
+
+    def read_detail(self, tenant: Tenant, run_id: RunId, now_ms: UnixMs) -> RunDetail:
+        """The run with everything that explains it, all from one state of the database. Raises RunNotFound."""
+        self._connection.execute("begin")
+        run = self.get_run(tenant, run_id)
+        waits = [records.wait_from(row) for row in self._rows(listings.waits_of(run_id, shard=_SHARD))]
+        attempts = [records.attempt_from(row) for row in self._rows(listings.attempts_of(run_id, shard=_SHARD))]
+        workers = [records.worker_from(row) for row in self._rows(listings.live_workers(now_ms, also=run.worker))]
+        ahead = 0 if run.ready_ms is None else self._rows(listings.runs_ahead(run, shard=_SHARD))[0][0]
+        detail = RunDetail(
+            now_ms=now_ms,
+            run=run,
+            journal=[records.entry_from(row) for row in self._rows(listings.journal_of(run_id, shard=_SHARD))],
+            waits=sorted(waits, key=lambda wait: (wait.seq, wait.key)),
+            attempts=sorted(attempts, key=lambda attempt: (attempt.key, attempt.attempt)),
+            transitions=[
+                records.transition_from(row) for row in self._rows(listings.transitions_of(run_id, shard=_SHARD))
+            ],
+            workers=[
+                row
+                for row in workers
+                if row.id == run.worker or (run.queue in row.queues and run.workflow in row.workflows)
+            ],
+            ahead=ahead,
+        )
+        self._connection.execute("commit")
+        return detail
+
+    def _rows(self, query: listings.Query) -> list[Any]:
+        text, parameters = listings.render(query, "sqlite")
+        return self._connection.execute(text, parameters).fetchall()
