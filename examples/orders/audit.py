@@ -100,9 +100,7 @@ def _misfit(order: Ended, book: OrderBook) -> str:
     allowed: set[str] = set()
     if case.order.card in ("tok_declined", "tok_insufficient_funds"):
         allowed = {"CardDeclined"}
-    elif any(book.stock[sku] == 0 for sku in case.order.demand):
-        allowed = {"CannotSupply"}
-    elif any(item.serial in book.damaged for item in case.order.items):
+    elif _cannot_be_supplied(case, book):
         allowed = {"CannotSupply"}
     else:
         allowed = {EXPECTED_FAILURE.get(case.decision, "")}
@@ -112,6 +110,11 @@ def _misfit(order: Ended, book: OrderBook) -> str:
     if failure in allowed:
         return ""
     return f"ended with {failure or 'a shipment'}, not with {' or '.join(sorted(allowed)) or 'a shipment'}"
+
+
+def _cannot_be_supplied(case: Case, book: OrderBook) -> bool:
+    sold_out = any(book.stock[sku] == 0 for sku in case.order.demand)
+    return sold_out or any(item.serial in book.damaged for item in case.order.items)
 
 
 def _is_scarce(sku: str, book: OrderBook) -> bool:
@@ -206,7 +209,7 @@ def _journal_agrees(evidence: Evidence) -> Verdict:
             effects[line.order][line.action] += 1
     entries = 0
     for order in evidence.orders:
-        recorded = Counter(filter(None, map(_effect_of, order.detail.journal)))
+        recorded = Counter(effect for effect in map(_effect_of, order.detail.journal) if effect)
         entries += len(order.detail.journal)
         if recorded != effects[_id(order)]:
             problems.append(f"{_id(order)}: journal {dict(recorded)}, ledger {dict(effects[_id(order)])}")
@@ -248,9 +251,9 @@ def _taken_over(evidence: Evidence) -> Verdict:
     if len(evidence.kills) < evidence.kills_wanted:
         problems.append(f"only {len(evidence.kills)} of {evidence.kills_wanted} workers were killed")
     held = sum(len(kill.held) for kill in evidence.kills)
-    for kill in evidence.kills:
-        if takeover_of(kill, details) is None:
-            problems.append(f"nobody took over from worker {kill.pid}")
+    problems += [
+        f"nobody took over from worker {kill.pid}" for kill in evidence.kills if takeover_of(kill, details) is None
+    ]
     return Verdict(
         "what killed workers held went on", f"{len(evidence.kills)} kills, {held} orders taken over", problems
     )

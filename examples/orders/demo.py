@@ -20,6 +20,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from rich.console import Console
@@ -27,9 +28,9 @@ from rich.console import Console
 import holdfast as hf
 from examples.orders.audit import Ended, Evidence, Verdict, judge, money
 from examples.orders.display import Display
-from examples.orders.killer import Kill, Killer, takeover_of
+from examples.orders.killer import Kill, Killer, Takeover, takeover_of
 from examples.orders.ledger import read_ledger
-from examples.orders.model import Approval, Case, read_orders
+from examples.orders.model import Approval, Case, Shipment, read_orders
 from examples.orders.processes import ProcessFailed, Workers, payment_service
 from examples.orders.workflow import app, fulfil
 from holdfast.errors import HoldfastError, RunError, RunFailed, RunFinished
@@ -41,8 +42,8 @@ LIMIT_S: Final = 240.0
 """When the demonstration stops waiting for orders to end, in seconds."""
 KEPT_BACK: Final = 0.85
 """The share of the orders that come before the last kill."""
-SENT_TWICE: Final = 0.05
-"""The share of the orders that are sent twice, as by an impatient customer."""
+TWICE_EVERY: Final = 20
+"""Every so many orders one is sent twice, as by an impatient customer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class Shop:
     def __init__(self, client: hf.Client, cases: list[Case], *, queue: str, options: Options) -> None:
         self.client = client
         self.cases = cases
-        self.runs: dict[str, hf.RunHandle[object]] = {}
+        self.runs: dict[str, hf.RunHandle[Shipment]] = {}
         self.sent_twice = 0
         self._queue = queue
         self._options = options
@@ -82,7 +83,7 @@ class Shop:
             run = await self.client.start(fulfil, order, within, key=order.id, queue=self._queue)
             self.runs[order.id] = run
             self._by_run[run.id] = case
-            if self._dice.random() < SENT_TWICE:
+            if number % TWICE_EVERY == 0:
                 again = await self.client.start(fulfil, order, within, key=order.id, queue=self._queue)
                 assert again.id == run.id
                 self.sent_twice += 1
@@ -133,7 +134,7 @@ class Shop:
                 ended.append(Ended(case, detail, await self._failure(run, detail.run)))
         return ended
 
-    async def _failure(self, handle: hf.RunHandle[object], run: hf.Run) -> str:
+    async def _failure(self, handle: hf.RunHandle[Shipment], run: hf.Run) -> str:
         if run.status not in TERMINAL_STATUSES:
             return run.status.value
         try:
@@ -189,12 +190,12 @@ def _report(evidence: Evidence, shop: Shop, console: Console) -> bool:
     details = {order.detail.run.id: order.detail for order in evidence.orders}
     console.print()
     for number, kill in enumerate(evidence.kills, start=1):
-        console.print(_takeover_line(number, kill, takeover_of(kill, details)))
+        console.print(_takeover_line(number, kill, takeover_of(kill, details)), soft_wrap=True)
     for currency, (charged, refunded) in money(evidence).items():
         console.print(
             f"{currency}: charged {charged:,}, refunded {refunded:,}, kept {charged - refunded:,} minor units"
         )
-    console.print(f"{shop.sent_twice} orders were sent twice under the same key and were started once")
+    console.print(f"{shop.sent_twice} orders were sent twice under the same key and were started once", soft_wrap=True)
     console.print()
     verdicts = judge(evidence)
     for verdict in verdicts:
@@ -205,10 +206,8 @@ def _report(evidence: Evidence, shop: Shop, console: Console) -> bool:
     return held
 
 
-def _takeover_line(number: int, kill: Kill, takeover: object) -> str:
-    from examples.orders.killer import Takeover
-
-    if not isinstance(takeover, Takeover):
+def _takeover_line(number: int, kill: Kill, takeover: Takeover | None) -> str:
+    if takeover is None:
         return f"kill {number}: worker {kill.pid} held {len(kill.held)} orders; no takeover was recorded"
     return (
         f"kill {number}: worker {kill.pid} held {len(kill.held)} orders; the first was taken over after "
@@ -219,9 +218,9 @@ def _takeover_line(number: int, kill: Kill, takeover: object) -> str:
 
 def _print_verdict(verdict: Verdict, console: Console) -> None:
     mark = "[red]NO[/red]" if verdict.problems else "[green]ok[/green]"
-    console.print(f"{mark}  {verdict.title} ({verdict.facts})", highlight=False)
+    console.print(f"{mark}  {verdict.title} ({verdict.facts})", highlight=False, soft_wrap=True)
     for problem in verdict.problems[:20]:
-        console.print(f"      {problem}", highlight=False, markup=False)
+        console.print(f"      {problem}", highlight=False, markup=False, soft_wrap=True)
     if len(verdict.problems) > 20:
         console.print(f"      and {len(verdict.problems) - 20} more")
 
@@ -242,6 +241,10 @@ def parse(arguments: list[str] | None = None) -> Options:
     return Options(**vars(wanted))
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - a signal handler's signature
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> int:
     """See the module's docstring."""
     options, console = parse(), Console()
@@ -251,7 +254,7 @@ def main() -> int:
         console.print(f"{folder} holds an earlier demonstration: name an empty folder")
         return 2
     # A polite end of the demonstration ends its processes too.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     held = False
     try:
         held = asyncio.run(play(options, folder, console))
@@ -261,12 +264,12 @@ def main() -> int:
     except (ExceptionGroup, HoldfastError, ProcessFailed) as error:
         failures = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
         for failure in failures:
-            console.print(f"{type(failure).__name__}: {failure}", markup=False)
+            console.print(f"{type(failure).__name__}: {failure}", markup=False, soft_wrap=True)
     finally:
         if held and options.folder is None:
             shutil.rmtree(folder)
         else:
-            console.print(f"the database, the ledger and the workers' logs are in {folder}")
+            console.print(f"the database, the ledger and the workers' logs are in {folder}", soft_wrap=True)
     return 0 if held else 1
 
 

@@ -38,7 +38,9 @@ class Display:
 
     def say(self, text: str) -> None:
         """Write a line that stays."""
-        self._console.print(f"{time.monotonic() - self._began:5.1f} s  {text}", highlight=False, markup=False)
+        self._console.print(
+            f"{time.monotonic() - self._began:5.1f} s  {text}", highlight=False, markup=False, soft_wrap=True
+        )
 
     def show(self, counts: dict[str, int], *, kills: int, takeovers: int) -> None:
         """Show how far it is."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec import Struct
 
 import holdfast as hf
 from examples.orders.processes import ProcessFailed, Workers
+from holdfast.model.ids import RunId
 from holdfast.model.run import RunDetail
 from holdfast.model.status import HELD_STATUSES, TERMINAL_STATUSES
 
@@ -27,7 +28,7 @@ class Kill(Struct, frozen=True):
     pid: int
     at_ms: int
     """Read just before the signal was sent, so a takeover seems longer rather than shorter than it was."""
-    held: dict[str, int]
+    held: dict[RunId, int]
     """The runs that it held as it died, and their epochs."""
 
 
@@ -79,8 +80,7 @@ class Killer:
         # Nobody else takes them before its lease has run out, so this is what it held as it died.
         return Kill(pid, now_ms, await self._held_by(pid))
 
-    async def _held_by(self, pid: int) -> dict[str, int]:
-        assert pid
+    async def _held_by(self, pid: int) -> dict[RunId, int]:
         names = {row.id for row in await self._client.workers() if row.pid == pid}
         page = await self._client.list(status=HELD_STATUSES, limit=1000)
         return {run.id: run.epoch for run in page.runs if run.worker in names}
@@ -90,7 +90,9 @@ class Killer:
             return
         try:
             async with asyncio.timeout(PATIENCE_S):
-                while not await self._moved(kill):
+                while True:
+                    if await self._moved(kill):
+                        return
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise ProcessFailed(f"nobody took over from worker {kill.pid} within {PATIENCE_S:g} s") from None
@@ -104,7 +106,7 @@ class Killer:
         return False
 
 
-def takeover_of(kill: Kill, details: dict[str, RunDetail]) -> Takeover | None:
+def takeover_of(kill: Kill, details: Mapping[RunId, RunDetail]) -> Takeover | None:
     """How long a takeover took, by the journal; None if the worker held nothing."""
     claims: list[int] = []
     records: list[int] = []

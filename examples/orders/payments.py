@@ -216,8 +216,6 @@ class Service:
 class Handler(BaseHTTPRequestHandler):
     """One connection, one request."""
 
-    server: Server
-
     def do_POST(self) -> None:
         """Every request that may take effect."""
         action = ACTIONS.get(self.path)
@@ -231,9 +229,11 @@ class Handler(BaseHTTPRequestHandler):
         except msgspec.DecodeError as error:
             self._answer(400, {"error": str(error)})
             return
-        fault, latency_s = self.server.service.fate(key)
+        assert isinstance(self.server, Server)
+        service = self.server.service
+        fault, latency_s = service.fate(key)
         time.sleep(latency_s)
-        answer = self.server.service.handle(action, request, key=key, fault=fault)
+        answer = service.handle(action, request, key=key, fault=fault)
         if fault in ("reset_before", "reset_after"):
             self._reset()
             return
@@ -281,6 +281,11 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def _end_with_input(server: Server) -> None:
+    sys.stdin.read()
+    server.shutdown()
+
+
 def main() -> None:
     """Serve until standard input ends. Prints the server's URL as its first line."""
     parser = argparse.ArgumentParser(description="The payment service of the orders demonstration.")
@@ -290,7 +295,7 @@ def main() -> None:
     wanted = parser.parse_args()
     with contextlib.closing(Ledger(wanted.ledger)) as ledger:
         server = Server(Service(read_orders(wanted.orders), ledger, seed=wanted.seed))
-        threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()
+        threading.Thread(target=_end_with_input, args=(server,), daemon=True).start()
         print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
         server.serve_forever(poll_interval=0.1)
         server.server_close()

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ class ProcessFailed(Exception):
 
 
 @contextmanager
-def payment_service(orders: Path, *, ledger: Path, seed: int) -> Iterator[str]:
+def payment_service(orders: Path, *, ledger: Path, seed: int) -> Generator[str]:
     """The payment service, in a process of its own; yields its URL. Raises ProcessFailed if it does not start."""
     command = [sys.executable, "-m", "examples.orders.payments", "--seed", str(seed)]
     process = subprocess.Popen(
@@ -53,7 +53,7 @@ class Workers:
     def __init__(self, *, database: str, queue: str, service_url: str, lease_s: float, folder: Path) -> None:
         self._command = [
             str(Path(sys.executable).with_name("holdfast")), "worker", "examples.orders.workflow:app",
-            "--database", database, "--queue", queue, "--lease", f"{lease_s:g}",
+            "--database", database, "--queue", queue, "--lease", f"{lease_s:g}s",
         ]  # fmt: skip
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         self._environment = {**os.environ, URL_VARIABLE: service_url, "PYTHONPATH": path}

@@ -68,12 +68,25 @@ def ship(order: str, parcels: list[Parcel]) -> Shipment:
     return post("/shipments", {"order": order, "parcels": [parcel.parcel for parcel in parcels]}, Shipment)
 
 
+async def pack_all(order: Order) -> list[Parcel]:
+    """Pack the items side by side. If one cannot be packed, the others are packed all the same, and then undone.
+
+    A step between two tries, or whose worker died, may have taken effect without anybody knowing. Let to its end, it
+    is recorded, and so it is compensated.
+    """
+    packed = await hf.gather(*(pack.aio(order.id, item) for item in order.items), return_exceptions=True)
+    for one in packed:
+        if isinstance(one, Exception):
+            raise one
+    return [one for one in packed if isinstance(one, Parcel)]
+
+
 @app.workflow
 async def fulfil(order: Order, approve_within: timedelta) -> Shipment:
     """Charge, reserve, pack, wait for a person's approval, ship; undo all of it if one of them fails."""
     await charge.aio(order)
     await reserve.aio(order)
-    parcels = await hf.gather(*(pack.aio(order.id, item) for item in order.items))
+    parcels = await pack_all(order)
     approval = await hf.wait_for_signal("order.approved", Approval, timeout=approve_within)
     if not approval.approved:
         raise OrderRefused(f"{approval.by} refused {order.id}")

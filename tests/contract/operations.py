@@ -298,7 +298,8 @@ class Script:
             entries=[*commit.entries, twice],
             waits=commit.waits,
             children=commit.children,
-            move=commit.move,
+            # A move that is refused for itself could be answered either way.
+            move=Park(open_waits=1) if run.status is RunStatus.COMPENSATING else commit.move,
         )
         others = [one for one in self._held() if one.id != run.id and run.id not in (one.parent_id, one.id)]
         batch = [broken]

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.app import App, database_url, open_store
 from holdfast.client.client import Client
@@ -20,8 +18,13 @@ from holdfast.client.sync import SyncClient
 from holdfast.errors import SchemaTooOld, StoreMisconfigured
 from holdfast.model.ids import Tenant
 from holdfast.runtime.host import ProcessHost
-from holdfast.store.migrations import migrate
 from holdfast.store.port import Store
+
+
+class NoDatabaseFile(StoreMisconfigured):
+    """A command that only looks was pointed at a SQLite file that is not there."""
+
+    template = "there is no file {file}; `holdfast migrate` or `holdfast dev` makes it"
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,7 @@ def find_database(url: str) -> Store:
     """The store, not yet connected. Raises StoreMisconfigured, also for a SQLite file that is not there."""
     file = sqlite_file(url)
     if file is not None and not file.exists():
-        raise StoreMisconfigured(
-            url=url, why=f"there is no file {file.absolute()}; `holdfast migrate` or `holdfast dev` makes it"
-        )
+        raise NoDatabaseFile(url=url, file=str(file.absolute()))
     return open_store(url, prepare=False)
 
 
@@ -75,6 +76,11 @@ def make_database(url: str) -> Store:
 
 def upgrade(store: Store, url: str) -> str:
     """Migrate a database that answers, and return its new revision. Raises StoreMisconfigured if it refuses."""
+    # Most commands need neither.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from holdfast.store.migrations import migrate
+
     try:
         return migrate(url)
     except (SQLAlchemyError, sqlite3.Error) as error:
@@ -85,7 +91,7 @@ def upgrade(store: Store, url: str) -> str:
 @contextlib.contextmanager
 def open_session(
     database: str | None, tenant: str, *, app: App | None = None, make_tables: bool = False
-) -> Iterator[Session]:
+) -> Generator[Session]:
     """A client of the database for one command.
 
     Raises StoreMisconfigured, StoreUnavailable, SchemaTooOld, SchemaTooNew.

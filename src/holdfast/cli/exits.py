@@ -49,7 +49,10 @@ _WAYS_OUT: Final[tuple[tuple[type[HoldfastError], str], ...]] = (
     (errors.RunNotFound, "`holdfast runs list` shows the runs of this tenant; another tenant's need --tenant"),
     (errors.RunFinished, "`holdfast runs show` shows how it ended"),
     (errors.ResultTimeout, "`holdfast runs explain` says what it waits for"),
-    (errors.StoreUnavailable, "check that the database runs and that --database is right; `holdfast doctor` tells more"),
+    (
+        errors.StoreUnavailable,
+        "check that the database runs and that --database is right; `holdfast doctor` tells more",
+    ),
     (errors.StoreBusy, "end the program that holds the file, or try again"),
     (errors.CommitUnknown, "look with `holdfast runs list` before you repeat it; a start with --key may be repeated"),
 )

@@ -20,9 +20,7 @@ Database = Annotated[
     ),
 ]
 TenantName = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose runs.")]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document and nothing else.", show_default=False)
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.", show_default=False)]
 RunIdText = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", show_default=False)]
 WorkflowFilter = Annotated[
     str | None, typer.Option("--workflow", metavar="NAME", help="Runs of this workflow.", show_default=False)

@@ -16,11 +16,13 @@ _WIDTH_ELSEWHERE: Final = 160
 
 _ANSI: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?")
 
+_PASSWORD: Final = re.compile(r"(://[^\s:/@]*:)[^\s/@]*@")
+
 
 def clean(text: str, *, lines: bool = False) -> str:
-    """Text that cannot move a terminal's cursor or turn its letters around.
+    r"""Text that cannot move a terminal's cursor or turn its letters around.
 
-    Colour codes go; what else is not printable becomes ``\\x07`` and the like. ``lines`` keeps line ends.
+    Colour codes go; what else is not printable becomes ``\x07`` and the like. ``lines`` keeps line ends.
     """
     plain = _ANSI.sub("", text)
     if plain.isprintable():
@@ -28,6 +30,11 @@ def clean(text: str, *, lines: bool = False) -> str:
     return "".join(
         letter if letter.isprintable() or (lines and letter == "\n") else ascii(letter)[1:-1] for letter in plain
     )
+
+
+def one_line(text: str) -> str:
+    """An error's text on one line, without the password of any URL in it."""
+    return clean(_PASSWORD.sub(r"\1***@", " ".join(text.split())))
 
 
 class _PatientConsole(Console):
@@ -70,15 +77,15 @@ class Output:
         self.console.print(Text(clean(text, lines=True)), soft_wrap=True)
 
 
-def print_error(code: str, message: str, way_out: str = "", **facts: Any) -> None:
-    """One clear line on stderr."""
-    text = Text.assemble(("error: ", "bold red"), clean(message))
+def print_error(message: str, way_out: str) -> None:
+    """What went wrong in one clear line on stderr, and what to do about it in another."""
+    text = Text.assemble(("error: ", "bold red"), one_line(message))
     if way_out:
         text.append(f"\n  {clean(way_out)}")
     open_console(stderr=True).print(text, soft_wrap=True)
 
 
-def print_error_document(code: str, message: str, way_out: str = "", **facts: Any) -> None:
+def print_error_document(code: str, message: str, way_out: str, facts: dict[str, Any]) -> None:
     """The error as the JSON document of a command, on one line, in place of the answer."""
-    error = {"code": code, "message": message, "way_out": way_out or None, **facts}
+    error = {"code": code, "message": one_line(message), "way_out": way_out or None, **facts}
     sys.stdout.write(json.dumps({"error": error}) + "\n")

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import msgspec
 
+from holdfast.cli.output import one_line
 from holdfast.errors import HoldfastError
 from holdfast.model.ids import Json
 from holdfast.model.run import Run
@@ -20,7 +21,7 @@ _PRIVATE_FACTS = {"message", "failure"}
 
 
 def plain_payload(payload: Json | None) -> Any:
-    """The value that a payload holds. One that is no JSON becomes ``{"unreadable": why}`` instead of hiding the rest."""
+    """The value that a payload holds. One that is no JSON becomes ``{"unreadable": why}``, and hides nothing else."""
     if payload is None:
         return None
     try:
@@ -32,12 +33,21 @@ def plain_payload(payload: Json | None) -> Any:
     return cast("Any", document)
 
 
+def plain_call(payload: Json) -> tuple[list[Any], Plain] | None:
+    """The arguments that a run's input holds, None if it holds something else."""
+    call = plain_payload(payload)
+    if not isinstance(call, dict) or not set(cast("Plain", call)) <= {"args", "kwargs"}:
+        return None
+    parts = cast("Plain", call)
+    return parts.get("args", []), parts.get("kwargs", {})
+
+
 def plain(value: Any) -> Any:
     """A record, or a list of records, as plain values."""
     if isinstance(value, bytes):
         return plain_payload(Json(value))
     if isinstance(value, list):
-        return [plain(item) for item in cast("list[Any]", value)]
+        return [plain(item) for item in cast("list[object]", value)]
     if isinstance(value, msgspec.Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     return value
@@ -46,9 +56,9 @@ def plain(value: Any) -> Any:
 def plain_run(run: Run) -> Plain:
     """A run with its payloads; its input as ``args`` and ``kwargs``."""
     shape = cast("Plain", plain(run))
-    call: Any = shape["input"]
-    if isinstance(call, dict) and set(cast("Plain", call)) <= {"args", "kwargs"}:
-        shape["input"] = {"args": [], "kwargs": {}, **cast("Plain", call)}
+    call = plain_call(run.input)
+    if call is not None:
+        shape["input"] = {"args": call[0], "kwargs": call[1]}
     return shape
 
 
@@ -64,9 +74,9 @@ def plain_listed(run: Run) -> Plain:
 
 def plain_facts(error: HoldfastError) -> Plain:
     """What the error knows, as far as it is plain."""
-    facts = cast("Plain", error.facts)
+    facts: Plain = error.facts
     return {
-        name: value
+        name: one_line(value) if isinstance(value, str) else value
         for name, value in facts.items()
         if name not in _PRIVATE_FACTS and (value is None or isinstance(value, str | int | float))
     }

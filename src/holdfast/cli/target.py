@@ -14,7 +14,7 @@ from holdfast.errors import UsageError
 
 
 def load_app(target: str) -> App:
-    """Import the module, with the current folder on the path, and return its App. Raises UsageError, which says why not."""
+    """Import the module, the current folder being on the path, and return its App. Raises UsageError."""
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
         raise UsageError(f"{target!r} names no App: write module:attribute, such as orders:app for `app` in orders.py")

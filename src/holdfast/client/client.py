@@ -7,6 +7,7 @@ asked for again without doing anything twice.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -375,7 +376,7 @@ class Client:
         """How many runs are in each status; statuses without runs are left out."""
         return await self._read(self.store.count_runs, self.tenant, RunFilter(workflow=workflow, queue=queue))
 
-    async def workers(self) -> list[WorkerRow]:
+    async def workers(self) -> builtins.list[WorkerRow]:
         """The workers that are alive."""
         return await self._read(self.store.list_workers)
 
@@ -383,7 +384,7 @@ class Client:
 
     async def signal(
         self, name: str, payload: Any = None, *, run_id: str | None = None, signal_id: str | None = None
-    ) -> list[RunId]:
+    ) -> builtins.list[RunId]:
         """Send a signal to one run, or to every run of the tenant that waits for it now.
 
         To one run: kept until a wait takes it, also if none is open yet.

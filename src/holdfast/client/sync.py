@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, cast, overload
@@ -128,13 +129,13 @@ class SyncClient:
         """As ``Client.count``."""
         return self._portal.call(self._client.count(workflow=workflow, queue=queue))
 
-    def workers(self) -> list[WorkerRow]:
+    def workers(self) -> builtins.list[WorkerRow]:
         """As ``Client.workers``."""
         return self._portal.call(self._client.workers())
 
     def signal(
         self, name: str, payload: Any = None, *, run_id: str | None = None, signal_id: str | None = None
-    ) -> list[RunId]:
+    ) -> builtins.list[RunId]:
         """As ``Client.signal``."""
         return self._portal.call(self._client.signal(name, payload, run_id=run_id, signal_id=signal_id))
 

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.errors import CommitUnknown, StoreError
+from holdfast.errors import CommitUnknown, StoreError, StoreUnavailable
 from holdfast.model.ids import RunId, WorkerId
 from holdfast.model.run import Claim, ClaimedRun
 from holdfast.runtime.backoff import Backoff
+from holdfast.runtime.heartbeat import Heartbeat
 from holdfast.runtime.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Claimer:
         begin: Callable[[ClaimedRun], None],
         held: Callable[[], Sequence[RunId]],
         suspects: Callable[[], int],
+        heartbeat: Heartbeat,
     ) -> None:
         self._services = services
         self._settings = settings
@@ -44,6 +46,7 @@ class Claimer:
         self._begin = begin
         self._held = held
         self._suspects = suspects
+        self._heartbeat = heartbeat
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._workflows = services.registry.workflow_names
@@ -93,6 +96,10 @@ class Claimer:
             self._more = True
             return False
         services = self._services
+        if not self._heartbeat.holds_lease:
+            await services.host.call("claim", self._heartbeat.beat_once)
+            if not self._heartbeat.holds_lease:
+                raise StoreUnavailable(url=services.store.url, why="the worker's lease cannot be renewed")
         claim: Claim = await services.host.call(
             "claim",
             services.store.claim_runs,

@@ -102,7 +102,7 @@ class Committer:
         for execution in waiting:
             if execution in in_flight or len(batch) >= BATCH_MAX:
                 kept[execution] = None
-            elif execution.staged > execution.taken:
+            elif execution.staged > execution.taken and execution.ending is None:
                 in_flight.add(execution)
                 batch.append((execution, execution.take()))
         self._waiting = kept
@@ -166,6 +166,7 @@ class Committer:
                 answer = CommitAnswer(now_ms=services.now_ms())
                 if commits:
                     answer = await services.host.call(lane, services.store.commit, commits)
+                    done |= await self._which_came_late(commits, answer)
                 break
             except CommitUnknown as raised:
                 unknown, error = True, raised
@@ -209,6 +210,15 @@ class Committer:
             lambda: services.host.call("keep", services.store.read_progress, ids)
         )
         return {commit.run_id for commit in commits if was_done(commit, progress.get(commit.run_id))}
+
+    async def _which_came_late(self, commits: list[RunCommit], answer: CommitAnswer) -> set[RunId]:
+        """Runs whose first sending was done after all, between our look and the second one, whose keys it took."""
+        if not answer.broken:
+            return set()
+        late = await self._which_were_done([commit for commit in commits if commit.run_id in answer.broken])
+        for run_id in late:
+            del answer.broken[run_id]
+        return late
 
     async def _with_waits(
         self, answer: CommitAnswer, batch: list[tuple[RunExecution, RunCommit]], done: set[RunId]

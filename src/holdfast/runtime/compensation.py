@@ -77,6 +77,8 @@ async def _undo(execution: RunExecution, branch: RunBranch, entry: Entry, key: s
     args, kwargs = services.step_arguments_of(step)(entry.input, f"the recorded arguments of step {entry.key!r}")
     result = services.step_result_of(step)(entry.result, f"the recorded result of step {entry.key!r}")
     bound = inspect.signature(services.call_signature_of(step)).bind(*args, **kwargs)
+    # A default that the call left out would let the result slip into its place.
+    bound.apply_defaults()
     call = Call(branch, step, key, (*bound.args, result), bound.kwargs)
     call.kind = EntryKind.COMPENSATION
     await attempt_until_settled(call, step.compensation, step.compensation_options, services.codec.decoder(Any))

@@ -176,8 +176,9 @@ class RunExecution:
         self.branches[0] = branch
         if self.run.deadline_ms is not None:
             self.arm()
-        if self.run.cancel_requested:
-            self.request_stop(Stop.CANCEL)
+        if self.run.cancel_requested and self.run.status is not RunStatus.COMPENSATING:
+            # The task itself is not cancelled: before its first step that would end it without a word.
+            self.stop = Stop.CANCEL
 
     async def _live(self, branch: RunBranch) -> None:
         from holdfast.runtime.compensation import compensate

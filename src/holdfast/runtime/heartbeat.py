@@ -24,6 +24,9 @@ logger = logging.getLogger("holdfast.heartbeat")
 BEATS_PER_LEASE = 3
 """Two may be lost before the lease is."""
 
+LEASE_SHARE = 0.9
+"""Of the lease, how much is counted on: clocks drift."""
+
 
 class Heartbeat:
     """Extends the worker's lease while its event loop lives."""
@@ -43,6 +46,11 @@ class Heartbeat:
     def interval_ms(self) -> float:
         """Milliseconds between two beats."""
         return self._settings.lease_ms / BEATS_PER_LEASE
+
+    @property
+    def holds_lease(self) -> bool:
+        """Whether the lease cannot have run out by now. Runs claimed without one are taken over at once."""
+        return self._host.monotonic_ms() - self._extended_ms < self._settings.lease_ms * LEASE_SHARE
 
     def start(self) -> None:
         """Begin to beat."""
@@ -80,7 +88,7 @@ class Heartbeat:
         except StoreError as error:
             logger.warning("no heartbeat: %s", error)
             return None
-        self._extended_ms = self._host.monotonic_ms()
+        self._extended_ms = now_ms
         return answer
 
     def _loop_stack(self) -> str:

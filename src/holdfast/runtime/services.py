@@ -63,6 +63,22 @@ class Services:
 
     # Types
 
+    def check_types(self) -> None:
+        """Look at every registered function's annotations now, rather than in the middle of a run.
+
+        Raises:
+            UsageError: one cannot be resolved, or no value of that type can be stored.
+        """
+        for workflow in map(self.registry.find_workflow, self.registry.workflow_names):
+            self.arguments_of(workflow)
+            self.result_of(workflow)
+        for name in self.registry.step_names:
+            step = self.registry.find_step(name)
+            assert step is not None
+            self.step_result_of(step)
+            if step.compensation is not None:
+                self.step_arguments_of(step)
+
     def arguments_of(self, workflow: Workflow[Any, Any]) -> DecodeArguments:
         """Decodes a workflow's input."""
         decode = self._workflow_arguments.get(workflow.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self
 
@@ -62,7 +62,7 @@ class Worker:
         self._tasks: list[asyncio.Task[Any]] = []
         self._empty = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._started = False
+        self._started = self._drained = False
 
     @property
     def held_runs(self) -> int:
@@ -92,7 +92,8 @@ class Worker:
 
         Raises:
             SchemaTooOld, SchemaTooNew, StoreMisconfigured: the database cannot be used as it is.
-            UsageError: it was started before, or its App has no workflow.
+            UsageError: it was started before, its App has no workflow, or a registered function has an annotation that
+                cannot be resolved or stored.
         """
         if self._started:
             raise UsageError("a worker can be started once; make another")
@@ -102,6 +103,7 @@ class Worker:
         self.registry.learn_errors()
         self._loop = asyncio.get_running_loop()
         services = self.services = Services(self.registry, self.store, self.host, Codec())
+        services.check_types()
         await services.until_available(lambda: self.host.call("keep", self.store.check_schema))
         info = WorkerInfo(
             id=self.id,
@@ -120,10 +122,10 @@ class Worker:
         self.heartbeat.start()
         self._unsubscribe = self.store.hints.subscribe(self._hint_from_any_thread)
         for name, loop in (
-            ("claimer", self.claimer.run()),
-            ("housekeeper", self.housekeeper.run()),
-            ("live", self.live.run()),
-            ("tick", self._tick()),
+            ("claimer", self.claimer.run),
+            ("housekeeper", self.housekeeper.run),
+            ("live", self.live.run),
+            ("tick", self._tick),
         ):
             self._tasks.append(self._loop.create_task(self._guard(name, loop), name=f"holdfast-{name}"))
         logger.info("worker %s started: %d workflow(s)", self.id, len(self.registry.workflow_names))
@@ -139,6 +141,7 @@ class Worker:
             begin=self._begin,
             held=lambda: list(self._executions),
             suspects=lambda: len(self._suspects),
+            heartbeat=self.heartbeat,
         )
         self.housekeeper = Housekeeper(services, settings, wake_claimer=self.claimer.wake)
         self.live = Live(services, settings, worker=self.id, executions=self._executions)
@@ -146,10 +149,10 @@ class Worker:
         services.ended = self._ended
         services.expect = self.housekeeper.expect
 
-    async def _guard(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """A loop that dies of a defect takes the worker down loudly, instead of leaving it half alive."""
         try:
-            await loop
+            await loop()
         except asyncio.CancelledError:
             raise
         except BaseException:
@@ -176,6 +179,10 @@ class Worker:
     def _begin(self, run: ClaimedRun) -> None:
         workflow = self.registry.find_workflow(run.workflow)
         execution = RunExecution(run, workflow, self.services)
+        stale = self._executions.get(run.id)
+        if stale is not None:
+            # This worker had lost the run without noticing, and has claimed it again.
+            stale.lost()
         self._executions[run.id] = execution
         if run.crashes >= SUSPECT_CRASHES:
             self._suspects.add(run.id)
@@ -193,7 +200,10 @@ class Worker:
     # Ending
 
     async def drain(self) -> None:
-        """Claim no more, let running steps finish within the grace, hand everything back, and go."""
+        """Claim no more, let running steps finish within the grace, hand everything back, and go. Repeatable."""
+        if self._drained:
+            return
+        self._drained = True
         logger.info("worker %s drains: %d run(s) in its hands", self.id, len(self._executions))
         for task in self._tasks:
             if task.get_name() in ("holdfast-claimer", "holdfast-housekeeper"):

@@ -5,6 +5,14 @@
 
 create schema if not exists holdfast;
 
+create function holdfast.now_ms(given bigint) returns bigint language sql stable parallel safe
+    return coalesce(given, floor(extract(epoch from statement_timestamp()) * 1000)::bigint);
+comment on function holdfast.now_ms is 'The database''s time, or the one that a test gives. Rounded down: nothing is due too early.';
+
+create function holdfast.now_rounded_up_ms(given bigint) returns bigint language sql stable parallel safe
+    return coalesce(given, ceil(extract(epoch from statement_timestamp()) * 1000)::bigint);
+comment on function holdfast.now_rounded_up_ms is 'The same, for delays that begin now: they last no less than they should.';
+
 create table holdfast.runs (
     shard smallint not null,
     id uuid not null,

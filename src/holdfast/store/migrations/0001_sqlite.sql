@@ -49,6 +49,9 @@ create table runs (
 
 -- claim_runs, read_agenda, read_detail (how many are ahead)
 create index runs_claim on runs (shard, queue, priority desc, ready_ms, id, workflow, suspect) where ready_ms is not null;
+-- claim_runs: the few suspects among them, so that no claim walks through the whole line for one
+create index runs_suspects on runs (shard, queue, priority desc, ready_ms, id, workflow)
+    where ready_ms is not null and suspect = 1;
 -- wake_due, read_agenda
 create index runs_wake on runs (shard, wake_ms) where wake_ms is not null;
 -- requeue_lost, retire_worker, read_agenda

@@ -148,6 +148,7 @@ def claimed_run(row: Row, journal: list[Entry], waits: list[Wait], attempts: lis
         cancel_requested=cancel,
         created_ms=created,
         deadline_ms=due,
+        priority=priority,
         journal=journal,
         waits=waits,
         attempts=attempts,

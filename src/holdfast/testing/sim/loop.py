@@ -208,6 +208,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self, coro: Any, *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
         """See asyncio."""
+        if self._disposing:
+            coro.close()
+            raise SimulationError("the simulation is over")
         task = SimTask(coro, loop=self, name=name, context=context)
         process = (context or copy_context()).get(PROCESS, self.system)
         process.add_task(task)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol, cast
 
 from holdfast.errors import CommitUnknown, StoreUnavailable
+from holdfast.model.commit import RunCommit
 from holdfast.store.port import Hint, Store
 from holdfast.testing.sim.history import History
 from holdfast.testing.sim.loop import Process, SimLoop
@@ -241,7 +243,12 @@ class Network:
             self.history.faults[fault.value] += 1
         if fault is Fault.LOST:
             return None, StoreUnavailable(url=self.store.url, why="the connection was lost")
+        if fault is Fault.LATE and call.method == "commit_with":
+            # Its handler has run, in the transaction that is still open: late or at once makes no difference to it.
+            fault = Fault.ANSWER_LOST
         if fault in (Fault.UNKNOWN, Fault.LATE):
+            if call.method == "commit_with":
+                self._roll_back(call)
             if fault is Fault.LATE:
                 delay_s = 0.2 * self.random.random()
                 self.loop.system.call_later(delay_s, self._perform, call)
@@ -254,14 +261,29 @@ class Network:
             return None, StoreUnavailable(url=self.store.url, why="the connection was lost")
         return value, error
 
+    def _roll_back(self, call: StoreCall) -> None:
+        """A transactional step whose COMMIT did not arrive: the handler has run, and nothing of it is left."""
+
+        def handle(connection: Any) -> RunCommit:
+            call.args[0](connection)
+            raise _NeverCommittedError
+
+        with suppress(_NeverCommittedError):
+            self.store.commit_with(handle, **call.kwargs)
+
     def _perform(self, call: StoreCall) -> tuple[Any, BaseException | None]:
         value: Any = None
         error: BaseException | None = None
+        args = call.args
+        made: list[RunCommit] = []
+        if call.method == "commit_with":
+            args = (_remembering(args[0], made),)
         try:
-            value = getattr(self.store, call.method)(*call.args, **call.kwargs)
+            value = getattr(self.store, call.method)(*args, **call.kwargs)
         except Exception as raised:  # noqa: BLE001 - the answer to the caller
             error = raised
-        self.history.record(call.process, call.method, call.args, call.kwargs, answer=value, error=error)
+        told = (made,) if call.method == "commit_with" else call.args
+        self.history.record(call.process, call.method, told, call.kwargs, answer=value, error=error)
         return value, error
 
     # Hints
@@ -285,6 +307,21 @@ class Network:
             delay_s = self.weather.hint_delay_s()
             if delay_s is not None and not self.down:
                 process.call_later(delay_s, listener, hint)
+
+
+class _NeverCommittedError(Exception):
+    """Rolls a transaction back."""
+
+
+def _remembering(handler: Callable[[Any], RunCommit], made: list[RunCommit]) -> Callable[[Any], RunCommit]:
+    """The handler of a transactional step; what it wants committed is written down."""
+
+    def handle(connection: Any) -> RunCommit:
+        commit = handler(connection)
+        made[:] = [commit]
+        return commit
+
+    return handle
 
 
 Answer = Callable[[Any, "BaseException | None"], None]

@@ -2,7 +2,7 @@
 -- A line is one (queue, workflow), suspects apart. What each line could give is merged into the order of service,
 -- without locks; that tells how many to take from each line, and these are locked. Runs that others are claiming are
 -- passed over, so the next in the same line are taken instead.
--- Guard: still claimable. Index: runs_line, once per line and step.
+-- Guard: still claimable. Index: runs_line, once per line and step; primary key.
 -- Returns: the database's time and what a worker needs to begin, one row per run, in the order of service.
 with lines as (
     select q.queue, w.workflow, s.suspect
@@ -33,7 +33,7 @@ with lines as (
     select p.*
       from shares s
      cross join lateral (
-           select r.id, r.status, r.priority, r.ready_ms
+           select r.shard, r.id, r.status, r.priority, r.ready_ms
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.queue = s.queue and r.workflow = s.workflow
               and r.suspect = s.suspect and r.ready_ms is not null
@@ -41,23 +41,24 @@ with lines as (
             limit s.room
               for no key update of r skip locked) p
 ), moment as (
-    select coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint) as now_ms
+    select holdfast.now_ms(%(now_ms)s) as now_ms
 ), claimed as (
     update holdfast.runs r
        set status = case when p.status = 'queued' then 'running' else p.status end,
            status_reason = 'claimed', worker = %(worker)s, epoch = r.epoch + 1, ready_ms = null, wake_ms = null,
-           updated_ms = m.now_ms, started_ms = coalesce(r.started_ms, m.now_ms), transition_seq = r.transition_seq + 1
-      from picked p cross join moment m
-     where r.shard = %(shard)s::smallint and r.id = p.id and r.ready_ms is not null
-    returning r.*, p.status as from_status, p.priority as line_priority, p.ready_ms as line_ready_ms
+           updated_ms = p.now_ms, started_ms = coalesce(r.started_ms, p.now_ms), transition_seq = r.transition_seq + 1
+      from (select m.* from (select o.*, n.now_ms from picked o cross join moment n limit (select 1000000000)) m limit (select 1000000000)) p
+     where r.shard = p.shard and r.id = p.id and r.ready_ms is not null
+    returning r.shard, r.id, r.tenant, r.workflow, r.queue, r.status, r.input, r.error, r.key, r.root_id, r.attempt,
+              r.epoch, r.crashes, r.cancel_requested, r.created_ms, r.deadline_ms, r.transition_seq, r.updated_ms,
+              p.status as from_status, p.priority, p.ready_ms
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
-    select %(shard)s::smallint, c.id, c.transition_seq, c.from_status, c.status, 'claimed', %(worker)s, c.epoch,
-           c.updated_ms
+    select c.shard, c.id, c.transition_seq, c.from_status, c.status, 'claimed', %(worker)s, c.epoch, c.updated_ms
       from claimed c
 )
 select m.now_ms, c.id, c.tenant, c.workflow, c.queue, c.status, c.input, c.error, c.key, c.root_id, c.attempt, c.epoch,
-       c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms
+       c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms, c.priority
   from moment m
   left join claimed c on true
- order by c.line_priority desc, c.line_ready_ms, c.id
+ order by c.priority desc, c.ready_ms, c.id

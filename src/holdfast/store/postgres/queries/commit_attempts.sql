@@ -1,10 +1,13 @@
 -- Record failed attempts.
 -- Guard: the run is held at the lease's epoch. Index: primary keys. Returns: nothing.
 insert into holdfast.attempts (shard, run_id, key, attempt, error, epoch, started_ms, ended_ms)
-select %(shard)s::smallint, l.id, l.key, l.attempt, l.error, l.epoch, l.started_ms, l.ended_ms
+select o.shard, l.id, l.key, l.attempt, l.error, l.epoch, l.started_ms, l.ended_ms
   from json_to_recordset(%(attempts)s::json) as l (
        id uuid, epoch bigint, running boolean, key text, attempt integer, error json, started_ms bigint,
        ended_ms bigint)
-  join holdfast.runs r
-    on r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-   and (r.status = 'running' or (r.status = 'compensating' and not l.running))
+ cross join lateral (
+       select r.shard
+         from holdfast.runs r
+        where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
+              and (r.status = 'running' or (r.status = 'compensating' and not l.running))
+        limit 1) o

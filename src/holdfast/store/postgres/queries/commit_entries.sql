@@ -3,15 +3,16 @@
 -- order of ids, until the commit: a take-over waits for it, or has raised the epoch before.
 -- Index: primary keys. Returns: one row: the time, the refused runs with the reason, and those to be cancelled.
 with leases as materialized (
-    select l.* from json_to_recordset(%(leases)s::json) as l (id uuid, epoch bigint, running boolean)
+    select l.* from json_to_recordset(%(leases)s::json) as l (id uuid, epoch bigint, running boolean) order by l.id
 ), owned as materialized (
-    select r.id, r.cancel_requested
+    select o.id, o.cancel_requested
       from leases l
-      join holdfast.runs r
-        on r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-       and (r.status = 'running' or (r.status = 'compensating' and not l.running))
-     order by r.id
-       for no key update of r
+     cross join lateral (
+           select r.id, r.cancel_requested
+             from holdfast.runs r
+            where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
+              and (r.status = 'running' or (r.status = 'compensating' and not l.running))
+              for no key update of r) o
 ), recorded as (
     insert into holdfast.journal (
            shard, run_id, key, seq, kind, name, status, result, error, fingerprint, input, attempts, epoch, started_ms,
@@ -23,12 +24,13 @@ with leases as materialized (
            fingerprint text, input json, attempts integer, epoch bigint, started_ms bigint, completed_ms bigint)
       join owned o on o.id = e.run_id
 )
-select coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint) as now_ms,
+select holdfast.now_ms(%(now_ms)s) as now_ms,
        case when (select count(*) from owned) < (select count(*) from leases) then (
            select json_object_agg(
                       l.id, coalesce('the run is ' || r.status || ' at epoch ' || r.epoch, 'there is no such run'))
              from leases l
-             left join holdfast.runs r on r.shard = %(shard)s::smallint and r.id = l.id
-            where not exists (select from owned o where o.id = l.id))
+             left join lateral (
+                  select f.status, f.epoch from holdfast.runs f where f.shard = %(shard)s::smallint and f.id = l.id limit 1) r on true
+            where l.id not in (select o.id from owned o))
        end as refused,
        (select json_agg(o.id) from owned o where o.cancel_requested) as cancel_requested

@@ -1,23 +1,30 @@
 -- End runs: status, result, open waits and transition together.
 -- Guard: held at the lease's epoch, in a status that may end so. Index: primary keys, waits_open. Returns: nothing.
-with moved as (
-    update holdfast.runs r
-       set status = l.status, status_reason = l.status, terminal_reason = l.reason, result = l.result, error = l.error,
-           worker = null, ready_ms = null, wake_ms = null, crashes = 0, suspect = false, updated_ms = coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint),
-           finalized_ms = coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint), transition_seq = r.transition_seq + 1
+with ending as materialized (
+    select o.*, l.status as to_status, l.reason, l.result, l.error,
+           case when l.status = 'stuck' then l.reason else l.status end as word
       from json_to_recordset(%(finishes)s::json) as l (
            id uuid, epoch bigint, running boolean, status text, reason text, result json, error json)
-      join holdfast.runs o
-        on o.shard = %(shard)s::smallint and o.id = l.id and o.epoch = l.epoch
-       and (o.status = 'running' or (o.status = 'compensating' and not l.running))
-     where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch and r.status = o.status
-    returning r.id, r.status, r.epoch, r.transition_seq, r.finalized_ms, o.status as from_status, o.worker
+     cross join lateral (
+           select r.shard, r.id, r.epoch, r.status, r.worker
+             from holdfast.runs r
+            where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
+              and (r.status = 'running' or (r.status = 'compensating' and not l.running))
+            limit 1) o
+), moved as (
+    update holdfast.runs r
+       set status = e.to_status, status_reason = e.word, terminal_reason = e.reason, result = e.result,
+           error = e.error, worker = null, ready_ms = null, wake_ms = null, crashes = 0, suspect = false,
+           updated_ms = holdfast.now_ms(%(now_ms)s), finalized_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
+      from (select m.* from (select o.* from ending o limit (select 1000000000)) m limit (select 1000000000)) e
+     where r.shard = e.shard and r.id = e.id and r.epoch = e.epoch and r.status = e.status
+    returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.finalized_ms, e.status as from_status, e.worker
 ), closed as (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.finalized_ms
       from moved m
-     where w.shard = %(shard)s::smallint and w.run_id = m.id and w.outcome is null
+     where w.shard = m.shard and w.run_id = m.id and w.outcome is null
 )
 insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
-select %(shard)s::smallint, m.id, m.transition_seq, m.from_status, m.status, m.status, m.worker, m.epoch, m.finalized_ms
+select m.shard, m.id, m.transition_seq, m.from_status, m.status, m.status_reason, m.worker, m.epoch, m.finalized_ms
   from moved m

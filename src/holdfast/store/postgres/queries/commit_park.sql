@@ -4,15 +4,17 @@
 -- Guard: held at the lease's epoch. Index: primary keys, waits_open.
 -- Returns: one row, how many are claimable at once.
 with parked as materialized (
-    select r.id, r.epoch, r.status, r.worker, r.deadline_ms, w.due_ms, w.open < l.open_waits as ready, coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint) as now_ms
+    select o.*, w.due_ms, w.open < l.open_waits as ready, holdfast.now_ms(%(now_ms)s) as now_ms
       from json_to_recordset(%(parks)s::json) as l (id uuid, epoch bigint, open_waits bigint)
-      join holdfast.runs r
-        on r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-       and r.status in ('running', 'compensating')
      cross join lateral (
-           select count(*) as open, min(o.due_ms) as due_ms
-             from holdfast.waits o
-            where o.shard = %(shard)s::smallint and o.run_id = r.id and o.outcome is null) w
+           select r.shard, r.id, r.epoch, r.status, r.worker, r.deadline_ms
+             from holdfast.runs r
+            where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch and r.status in ('running', 'compensating')
+            limit 1) o
+     cross join lateral (
+           select count(*) as open, min(f.due_ms) as due_ms
+             from holdfast.waits f
+            where f.shard = o.shard and f.run_id = o.id and f.outcome is null) w
 ), moved as (
     update holdfast.runs r
        set status = case when p.status = 'compensating' then p.status when p.ready then 'queued' else 'waiting' end,
@@ -20,13 +22,12 @@ with parked as materialized (
            ready_ms = case when p.ready then p.now_ms end,
            wake_ms = case when not p.ready then least(p.due_ms, p.deadline_ms) end,
            transition_seq = r.transition_seq + 1
-      from parked p
-     where r.shard = %(shard)s::smallint and r.id = p.id and r.epoch = p.epoch and r.status = p.status
-    returning r.id, r.status, r.epoch, r.transition_seq, r.updated_ms, p.status as from_status, p.worker, p.ready
+      from (select m.* from (select o.* from parked o limit (select 1000000000)) m limit (select 1000000000)) p
+     where r.shard = p.shard and r.id = p.id and r.epoch = p.epoch and r.status = p.status
+    returning r.shard, r.id, r.status, r.epoch, r.transition_seq, r.updated_ms, p.status as from_status, p.worker, p.ready
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
-    select %(shard)s::smallint, m.id, m.transition_seq, m.from_status, m.status, 'waiting', m.worker, m.epoch,
-           m.updated_ms
+    select m.shard, m.id, m.transition_seq, m.from_status, m.status, 'waiting', m.worker, m.epoch, m.updated_ms
       from moved m
 )
 select count(*) filter (where m.ready) as ready from moved m

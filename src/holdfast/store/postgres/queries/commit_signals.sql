@@ -4,34 +4,39 @@
 -- Guard: the run is held at the lease's epoch, the wait open, the signal kept. Index: signals_kept, primary keys.
 -- Returns: nothing.
 with opened as (
-    select w.run_id, w.key, w.signal, row_number() over (partition by w.run_id, w.signal order by w.seq, w.key) as place
+    select w.shard, w.run_id, w.key, w.signal,
+           row_number() over (partition by w.run_id, w.signal order by w.seq, w.key) as place
       from json_to_recordset(%(waits)s::json) as l (
            id uuid, epoch bigint, running boolean, key text, kind text)
-      join holdfast.runs r
-        on r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-       and (r.status = 'running' or (r.status = 'compensating' and not l.running))
-      join holdfast.waits w
-        on w.shard = %(shard)s::smallint and w.run_id = l.id and w.key = l.key and w.epoch = l.epoch
-       and w.outcome is null
+     cross join lateral (
+           select r.shard
+             from holdfast.runs r
+            where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
+              and (r.status = 'running' or (r.status = 'compensating' and not l.running))
+            limit 1) o
+     cross join lateral (
+           select f.*
+             from holdfast.waits f
+            where f.shard = o.shard and f.run_id = l.id and f.key = l.key and f.epoch = l.epoch and f.outcome is null
+            limit 1) w
      where l.kind = 'signal'
 ), pairs as materialized (
-    select o.run_id, o.key, s.tenant, s.id, s.payload
+    select o.shard, o.run_id, o.key, s.tenant, s.id, s.payload
       from opened o
      cross join lateral (
            select k.tenant, k.id, k.payload
              from holdfast.signals k
-            where k.shard = %(shard)s::smallint and k.run_id = o.run_id and k.name = o.signal
-              and k.consumed_ms is null
+            where k.shard = %(shard)s::smallint and k.run_id = o.run_id and k.name = o.signal and k.consumed_ms is null
             order by k.sent_ms, k.number
            offset o.place - 1
             limit 1) s
 ), consumed as (
     update holdfast.signals s
-       set consumed_ms = coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint), wait_key = p.key
-      from pairs p
-     where s.shard = %(shard)s::smallint and s.tenant = p.tenant and s.id = p.id and s.consumed_ms is null
+       set consumed_ms = holdfast.now_ms(%(now_ms)s), wait_key = p.key
+      from (select m.* from (select o.* from pairs o limit (select 1000000000)) m limit (select 1000000000)) p
+     where s.shard = p.shard and s.tenant = p.tenant and s.id = p.id and s.consumed_ms is null
 )
 update holdfast.waits w
-   set outcome = 'signalled', closed_ms = coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint), result = p.payload
-  from pairs p
- where w.shard = %(shard)s::smallint and w.run_id = p.run_id and w.key = p.key and w.outcome is null
+   set outcome = 'signalled', closed_ms = holdfast.now_ms(%(now_ms)s), result = p.payload
+  from (select m.* from (select o.* from pairs o limit (select 1000000000)) m limit (select 1000000000)) p
+ where w.shard = p.shard and w.run_id = p.run_id and w.key = p.key and w.outcome is null

@@ -2,5 +2,5 @@
 -- Index: none; the table is small. Returns: the rows by id.
 select w.id, w.queues, w.workflows, w.host, w.pid, w.version, w.started_ms, w.heartbeat_ms, w.lease_until_ms
   from holdfast.workers w
- where w.lease_until_ms > coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint)
+ where w.lease_until_ms > holdfast.now_ms(%(now_ms)s)
  order by w.id collate "C"

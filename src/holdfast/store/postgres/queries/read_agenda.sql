@@ -15,7 +15,7 @@ with recursive holders (worker) as (
        from holders h
       where h.worker is not null)
 ), moment as (
-    select coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint) as now_ms
+    select holdfast.now_ms(%(now_ms)s) as now_ms
 )
 select m.now_ms,
        exists (select

@@ -1,6 +1,6 @@
 -- The database's time, and how many claimable runs of the same queue are served before this one, up to the limit.
 -- Index: primary key, runs_line for each workflow of the queue. Returns: one row.
-select coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint) as now_ms,
+select holdfast.now_ms(%(now_ms)s) as now_ms,
        (select count(*)
           from (select
                   from holdfast.runs o

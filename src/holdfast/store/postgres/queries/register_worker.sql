@@ -4,7 +4,7 @@ insert into holdfast.workers as w (
        id, queues, workflows, host, pid, version, started_ms, heartbeat_ms, lease_until_ms)
 select %(worker)s, %(queues)s::text[], %(workflows)s::text[], %(host)s, %(pid)s, %(version)s,
        m.now_ms, m.now_ms, m.now_ms + %(lease_ms)s::bigint
-  from (select coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint) as now_ms) m
+  from (select holdfast.now_ms(%(now_ms)s) as now_ms) m
     on conflict (id) do update
    set queues = excluded.queues, workflows = excluded.workflows, host = excluded.host, pid = excluded.pid,
        version = excluded.version, heartbeat_ms = excluded.heartbeat_ms, lease_until_ms = excluded.lease_until_ms

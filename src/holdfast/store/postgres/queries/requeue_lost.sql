@@ -3,18 +3,22 @@
 -- Guard: still held, by a worker without a lease. Index: primary keys, waits_open.
 -- Returns: one row per run: its id, and whether it was set aside.
 with lost as materialized (
-    select r.id, r.epoch, r.status, r.worker, coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint) as now_ms,
+    select r.shard, r.id, r.epoch, r.status, r.worker, holdfast.now_ms(%(now_ms)s) as now_ms,
            case when exists (select from holdfast.journal j
-                              where j.shard = %(shard)s::smallint and j.run_id = r.id and j.epoch = r.epoch)
+                              where j.shard = r.shard and j.run_id = r.id and j.epoch = r.epoch)
                   or exists (select from holdfast.waits w
-                              where w.shard = %(shard)s::smallint and w.run_id = r.id and w.epoch = r.epoch)
+                              where w.shard = r.shard and w.run_id = r.id and w.epoch = r.epoch)
                   or exists (select from holdfast.attempts a
-                              where a.shard = %(shard)s::smallint and a.run_id = r.id and a.epoch = r.epoch)
+                              where a.shard = r.shard and a.run_id = r.id and a.epoch = r.epoch)
                 then 1 else r.crashes + 1 end as crashes
-      from holdfast.runs r
-     where r.shard = %(shard)s::smallint and r.id = any(%(ids)s::uuid[])
-       and r.status in ('running', 'compensating') and r.worker is not null
-       and not exists (select from holdfast.workers k where k.id = r.worker and k.lease_until_ms > coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint))
+      from unnest(%(ids)s::uuid[]) as d (id)
+     cross join lateral (
+           select o.*
+             from holdfast.runs o
+            where o.shard = %(shard)s::smallint and o.id = d.id and o.status in ('running', 'compensating')
+              and o.worker is not null
+            limit 1) r
+     where not exists (select from holdfast.workers k where k.id = r.worker and k.lease_until_ms > holdfast.now_ms(%(now_ms)s))
 ), judged as materialized (
     select l.*, l.crashes >= %(crashes_max)s::bigint as stuck from lost l
 ), moved as (
@@ -26,19 +30,18 @@ with lost as materialized (
            ready_ms = case when not l.stuck then l.now_ms end,
            finalized_ms = case when l.stuck then l.now_ms end,
            updated_ms = l.now_ms, transition_seq = r.transition_seq + 1
-      from judged l
-     where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch and r.status = l.status
-    returning r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms, l.status as from_status,
-              l.worker, l.stuck
+      from (select m.* from (select o.* from judged o limit (select 1000000000)) m limit (select 1000000000)) l
+     where r.shard = l.shard and r.id = l.id and r.epoch = l.epoch and r.status = l.status
+    returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms,
+              l.status as from_status, l.worker, l.stuck
 ), closed as (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.updated_ms
       from moved m
-     where m.stuck and w.shard = %(shard)s::smallint and w.run_id = m.id and w.outcome is null
+     where m.stuck and w.shard = m.shard and w.run_id = m.id and w.outcome is null
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
-    select %(shard)s::smallint, m.id, m.transition_seq, m.from_status, m.status, m.status_reason, m.worker, m.epoch,
-           m.updated_ms
+    select m.shard, m.id, m.transition_seq, m.from_status, m.status, m.status_reason, m.worker, m.epoch, m.updated_ms
       from moved m
 )
 select m.id, m.stuck from moved m order by m.id

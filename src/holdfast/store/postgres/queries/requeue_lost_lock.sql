@@ -20,7 +20,7 @@ select r.id
   join holdfast.runs r on r.shard = %(shard)s::smallint and r.worker = h.worker
  where h.worker is not null
    and not exists (select from holdfast.workers k
-                    where k.id = h.worker and k.lease_until_ms > coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint))
+                    where k.id = h.worker and k.lease_until_ms > holdfast.now_ms(%(now_ms)s))
  order by r.id
  limit %(limit)s
    for no key update of r skip locked

@@ -1,5 +1,5 @@
 -- End a worker's lease.
 -- Index: primary key. Returns: nothing.
 update holdfast.workers w
-   set lease_until_ms = coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint)
+   set lease_until_ms = holdfast.now_ms(%(now_ms)s)
  where w.id = %(worker)s

@@ -1,8 +1,8 @@
--- Hand a worker's runs back: they stand in the line at once. The epoch stays; a held run's next claim raises it.
--- Guard: still held by the worker. Index: runs_held.
+-- Hand a worker's runs back: they stand in the line at once. The epoch stays; the next claim raises it.
+-- Guard: still held by the worker. Index: runs_held, primary key.
 -- Returns: one row, how many were handed back and how many are left.
 with held as materialized (
-    select r.id, r.status
+    select r.shard, r.id, r.status
       from holdfast.runs r
      where r.shard = %(shard)s::smallint and r.worker = %(worker)s
      order by r.id
@@ -10,16 +10,14 @@ with held as materialized (
        for no key update of r
 ), moved as (
     update holdfast.runs r
-       set status = case when h.status = 'compensating' then 'compensating' else 'queued' end,
-           status_reason = 'drained', worker = null, wake_ms = null,
-           ready_ms = coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint), updated_ms = coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint), transition_seq = r.transition_seq + 1
-      from held h
-     where r.shard = %(shard)s::smallint and r.id = h.id and r.worker = %(worker)s and r.status = h.status
-    returning r.id, r.status, r.transition_seq, r.epoch, r.updated_ms, h.status as from_status
+       set status = case when h.status = 'compensating' then h.status else 'queued' end, status_reason = 'drained',
+           worker = null, wake_ms = null, ready_ms = holdfast.now_ms(%(now_ms)s), updated_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
+      from (select m.* from (select o.* from held o limit (select 1000000000)) m limit (select 1000000000)) h
+     where r.shard = h.shard and r.id = h.id and r.worker = %(worker)s and r.status = h.status
+    returning r.shard, r.id, r.status, r.transition_seq, r.epoch, r.updated_ms, h.status as from_status
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
-    select %(shard)s::smallint, m.id, m.transition_seq, m.from_status, m.status, 'drained', %(worker)s, m.epoch,
-           m.updated_ms
+    select m.shard, m.id, m.transition_seq, m.from_status, m.status, 'drained', %(worker)s, m.epoch, m.updated_ms
       from moved m
 )
 select (select count(*) from moved) as moved,

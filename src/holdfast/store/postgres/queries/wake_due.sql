@@ -1,27 +1,35 @@
 -- Close the due waits of locked runs, and put the runs into the line.
 -- A statement of its own after the one that locked the runs, so that it sees every wait they have.
 -- Guard: still due. Index: primary keys, waits_open. Returns: one row, how many.
-with closed as (
+with woken as materialized (
+    select r.shard, r.id, r.status, r.status = 'queued' or w.due > 0 as by_timer, holdfast.now_ms(%(now_ms)s) as now_ms
+      from unnest(%(ids)s::uuid[]) as d (id)
+     cross join lateral (
+           select o.shard, o.id, o.status
+             from holdfast.runs o
+            where o.shard = %(shard)s::smallint and o.id = d.id and o.wake_ms <= holdfast.now_ms(%(now_ms)s)
+              and o.status in ('queued', 'waiting', 'compensating')
+            limit 1) r
+     cross join lateral (
+           select count(*) as due
+             from holdfast.waits f
+            where f.shard = r.shard and f.run_id = r.id and f.outcome is null and f.due_ms <= holdfast.now_ms(%(now_ms)s)) w
+), closed as (
     update holdfast.waits w
-       set outcome = 'elapsed', closed_ms = coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint)
-     where w.shard = %(shard)s::smallint and w.run_id = any(%(ids)s::uuid[]) and w.outcome is null and w.due_ms <= coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint)
-    returning w.run_id
-), due as (
-    select distinct c.run_id from closed c
+       set outcome = 'elapsed', closed_ms = d.now_ms
+      from (select m.* from (select o.* from woken o limit (select 1000000000)) m limit (select 1000000000)) d
+     where w.shard = d.shard and w.run_id = d.id and w.outcome is null and w.due_ms <= d.now_ms
 ), moved as (
     update holdfast.runs r
-       set status = case when r.status = 'waiting' then 'queued' else r.status end,
-           status_reason = case when o.status = 'queued' or exists (select from due d where d.run_id = o.id)
-                                then 'timer_elapsed' else 'deadline_exceeded' end,
-           wake_ms = null, ready_ms = coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint), updated_ms = coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint), transition_seq = r.transition_seq + 1
-      from holdfast.runs o
-     where o.shard = %(shard)s::smallint and o.id = any(%(ids)s::uuid[]) and o.wake_ms <= coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint)
-       and r.shard = %(shard)s::smallint and r.id = o.id and r.wake_ms <= coalesce(%(now_ms)s::bigint, floor(extract(epoch from statement_timestamp()) * 1000)::bigint)
-       and r.status in ('queued', 'waiting', 'compensating')
-    returning r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms, o.status as from_status
+       set status = case when d.status = 'waiting' then 'queued' else d.status end,
+           status_reason = case when d.by_timer then 'timer_elapsed' else 'deadline_exceeded' end,
+           wake_ms = null, ready_ms = d.now_ms, updated_ms = d.now_ms, transition_seq = r.transition_seq + 1
+      from (select m.* from (select o.* from woken o limit (select 1000000000)) m limit (select 1000000000)) d
+     where r.shard = d.shard and r.id = d.id and r.wake_ms <= d.now_ms and r.status = d.status
+    returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms, d.status as from_status
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, epoch, at_ms)
-    select %(shard)s::smallint, m.id, m.transition_seq, m.from_status, m.status, m.status_reason, m.epoch, m.updated_ms
+    select m.shard, m.id, m.transition_seq, m.from_status, m.status, m.status_reason, m.epoch, m.updated_ms
       from moved m
 )
 select count(*) as woken from moved

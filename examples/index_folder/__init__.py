@@ -1,0 +1,1 @@
+"""Indexes a folder tree: hashes, word counts, compressed copies, duplicates."""

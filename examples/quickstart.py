@@ -1,0 +1,32 @@
+"""Run it, press Ctrl-C while it waits, and run it again: it goes on where it was."""
+
+import asyncio
+import contextlib
+
+import holdfast as hf
+
+app = hf.App("quickstart")  # keeps its runs in ./holdfast.db
+
+
+@app.step
+async def charge(order: str) -> str:
+    print(f"charging {order}: this line is printed once")
+    return f"receipt for {order}"
+
+
+@app.workflow
+async def fulfil(order: str) -> str:
+    receipt = await charge(order)  # journaled: once recorded, it never runs again
+    print("waiting: press Ctrl-C now, or kill the process")
+    await hf.sleep(5)  # survives it
+    return f"shipped {order} with {receipt}"
+
+
+async def main() -> None:
+    async with app.worker(), app.client() as client:
+        run = await client.start(fulfil, "order-42", key="order-42")  # the same key never starts a second run
+        print(await run.result())
+
+
+with contextlib.suppress(KeyboardInterrupt):
+    asyncio.run(main())

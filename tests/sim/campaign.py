@@ -1,0 +1,374 @@
+"""A campaign: seeds, each a cluster under faults, each checked. ``python -m tests.sim.campaign --seeds 500``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import holdfast as hf
+from holdfast.client.client import Client, RunHandle
+from holdfast.core.ids import derive_id
+from holdfast.errors import CommitUnknown, RunError, RunFinished, StoreUnavailable
+from holdfast.model.ids import RunId
+from holdfast.model.run import RunDetail
+from holdfast.model.status import RunStatus
+from holdfast.testing.sim.check import describe_run
+from holdfast.testing.sim.cluster import Cluster, MakeStore, simulation
+from holdfast.testing.sim.loop import Deadlock
+from holdfast.testing.sim.network import Storm
+from tests.sim.nemesis import Nemesis
+from tests.sim.requests import Request, draw_requests, judge
+from tests.sim.stores import KINDS, bookings, store_maker
+from tests.sim.workloads import app
+from tests.sim.world import WORLD, World
+
+WORKERS = 3
+FAULTS_S = 45.0
+"""How long things break, in simulated seconds."""
+REQUESTS = 14
+SLACK_S = 8.0
+"""Beside lease, polls and its own work, what a run may need after everything works again."""
+POISON_S = 60.0
+"""What a run that takes workers down may cost the others."""
+SETTINGS = hf.WorkerSettings(
+    lease=timedelta(seconds=5), poll=timedelta(seconds=1), grace=timedelta(seconds=3)
+)
+
+SOMETIMES = (
+    "a claim handed back whose answer was lost",
+    "a claim whose answer was lost",
+    "a commit whose answer was lost",
+    "a replay",
+    "a retry by another worker",
+    "a run parked",
+    "a run taken over",
+    "a signal sent twice",
+    "a signal kept before its wait",
+    "a stale write refused",
+    "a start repeated",
+    "an effect repeated after a crash",
+    "compensating goes on elsewhere",
+    "parked while a wait was closed",
+    "poison set aside",
+    "woken by a child",
+    "woken by a signal",
+    "woken by a timer",
+    "ended by its deadline",
+    "handed back by a draining worker",
+)
+"""What must have happened in a campaign, or it has proved little."""
+
+
+@dataclass
+class Seed:
+    """What came of one seed."""
+
+    seed: int
+    kind: str
+    violations: list[str] = field(default_factory=list[str])
+    digest: int = 0
+    simulated_s: float = 0.0
+    events: int = 0
+    calls: int = 0
+    commits: int = 0
+    runs: int = 0
+    kills: int = 0
+    pauses: int = 0
+    outages: int = 0
+    faults: Counter[str] = field(default_factory=Counter[str])
+    notes: Counter[str] = field(default_factory=Counter[str])
+
+    def __str__(self) -> str:
+        return "\n  ".join(
+            [
+                f"seed {self.seed} on {self.kind}: {len(self.violations)} violation(s); replay it with "
+                f"python -m tests.sim.campaign --store {self.kind} --first {self.seed} --seeds 1",
+                *self.violations,
+            ]
+        )
+
+
+def run_seed(seed: int, kind: str, make_store: MakeStore) -> Seed:
+    """Simulate one seed and check it."""
+    outcome = Seed(seed, kind)
+    random = Random(f"{seed}/plan")
+    WORLD.set(World(Random(f"{seed}/world")))
+    weather = Storm(Random(f"{seed}/weather"))
+    with simulation(app, make_store, seed=seed, weather=weather, settings=SETTINGS) as cluster:
+        play = Play(cluster, random, kind)
+        try:
+            cluster.run(play.run(weather))
+        except Deadlock as error:
+            outcome.violations.append(str(error))
+        outcome.violations += cluster.check()
+        outcome.violations += play.judge()
+        for detail in play.details.values():
+            _note_moves(detail, outcome.notes)
+        outcome.digest = cluster.loop.digest
+        outcome.simulated_s = cluster.loop.now_s
+        outcome.events = cluster.loop.events
+        outcome.calls = cluster.network.calls
+        outcome.commits = cluster.history.commits
+        outcome.runs = len(play.details)
+        outcome.kills, outcome.pauses, outcome.outages = play.nemesis.kills, play.nemesis.pauses, play.nemesis.outages
+        outcome.faults = cluster.history.faults
+        outcome.notes += cluster.history.notes
+    return outcome
+
+
+class Play:
+    """The clients of one seed, the nemesis, and what is said of them afterwards."""
+
+    def __init__(self, cluster: Cluster, random: Random, kind: str) -> None:
+        self.cluster = cluster
+        self.random = random
+        self.kind = kind
+        self.poison = random.random() < 0.1
+        self.requests = draw_requests(random, count=REQUESTS, kind=kind, poison=self.poison)
+        self.nemesis = Nemesis(cluster, Random(f"{cluster.seed}/nemesis"), workers=WORKERS, period_s=4.0)
+        self.acked: dict[int, RunId] = {}
+        self.refused: set[int] = set()
+        self.cancelled: set[int] = set()
+        self.answers: dict[int, Any] = {}
+        self.healed_s = 0.0
+        self.details: dict[RunId, RunDetail] = {}
+
+    async def run(self, weather: Storm) -> None:
+        """Everything, from the first start to the last end."""
+        system = self.cluster.loop.system
+        for _ in range(WORKERS):
+            self.nemesis.start_worker()
+        clients = [self.cluster.make_client(f"client-{number}") for number in range(2)]
+        plays = [
+            clients[request.number % 2][0].spawn(self.play(clients[request.number % 2][1], request))
+            for request in self.requests
+        ]
+        keeper = system.spawn(self.nemesis.keep_workers())
+        await self.nemesis.run(FAULTS_S)
+        weather.calm = True
+        self.nemesis.heal()
+        self.healed_s = self.cluster.loop.now_s
+        if await self.all_end():
+            await asyncio.wait([system.spawn(_gather(plays))], timeout=30)
+        for play, request in zip(plays, self.requests, strict=True):
+            if not play.done():
+                self.cluster.history.violation(f"{request.name}: its client waits for ever")
+        keeper.cancel()
+        self.details = self.cluster.read_all()
+
+    async def all_end(self) -> bool:
+        """Whether every run has ended within its time."""
+        limit_s = self.healed_s + SLACK_S + POISON_S * self.poison + max(r.takes_s for r in self.requests) + 60
+        while self.cluster.loop.now_s < limit_s:
+            await asyncio.sleep(0.5)
+            if len(self.acked) + len(self.refused) == len(self.requests) and not self.cluster.unended():
+                return True
+        for run_id in self.cluster.unended():
+            run = self.cluster.store.read_detail(hf.Run and _tenant(self.cluster, run_id), run_id).run
+            self.cluster.history.violation(f"has not ended {limit_s - self.healed_s:.0f} s after the end of all faults: "
+                                           f"{describe_run(run)}")
+        return False
+
+    # A client
+
+    async def play(self, client: Client, request: Request) -> None:
+        """Start a run, do what belongs to it, and wait for its end."""
+        await asyncio.sleep(request.at_s)
+        handle = await self.start(client, request)
+        if handle is None:
+            self.refused.add(request.number)
+            return
+        self.acked[request.number] = handle.id
+        for number, payload in enumerate(request.signals):
+            await asyncio.sleep(request.signal_gap_s)
+            await self.signal(client, handle, payload, number)
+        if request.cancel_after_s is not None:
+            await asyncio.sleep(request.cancel_after_s)
+            await self.cancel(handle, request)
+        self.answers[request.number] = await self.result(handle)
+
+    async def start(self, client: Client, request: Request) -> RunHandle[Any] | None:
+        """Start it, as a careful program does: an unknown answer is asked for again only with a key."""
+        while True:
+            try:
+                return await client.start(
+                    request.workflow.name,
+                    *request.args,
+                    key=request.name if request.keyed else None,
+                    delay=request.delay_s,
+                    timeout=request.timeout_s,
+                    attributes={"request": request.name},
+                )
+            except StoreUnavailable:
+                await asyncio.sleep(1)
+            except CommitUnknown:
+                if not request.keyed:
+                    return None
+                await asyncio.sleep(1)
+
+    async def signal(self, client: Client, handle: RunHandle[Any], payload: str, number: int) -> None:
+        """Send a signal until it is known to have been accepted."""
+        name = derive_id("signal", handle.id, str(number))
+        while True:
+            try:
+                await client.signal("mail", payload, run_id=handle.id, signal_id=name)
+            except (StoreUnavailable, CommitUnknown):
+                await asyncio.sleep(0.5)
+            except RunFinished:
+                return
+            else:
+                return
+
+    async def cancel(self, handle: RunHandle[Any], request: Request) -> None:
+        """Ask for the run's end until the answer is known."""
+        while True:
+            try:
+                run = await handle.cancel("no longer wanted")
+            except (StoreUnavailable, CommitUnknown):
+                await asyncio.sleep(0.5)
+            except RunFinished:
+                return
+            else:
+                if run.status is RunStatus.CANCELLED:
+                    self.cancelled.add(request.number)
+                return
+
+    async def result(self, handle: RunHandle[Any]) -> Any:
+        """What the client is told at the end."""
+        while True:
+            try:
+                return await handle.result()
+            except StoreUnavailable:
+                await asyncio.sleep(0.5)
+            except RunError as error:
+                return type(error).__name__
+
+    # Judgement
+
+    def judge(self) -> list[str]:
+        """Compare how everything ended with the reference."""
+        return [*self._judge_runs(), *self._judge_bookings()]
+
+    def _judge_runs(self) -> Iterator[str]:
+        by_request: dict[str, list[RunDetail]] = {}
+        for detail in self.details.values():
+            name = detail.run.attributes.get("request")
+            if name is not None:
+                by_request.setdefault(name, []).append(detail)
+        for request in self.requests:
+            runs = by_request.get(request.name, [])
+            if len(runs) > 1:
+                yield f"{request.name} was started {len(runs)} times"
+            acked = self.acked.get(request.number)
+            if acked is not None and acked not in self.details:
+                yield f"{request.name} was acknowledged as run {acked}, which does not exist"
+            for detail in runs:
+                yield from self._judge_run(request, detail)
+
+    def _judge_run(self, request: Request, detail: RunDetail) -> Iterator[str]:
+        run = detail.run
+        if run.finalized_ms is None:
+            return
+        wrong = judge(request, detail)
+        if wrong is not None:
+            yield wrong
+        if request.number in self.cancelled and run.status is not RunStatus.CANCELLED:
+            yield f"{request.name} was answered to be cancelled, and ended {run.status}"
+        answer = self.answers.get(request.number)
+        told = {
+            RunStatus.FAILED: "RunFailed",
+            RunStatus.CANCELLED: "RunCancelled",
+            RunStatus.STUCK: "RunStuck",
+        }.get(run.status)
+        expected = [ending.result for ending in request.endings if ending.status is run.status] if told is None else [told]
+        if request.number in self.answers and answer not in expected:
+            yield f"{request.name}: its client was told {answer!r}; it ended {run.status}"
+
+    def _judge_bookings(self) -> Iterator[str]:
+        booked = bookings(self.kind, self.cluster.store)
+        for run_id, count in booked.items():
+            if count != 1:
+                yield f"run {run_id}: its transactional step was done {count} times"
+        for detail in self.details.values():
+            run = detail.run
+            if run.workflow not in ("booking", "bookings") or run.status is not RunStatus.COMPLETED:
+                continue
+            follow_up = RunId(derive_id("booking", run.id))
+            if self.kind == "sqlite" and run.id not in booked:
+                yield f"run {run.id}: its transactional step was journaled, and not done"
+            if self.kind == "memory" and follow_up not in self.details:
+                yield f"run {run.id}: its transactional step was journaled, and what it started does not exist"
+
+
+def _tenant(cluster: Cluster, run_id: RunId) -> Any:
+    return cluster.history.started[run_id].tenant
+
+
+async def _gather(tasks: list[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks)
+
+
+def _note_moves(detail: RunDetail, notes: Counter[str]) -> None:
+    moves = [(one.from_status, one.to_status, one.reason) for one in detail.transitions]
+    held = (RunStatus.RUNNING, RunStatus.COMPENSATING)
+    for before, after, reason in moves:
+        if before in held and after is RunStatus.QUEUED and reason == "waiting":
+            notes["parked while a wait was closed"] += 1
+        if before is RunStatus.WAITING and after is RunStatus.QUEUED:
+            word = {"signalled": "signal", "timer_elapsed": "timer", "child_ended": "child"}.get(reason, reason)
+            notes[f"woken by a {word}"] += 1
+        if reason == "drained":
+            notes["handed back by a draining worker"] += 1
+    if detail.run.terminal_reason == "deadline_exceeded":
+        notes["ended by its deadline"] += 1
+    for wait in detail.waits:
+        if wait.outcome is not None and wait.outcome.value == "signalled" and wait.closed_ms == wait.opened_ms:
+            notes["a signal kept before its wait"] += 1
+
+
+def run_campaign(seeds: Iterable[int], kind: str) -> Iterator[Seed]:
+    """Run seeds one after the other."""
+    with store_maker(kind) as make_store:
+        for seed in seeds:
+            yield run_seed(seed, kind, make_store)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Simulate seeds and check every promise.")
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--first", type=int, default=None, help="the first seed; by the clock if left out")
+    parser.add_argument("--store", choices=KINDS, default="memory")
+    options = parser.parse_args()
+    first = int(time.time()) * 1000 if options.first is None else options.first
+    began = time.monotonic()
+    totals, bad = Seed(first, options.store), 0
+    for one in run_campaign(range(first, first + options.seeds), options.store):
+        if one.violations:
+            bad += 1
+            print(one, flush=True)  # noqa: T201 - a program's output
+        for name in ("simulated_s", "events", "calls", "commits", "runs", "kills", "pauses", "outages"):
+            setattr(totals, name, getattr(totals, name) + getattr(one, name))
+        totals.faults += one.faults
+        totals.notes += one.notes
+    took_s = time.monotonic() - began
+    print(  # noqa: T201
+        f"{options.seeds} seeds on {options.store} from {first} in {took_s:.1f} s: {totals.simulated_s / 3600:.2f} simulated "
+        f"hours x {WORKERS} workers ({totals.simulated_s / took_s:.0f} times real time), {totals.events} events, "
+        f"{totals.runs} runs, {totals.calls} store calls, {totals.commits} commits, {totals.kills} kills, "
+        f"{totals.pauses} pauses, {totals.outages} outages, faults {dict(totals.faults)}\n"
+        + "\n".join(f"  {totals.notes[what]:8d}  {what}" for what in sorted({*SOMETIMES, *totals.notes}))
+    )
+    print(f"{bad} seed(s) with violations")  # noqa: T201
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Generator
+from contextlib import closing
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.model.ids import RunId, Tenant, UnixMs
+from holdfast.model.run import RunFilter
+from holdfast.store import listings
+from holdfast.store.migrations import migrate
+from holdfast.store.paging import PageCursor
+from holdfast.store.sqlite.statements import ROWS_MAX, sql
+
+QUERIES = sorted(item.name.removesuffix(".sql") for item in (files("holdfast.store.sqlite") / "queries").iterdir())
+ONLY_WHAT_IT_WANTS = {"commit_cancels"}
+"""Reads all of its index, which holds nothing else than it is to answer."""
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Generator[sqlite3.Connection, None, None]:
+    path = tmp_path / "holdfast.db"
+    migrate(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        yield connection
+
+
+def plan(connection: sqlite3.Connection, text: str, parameters: Any = None) -> list[str]:
+    if parameters is None:
+        names = set(re.findall(r":(\w+)", text))
+        lists = {"rows", "run_ids", "queues", "workflows", "known"}
+        parameters = {name: "[]" if name in lists else 1 for name in names} or [None] * text.count("?")
+    return [row[3] for row in connection.execute("explain query plan " + text, parameters)]
+
+
+def full_scans(lines: list[str]) -> list[str]:
+    """The steps that read a whole table, or all of the one shard that there is."""
+    tables = "runs|journal|waits|attempts|signals|transitions|workers|attributes"
+    given = r"SCAN (\w+ VIRTUAL TABLE|CONSTANT ROW|\d+ CONSTANT ROWS|b|p|l|held|\(subquery-\d+\))"
+    return [
+        line
+        for line in lines
+        if line.endswith("(shard=?)")
+        or "AUTOMATIC" in line
+        or re.search(rf"SCAN ({tables})\b", line)
+        or (line.startswith("SCAN") and not re.match(given, line))
+    ]
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_no_statement_reads_more_than_it_needs(connection: sqlite3.Connection, name: str) -> None:
+    lines = plan(connection, sql(name))
+
+    assert full_scans(lines) == [] or name in ONLY_WHAT_IT_WANTS, lines
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("claim_runs_pick", "COVERING INDEX runs_claim (shard=? AND queue=?)"),
+        ("claim_runs_pick", "INDEX runs_suspects (shard=? AND queue=?)"),
+        ("wake_due_pick", "INDEX runs_wake (shard=? AND wake_ms>? AND wake_ms<?)"),
+        ("read_agenda", "COVERING INDEX runs_claim (shard=? AND queue=?)"),
+        ("read_agenda", "COVERING INDEX runs_wake"),
+        ("read_agenda", "COVERING INDEX runs_worker"),
+        ("commit_park", "INDEX waits_open (shard=? AND run_id=?)"),
+        ("commit_cancels", "INDEX runs_cancel"),
+        ("commit_waits_take_signal", "INDEX signals_kept (shard=? AND run_id=? AND name=?)"),
+        ("end_waits", "INDEX waits_open (shard=? AND run_id=?)"),
+        ("end_waits", "INDEX waits_child (shard=? AND child_id=?)"),
+        ("end_own_waits", "INDEX waits_open (shard=? AND run_id=?)"),
+        ("requeue_lost_pick", "INDEX runs_worker"),
+        ("retire_worker_runs", "INDEX runs_worker (shard=? AND worker=?)"),
+        ("send_signal_wait", "INDEX waits_signal (shard=? AND signal=? AND run_id=?)"),
+        ("send_signal_waits", "INDEX waits_signal (shard=? AND signal=?)"),
+    ],
+)
+def test_a_hot_statement_goes_by_its_index(connection: sqlite3.Connection, name: str, index: str) -> None:
+    lines = plan(connection, sql(name))
+
+    assert any(index in line for line in lines), lines
+
+
+@pytest.mark.parametrize("name", ["claim_runs_pick", "wake_due_pick"])
+def test_the_line_is_read_in_the_order_of_its_index(connection: sqlite3.Connection, name: str) -> None:
+    assert not [line for line in plan(connection, sql(name)) if "TEMP B-TREE" in line]
+
+
+@pytest.mark.parametrize("count", [1, 2, ROWS_MAX])
+@pytest.mark.parametrize("name", ["commit_entries", "commit_finish"])
+def test_a_list_of_values_looks_each_run_up(connection: sqlite3.Connection, name: str, count: int) -> None:
+    row = re.search(r"\((\?, )+\?\)", sql(name))
+    assert row is not None
+    text = sql(name).replace(row.group(), ", ".join([row.group()] * count))
+
+    lines = plan(connection, text)
+
+    assert any("PRIMARY KEY (shard=? AND id=?)" in line for line in lines), lines
+    assert full_scans(lines) == []
+
+
+def test_a_page_of_runs_is_read_in_the_order_of_its_index(connection: sqlite3.Connection) -> None:
+    cursor = PageCursor(UnixMs(5), RunId("x"))
+    query = listings.page_of_runs(Tenant("t"), RunFilter(), limit=10, after=cursor)
+
+    lines = plan(connection, *listings.render(query, "sqlite"))
+
+    assert [line for line in lines if "runs_list" in line]
+    assert not [line for line in lines if "TEMP B-TREE" in line]
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_statement_says_what_it_is_for(name: str) -> None:
+    text = (files("holdfast.store.sqlite") / "queries" / f"{name}.sql").read_text("utf-8")
+
+    assert text.startswith("-- ")
+    assert ";" not in sql(name)
