@@ -17,14 +17,14 @@ async def charge(order: str) -> str:
 @app.workflow
 async def fulfil(order: str) -> str:
     receipt = await charge(order)  # journaled: once recorded, it never runs again
-    print("waiting: press Ctrl-C now, or kill the process")
-    await hf.sleep(5)  # survives it
+    await hf.sleep(5)  # survives the process
     return f"shipped {order} with {receipt}"
 
 
 async def main() -> None:
     async with app.worker(), app.client() as client:
-        run = await client.start(fulfil, "order-42", key="order-42")  # the same key never starts a second run
+        run = await client.start(fulfil, "order-42", key="order-42")  # the same key, the same run
+        print("started: now press Ctrl-C, or kill this" if run.created else "going on with the run of before")
         print(await run.result())
 
 

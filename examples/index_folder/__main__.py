@@ -72,7 +72,7 @@ def _print_report(report: Report, job: Job, console: Console) -> None:
     totals = report.totals
     ratio = totals.compressed / totals.size if totals.size else 1.0
     lines = [
-        f"{totals.files:,} files ({totals.binary:,} binary), {totals.folders:,} folders; {totals.problems:,} passed over",
+        f"{totals.files:,} files in {totals.folders:,} folders; {totals.binary:,} binary, skipped {totals.problems:,}",
         f"{totals.size:,} bytes, {totals.words:,} words; the copies take {totals.compressed:,} bytes ({ratio:.1%})",
         f"{report.duplicate_groups:,} groups of duplicates, {report.wasted:,} bytes in them could be saved",
     ]

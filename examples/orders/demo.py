@@ -248,7 +248,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - 
 def main() -> int:
     """See the module's docstring."""
     options, console = parse(), Console()
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="holdfast-demo-"))
+    folder = options.folder.resolve() if options.folder else Path(tempfile.mkdtemp(prefix="holdfast-demo-"))
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "ledger.jsonl").exists():
         console.print(f"{folder} holds an earlier demonstration: name an empty folder")

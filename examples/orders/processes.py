@@ -28,7 +28,7 @@ def payment_service(orders: Path, *, ledger: Path, seed: int) -> Generator[str]:
     command = [sys.executable, "-m", "examples.orders.payments", "--seed", str(seed)]
     process = subprocess.Popen(
         [*command, "--orders", str(orders.resolve()), "--ledger", str(ledger.resolve())],
-        cwd=ROOT,
+        env=_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -55,8 +55,7 @@ class Workers:
             str(Path(sys.executable).with_name("holdfast")), "worker", "examples.orders.workflow:app",
             "--database", database, "--queue", queue, "--lease", f"{lease_s:g}s",
         ]  # fmt: skip
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        self._environment = {**os.environ, URL_VARIABLE: service_url, "PYTHONPATH": path}
+        self._environment = _environment() | {URL_VARIABLE: service_url}
         self._folder = folder
         self._count = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,7 +78,6 @@ class Workers:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command,
-                cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -97,6 +95,11 @@ class Workers:
         """Let the last one drain and end."""
         if self._process is not None:
             _end(self._process)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with these examples to be found from whatever folder the demonstration is started in."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
 
 
 def _end(process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:

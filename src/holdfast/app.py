@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 
@@ -56,9 +56,7 @@ def open_store(url: str | None = None, *, prepare: bool = True) -> Store:
             ) from error
         _prepare(wanted, prepare=prepare)
         return PostgresStore(wanted)
-    raise StoreMisconfigured(
-        url=f"{scheme}://...", why="the URL must begin with sqlite:/// or postgresql://"
-    )
+    raise StoreMisconfigured(url=f"{scheme}://...", why="the URL must begin with sqlite:/// or postgresql://")
 
 
 def _prepare(url: str, *, prepare: bool) -> None:
@@ -81,7 +79,7 @@ class App(Registry):
         self.database = database
 
     @asynccontextmanager
-    async def worker(self, *, settings: WorkerSettings | None = None) -> AsyncIterator[Worker]:
+    async def worker(self, *, settings: WorkerSettings | None = None) -> AsyncGenerator[Worker, None]:
         """A worker inside this program, on this event loop, for as long as the block lasts; then it drains."""
         store = await asyncio.to_thread(open_store, self.database)
         settings = settings or WorkerSettings()
@@ -93,13 +91,13 @@ class App(Registry):
             await asyncio.to_thread(_close, store, host)
 
     @asynccontextmanager
-    async def client(self, *, tenant: str = DEFAULT_TENANT) -> AsyncIterator[Client]:
+    async def client(self, *, tenant: str = DEFAULT_TENANT) -> AsyncGenerator[Client, None]:
         """A client of this App's database. Raises StoreMisconfigured, StoreUnavailable, SchemaTooOld, SchemaTooNew."""
         async with connect(self.database, tenant=tenant, app=self) as client:
             yield client
 
     @contextmanager
-    def sync_client(self, *, tenant: str = DEFAULT_TENANT) -> Iterator[SyncClient]:
+    def sync_client(self, *, tenant: str = DEFAULT_TENANT) -> Generator[SyncClient, None, None]:
         """The client for programs without an event loop."""
         with connect_sync(self.database, tenant=tenant, app=self) as client:
             yield client
@@ -108,7 +106,7 @@ class App(Registry):
 @asynccontextmanager
 async def connect(
     url: str | None = None, *, tenant: str = DEFAULT_TENANT, app: Registry | None = None
-) -> AsyncIterator[Client]:
+) -> AsyncGenerator[Client, None]:
     """A client of a database, with or without an App. Raises as ``open_store``, and SchemaTooOld, SchemaTooNew."""
     store = await asyncio.to_thread(_open_checked, url)
     host = ProcessHost()
@@ -122,7 +120,7 @@ async def connect(
 @contextmanager
 def connect_sync(
     url: str | None = None, *, tenant: str = DEFAULT_TENANT, app: Registry | None = None
-) -> Iterator[SyncClient]:
+) -> Generator[SyncClient, None, None]:
     """As ``connect``, for programs without an event loop."""
     store = _open_checked(url)
     host = ProcessHost()

@@ -159,7 +159,7 @@ async def test_a_row_with_rubbish_as_its_input_fails_alone(engine: Engine) -> No
         [NewRun(id=RunId("0196f000-0000-7000-8000-00000000000f"), workflow="fine", input=Json(b'{"other":[1]}'))]
     )
     async with engine.worker():
-        rubbish = engine.client.handle("0196f000-0000-7000-8000-00000000000f")
+        rubbish: hf.RunHandle[object] = engine.client.handle("0196f000-0000-7000-8000-00000000000f")
         with pytest.raises(hf.errors.RunFailed):
             await rubbish.result(10)
         assert await (await engine.client.start(fine)).result(10) == "fine"

@@ -179,6 +179,7 @@ async def test_a_failure_is_raised_as_the_same_type_on_replay(engine: Engine) ->
 
     @engine.app.workflow
     async def buy() -> str:
+        kept = ""
         try:
             await charge()
         except Declined as error:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Generator
@@ -60,6 +58,18 @@ async def refuse(order: str) -> None:
 @app.workflow
 async def ship(seconds: float) -> float:
     return await pack.aio(seconds)
+"""
+
+DEFECT = """
+from holdfast.runtime.claimer import Claimer
+from orders import app
+
+
+async def fail(claimer):
+    raise RuntimeError("a planted defect")
+
+
+Claimer.run_once = fail
 """
 
 COMMAND = [sys.executable, "-m", "holdfast.cli.main"]
@@ -219,7 +229,10 @@ def test_a_listing_is_read_page_by_page(any_shell: Shell) -> None:
     counts = any_shell.ask("runs", "count")
     table = any_shell.run("runs", "list", "--status", "queued,running")
 
-    assert [run["id"] for run in first["runs"] + second["runs"]] == ids[::-1]
+    runs = first["runs"] + second["runs"]
+    assert sorted(run["id"] for run in runs) == sorted(ids)
+    assert runs == sorted(runs, key=lambda run: (run["created_ms"], run["id"]), reverse=True)
+    assert len(first["runs"]) == 3
     assert second["next"] is None
     assert counts["total"] == counts["counts"]["queued"] == 6
     assert all(run_id in table.stdout for run_id in ids)
@@ -304,12 +317,13 @@ def test_a_database_that_does_not_answer_is_told_without_its_password(shell: She
 
 
 def test_a_worker_one_of_whose_loops_dies_ends_with_a_fault(shell: Shell) -> None:
-    with shell.worker() as worker:
-        with contextlib.closing(sqlite3.connect(shell.folder / "holdfast.db")) as connection:
-            connection.execute("drop table runs")
+    (shell.folder / "planted.py").write_text(DEFECT, "utf-8")
 
-        worker.log_until(lambda record: record["level"] == "critical")
+    with shell.open("worker", "planted:app") as worker:
+        death = worker.log_until(lambda record: record["level"] == "critical")
+
         assert worker.wait() == 70
+    assert "a planted defect" in death["exception"]
 
 
 @pytest.mark.requirement("S-16", "fault-7")

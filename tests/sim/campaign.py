@@ -17,7 +17,7 @@ import holdfast as hf
 from holdfast.client.client import Client, RunHandle
 from holdfast.core.ids import derive_id
 from holdfast.errors import CommitUnknown, RunError, RunFinished, StoreUnavailable
-from holdfast.model.ids import RunId
+from holdfast.model.ids import DEFAULT_TENANT, RunId
 from holdfast.model.run import RunDetail
 from holdfast.model.status import RunStatus
 from holdfast.testing.sim.check import describe_run
@@ -33,6 +33,8 @@ from tests.sim.world import WORLD, World
 WORKERS = 3
 FAULTS_S = 45.0
 """How long things break, in simulated seconds."""
+PERIOD_S = 3.0
+"""How long it takes on average until the next thing breaks."""
 REQUESTS = 14
 SLACK_S = 8.0
 """Beside lease, polls and its own work, what a run may need after everything works again."""
@@ -103,9 +105,9 @@ def run_seed(seed: int, kind: str, make_store: MakeStore) -> Seed:
     WORLD.set(World(Random(f"{seed}/world")))
     weather = Storm(Random(f"{seed}/weather"))
     with simulation(app, make_store, seed=seed, weather=weather, settings=SETTINGS) as cluster:
-        play = Play(cluster, random, kind)
+        play = Play(cluster, weather, random, kind)
         try:
-            cluster.run(play.run(weather))
+            cluster.run(play.run())
         except Deadlock as error:
             outcome.violations.append(str(error))
         outcome.violations += cluster.check()
@@ -127,13 +129,15 @@ def run_seed(seed: int, kind: str, make_store: MakeStore) -> Seed:
 class Play:
     """The clients of one seed, the nemesis, and what is said of them afterwards."""
 
-    def __init__(self, cluster: Cluster, random: Random, kind: str) -> None:
+    def __init__(self, cluster: Cluster, weather: Storm, random: Random, kind: str) -> None:
         self.cluster = cluster
         self.random = random
         self.kind = kind
         self.poison = random.random() < 0.1
         self.requests = draw_requests(random, count=REQUESTS, kind=kind, poison=self.poison)
-        self.nemesis = Nemesis(cluster, Random(f"{cluster.seed}/nemesis"), workers=WORKERS, period_s=4.0)
+        self.nemesis = Nemesis(
+            cluster, weather, Random(f"{cluster.seed}/nemesis"), workers=WORKERS, period_s=PERIOD_S
+        )
         self.acked: dict[int, RunId] = {}
         self.refused: set[int] = set()
         self.cancelled: set[int] = set()
@@ -141,7 +145,7 @@ class Play:
         self.healed_s = 0.0
         self.details: dict[RunId, RunDetail] = {}
 
-    async def run(self, weather: Storm) -> None:
+    async def run(self) -> None:
         """Everything, from the first start to the last end."""
         system = self.cluster.loop.system
         for _ in range(WORKERS):
@@ -153,7 +157,7 @@ class Play:
         ]
         keeper = system.spawn(self.nemesis.keep_workers())
         await self.nemesis.run(FAULTS_S)
-        weather.calm = True
+        WORLD.get().calm = True
         self.nemesis.heal()
         self.healed_s = self.cluster.loop.now_s
         if await self.all_end():
@@ -172,7 +176,7 @@ class Play:
             if len(self.acked) + len(self.refused) == len(self.requests) and not self.cluster.unended():
                 return True
         for run_id in self.cluster.unended():
-            run = self.cluster.store.read_detail(hf.Run and _tenant(self.cluster, run_id), run_id).run
+            run = self.cluster.store.read_detail(DEFAULT_TENANT, run_id).run
             self.cluster.history.violation(f"has not ended {limit_s - self.healed_s:.0f} s after the end of all faults: "
                                            f"{describe_run(run)}")
         return False
@@ -306,10 +310,6 @@ class Play:
                 yield f"run {run.id}: its transactional step was journaled, and not done"
             if self.kind == "memory" and follow_up not in self.details:
                 yield f"run {run.id}: its transactional step was journaled, and what it started does not exist"
-
-
-def _tenant(cluster: Cluster, run_id: RunId) -> Any:
-    return cluster.history.started[run_id].tenant
 
 
 async def _gather(tasks: list[asyncio.Task[Any]]) -> None:

@@ -6,17 +6,19 @@ import asyncio
 from random import Random
 
 from holdfast.testing.sim.cluster import Cluster, WorkerProcess
+from holdfast.testing.sim.network import Storm
 
 
 class Nemesis:
     """Kills, pauses and drains workers, takes the database away, and sets clocks; dead workers are replaced."""
 
-    def __init__(self, cluster: Cluster, random: Random, *, workers: int, period_s: float) -> None:
+    def __init__(self, cluster: Cluster, weather: Storm, random: Random, *, workers: int, period_s: float) -> None:
         self.cluster = cluster
+        self.weather = weather
         self.random = random
         self.workers = workers
         self.period_s = period_s
-        self.kills = self.pauses = self.drains = self.outages = self.clock_steps = 0
+        self.kills = self.pauses = self.drains = self.outages = self.mutes = self.clock_steps = 0
         self._paused: list[WorkerProcess] = []
 
     def start_worker(self) -> None:
@@ -46,18 +48,22 @@ class Nemesis:
         for one in self._paused:
             one.process.resume()
         self._paused.clear()
+        self.weather.muted.clear()
+        self.weather.calm = True
 
     async def _break_something(self) -> None:
         living = self.cluster.living_workers()
         draw = self.random.random()
         if draw < 0.85 and not living:
             return
-        if draw < 0.45:
+        if draw < 0.35:
             self.kills += 1
             self.random.choice(living).process.kill()
-        elif draw < 0.65:
+        elif draw < 0.52:
             self._pause(self.random.choice(living))
-        elif draw < 0.72:
+        elif draw < 0.67:
+            self._mute(self.random.choice(living))
+        elif draw < 0.74:
             self.drains += 1
             self.random.choice(living).worker.stop()
         elif draw < 0.85:
@@ -78,6 +84,14 @@ class Nemesis:
         one.process.pause()
         self._paused.append(one)
         self.cluster.loop.system.call_later(lease_s * (0.2 + 2 * self.random.random()), self._resume, one)
+
+    def _mute(self, one: WorkerProcess) -> None:
+        """Lose its heartbeats: it is taken for dead, and lives."""
+        self.mutes += 1
+        name, muted = one.process.name, self.weather.muted
+        muted.add(name)
+        lease_s = self.cluster.settings.lease.total_seconds()
+        self.cluster.loop.system.call_later(lease_s * (1 + 2 * self.random.random()), muted.discard, name)
 
     def _resume(self, one: WorkerProcess) -> None:
         if one in self._paused:

@@ -13,6 +13,10 @@ from holdfast.testing.sim.loop import PROCESS
 from holdfast.testing.sim.observe import HANDLER
 
 
+SLOW = 0.03
+"""How often the world takes its time: longer than a lease."""
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """Something that was done, for whoever asked."""
@@ -28,8 +32,9 @@ class World:
     """An effect has two halves: the world does it, and the caller hears of it. A crash may come between them."""
 
     random: Random
+    calm: bool = False
+    """Whether it answers at once, always."""
     effects: list[Effect] = field(default_factory=list[Effect])
-    booked: dict[str, int] = field(default_factory=dict[str, int])
 
     async def act(self) -> None:
         """Do what a step is for."""
@@ -46,6 +51,8 @@ class World:
         return call
 
     def _latency_s(self) -> float:
+        if not self.calm and self.random.random() < SLOW:
+            return 12 * self.random.random()
         return 0.001 + 0.2 * self.random.random() ** 4
 
     def done_for(self, run_id: RunId) -> list[Effect]:

@@ -17,7 +17,7 @@ from holdfast.cli.output import Output
 from holdfast.cli.shapes import plain, plain_run
 from holdfast.cli.tables import run_facts, worker_table
 from holdfast.cli.target import load_app
-from holdfast.cli.values import parse_attributes, parse_duration, parse_json, parse_patience
+from holdfast.cli.values import parse_attributes, parse_json
 from holdfast.core.codec import Codec
 from holdfast.errors import SchemaTooOld, StoreMisconfigured, UsageError
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT
@@ -27,77 +27,17 @@ from holdfast.store.schema import HEAD
 
 
 def start(
-    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.", show_default=False)],
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="ARG",
-            help="Its arguments, each one a JSON value: 7, true, null, '\"text\"', '{\"id\": 7}'. Write -- before -7.",
-            show_default=False,
-        ),
-    ] = None,
+    workflow: options.WorkflowName,
+    arguments: options.Arguments = None,
     *,
-    app: Annotated[
-        str | None,
-        typer.Option(
-            "--app",
-            metavar="MODULE:APP",
-            help="Check name and arguments against this App, and take its defaults and database.",
-            show_default=False,
-        ),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            "--key",
-            metavar="KEY",
-            help="An idempotency key: the same one never starts a second run of this workflow.",
-            show_default=False,
-        ),
-    ] = None,
-    delay: Annotated[
-        timedelta | None,
-        typer.Option(
-            "--delay",
-            metavar="DURATION",
-            parser=parse_duration,
-            help="Start it not before this long from now: 90, 90s, 15m, 2h, 1d.",
-            show_default=False,
-        ),
-    ] = None,
-    priority: Annotated[
-        int, typer.Option("--priority", metavar="N", help="-1000 to 1000; higher is claimed first.")
-    ] = 0,
-    timeout: Annotated[
-        timedelta | None,
-        typer.Option(
-            "--timeout",
-            metavar="DURATION",
-            parser=parse_duration,
-            help="The run's deadline, from now. Default: the workflow's own.",
-            show_default=False,
-        ),
-    ] = None,
-    queue: Annotated[
-        str | None,
-        typer.Option(
-            "--queue", metavar="NAME", help="The line it stands in. Default: the workflow's own.", show_default=False
-        ),
-    ] = None,
-    attribute: Annotated[
-        list[str] | None,
-        typer.Option("--attribute", metavar="NAME=VALUE", help="A search attribute. Repeatable.", show_default=False),
-    ] = None,
-    wait: Annotated[
-        timedelta | None,
-        typer.Option(
-            "--wait",
-            metavar="[DURATION]",
-            parser=parse_patience,
-            help="Wait until the run ends, at most this long if a duration follows.",
-            show_default=False,
-        ),
-    ] = None,
+    app: options.CheckedApp = None,
+    key: options.Key = None,
+    delay: options.Delay = None,
+    priority: options.Priority = 0,
+    timeout: options.Timeout = None,
+    queue: options.Queue = None,
+    attribute: options.Attributes = None,
+    wait: options.Wait = None,
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,

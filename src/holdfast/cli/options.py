@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from holdfast.app import DATABASE_VARIABLE, DEFAULT_DATABASE
-from holdfast.cli.values import parse_duration
+from holdfast.cli.values import parse_duration, parse_patience
 
 Database = Annotated[
     str | None,
@@ -80,6 +80,77 @@ Grace = Annotated[
         metavar="DURATION",
         parser=parse_duration,
         help="How long running steps may take to finish once the worker is told to stop. Default: 25s.",
+        show_default=False,
+    ),
+]
+
+# Of start
+
+WorkflowName = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.", show_default=False)]
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="ARG",
+        help="Its arguments, each one a JSON value: 7, true, null, '\"text\"', '{\"id\": 7}'. Write -- before -7.",
+        show_default=False,
+    ),
+]
+CheckedApp = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="MODULE:APP",
+        help="Check name and arguments against this App, and take its defaults and database.",
+        show_default=False,
+    ),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        help="An idempotency key: the same one never starts a second run of this workflow.",
+        show_default=False,
+    ),
+]
+Delay = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--delay",
+        metavar="DURATION",
+        parser=parse_duration,
+        help="Start it not before this long from now: 90, 90s, 15m, 2h, 1d.",
+        show_default=False,
+    ),
+]
+Priority = Annotated[int, typer.Option("--priority", metavar="N", help="-1000 to 1000; higher is claimed first.")]
+Timeout = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--timeout",
+        metavar="DURATION",
+        parser=parse_duration,
+        help="The run's deadline, from now. Default: the workflow's own.",
+        show_default=False,
+    ),
+]
+Queue = Annotated[
+    str | None,
+    typer.Option(
+        "--queue", metavar="NAME", help="The line it stands in. Default: the workflow's own.", show_default=False
+    ),
+]
+Attributes = Annotated[
+    list[str] | None,
+    typer.Option("--attribute", metavar="NAME=VALUE", help="A search attribute. Repeatable.", show_default=False),
+]
+Wait = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--wait",
+        metavar="[DURATION]",
+        parser=parse_patience,
+        help="Wait until the run ends, at most this long if a duration follows.",
         show_default=False,
     ),
 ]

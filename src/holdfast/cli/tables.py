@@ -52,10 +52,11 @@ def show_ago(now_ms: int, moment_ms: int | None) -> str:
     if moment_ms is None:
         return ""
     away = abs(now_ms - moment_ms)
-    text = next((f"{away // size} {unit}" for size, unit in _UNITS if away >= size), None)
-    if text is None:
+    unit = next((each for each in _UNITS if away >= each[0]), None)
+    if unit is None:
         return "now"
-    return f"{text} ago" if moment_ms <= now_ms else f"in {text}"
+    size, name = unit
+    return f"{away // size} {name} ago" if moment_ms <= now_ms else f"in {round(away / size)} {name}"
 
 
 def show_status(status: RunStatus, reason: str | None = None) -> Text:

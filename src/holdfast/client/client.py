@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast, overload
+from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, cast, overload
 
 from msgspec import Struct
 
@@ -30,7 +29,6 @@ from holdfast.errors import (
     RunStuck,
     StoreUnavailable,
     UsageError,
-    WorkflowNotRegistered,
 )
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant, UnixMs
 from holdfast.model.run import NewRun, Run, RunDetail, RunFilter, RunPage, Signal, Started, WorkerRow
@@ -42,6 +40,7 @@ from holdfast.workflow.registry import Registry, seconds
 from holdfast.workflow.workflow import Workflow
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 A1 = TypeVar("A1")
 A2 = TypeVar("A2")
@@ -55,10 +54,30 @@ TRIES = 5
 PRIORITY_MAX = 1000
 
 
+class StartOptions(TypedDict, total=False):
+    """How a run is started."""
+
+    key: str | None
+    """An idempotency key: per tenant and workflow it starts one run, whoever asks and however often."""
+    delay: timedelta | float
+    """Not before this long from now; a timedelta, or seconds."""
+    priority: int
+    """-1000 to 1000, 0 by default; higher is claimed first."""
+    timeout: timedelta | float | None
+    """The run's deadline, from now; the workflow's own by default."""
+    queue: str | None
+    """The line it stands in; the workflow's own by default."""
+    attributes: Mapping[str, str]
+    """Search attributes, in addition to the workflow's own."""
+    connection: Any
+    """Your own open transaction on the same database: the run exists if and when you commit."""
+
+
 class Start(Struct, frozen=True, kw_only=True):
     """One run of a bulk start; the fields are the arguments of ``Client.start``."""
 
-    workflow: Workflow[..., Any] | str
+    workflow: Any
+    """A workflow, or its name."""
     args: tuple[Any, ...] = ()
     key: str | None = None
     delay: timedelta | float = 0
@@ -68,7 +87,7 @@ class Start(Struct, frozen=True, kw_only=True):
     attributes: Mapping[str, str] = {}
 
 
-class RunHandle(Generic[R]):
+class RunHandle(Generic[R_co]):
     """A run that was started or looked up."""
 
     def __init__(self, client: Client, run_id: RunId, *, created: bool, result_type: Any) -> None:
@@ -78,7 +97,7 @@ class RunHandle(Generic[R]):
         self._client = client
         self._result_type = result_type
 
-    async def result(self, timeout: timedelta | float | None = None) -> R:
+    async def result(self, timeout: timedelta | float | None = None) -> R_co:
         """Wait for the run's end and return its result.
 
         Args:
@@ -89,7 +108,7 @@ class RunHandle(Generic[R]):
             RunCancelled, RunStuck: it ended so.
             ResultTimeout: it has not ended in time.
         """
-        return cast("R", await self._client.wait_for_result(self.id, timeout=timeout, type_=self._result_type))
+        return cast("R_co", await self._client.wait_for_result(self.id, timeout=timeout, type_=self._result_type))
 
     async def get(self) -> Run:
         """The run as it is now."""
@@ -148,61 +167,97 @@ class Client:
 
     # Starting
 
+    # Callables rather than Workflow[[A1], R], so that a workflow may be started without its default arguments;
+    # an async one is meant to match before a plain one.
     @overload
     async def start(
-        self, workflow: Workflow[[], R], /, *, key: str | None = ..., delay: timedelta | float = ..., priority: int = ...,
-        timeout: timedelta | float | None = ..., queue: str | None = ..., attributes: Mapping[str, str] = ...,
-        connection: Any = ...,
+        self, workflow: Callable[[], Coroutine[Any, Any, R]], /, **options: Unpack[StartOptions]
     ) -> RunHandle[R]: ...
     @overload
     async def start(
-        self, workflow: Workflow[[A1], R], a1: A1, /, *, key: str | None = ..., delay: timedelta | float = ...,
-        priority: int = ..., timeout: timedelta | float | None = ..., queue: str | None = ...,
-        attributes: Mapping[str, str] = ..., connection: Any = ...,
+        self, workflow: Callable[[A1], Coroutine[Any, Any, R]], a1: A1, /, **options: Unpack[StartOptions]
     ) -> RunHandle[R]: ...
     @overload
     async def start(
-        self, workflow: Workflow[[A1, A2], R], a1: A1, a2: A2, /, *, key: str | None = ...,
-        delay: timedelta | float = ..., priority: int = ..., timeout: timedelta | float | None = ...,
-        queue: str | None = ..., attributes: Mapping[str, str] = ..., connection: Any = ...,
+        self, workflow: Callable[[A1, A2], Coroutine[Any, Any, R]], a1: A1, a2: A2, /, **options: Unpack[StartOptions]
     ) -> RunHandle[R]: ...
     @overload
-    async def start(
-        self, workflow: Workflow[[A1, A2, A3], R], a1: A1, a2: A2, a3: A3, /, *, key: str | None = ...,
-        delay: timedelta | float = ..., priority: int = ..., timeout: timedelta | float | None = ...,
-        queue: str | None = ..., attributes: Mapping[str, str] = ..., connection: Any = ...,
-    ) -> RunHandle[R]: ...
-    @overload
-    async def start(
-        self, workflow: str, /, *args: Any, key: str | None = ..., delay: timedelta | float = ..., priority: int = ...,
-        timeout: timedelta | float | None = ..., queue: str | None = ..., attributes: Mapping[str, str] = ...,
-        connection: Any = ...,
-    ) -> RunHandle[Any]: ...
     async def start(
         self,
-        workflow: Workflow[..., Any] | str,
+        workflow: Callable[[A1, A2, A3], Coroutine[Any, Any, R]],
+        a1: A1,
+        a2: A2,
+        a3: A3,
         /,
-        *args: Any,
-        key: str | None = None,
-        delay: timedelta | float = 0,
-        priority: int = 0,
-        timeout: timedelta | float | None = None,
-        queue: str | None = None,
-        attributes: Mapping[str, str] = {},
-        connection: Any = None,
-    ) -> RunHandle[Any]:
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: Callable[[A1, A2, A3, A4], Coroutine[Any, Any, R]],
+        a1: A1,
+        a2: A2,
+        a3: A3,
+        a4: A4,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: Callable[[A1, A2, A3, A4, A5], Coroutine[Any, Any, R]],
+        a1: A1,
+        a2: A2,
+        a3: A3,
+        a4: A4,
+        a5: A5,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(self, workflow: Callable[[], R], /, **options: Unpack[StartOptions]) -> RunHandle[R]: ...
+    @overload
+    async def start(self, workflow: Callable[[A1], R], a1: A1, /, **options: Unpack[StartOptions]) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self, workflow: Callable[[A1, A2], R], a1: A1, a2: A2, /, **options: Unpack[StartOptions]
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self, workflow: Callable[[A1, A2, A3], R], a1: A1, a2: A2, a3: A3, /, **options: Unpack[StartOptions]
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: Callable[[A1, A2, A3, A4], R],
+        a1: A1,
+        a2: A2,
+        a3: A3,
+        a4: A4,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: Callable[[A1, A2, A3, A4, A5], R],
+        a1: A1,
+        a2: A2,
+        a3: A3,
+        a4: A4,
+        a5: A5,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(self, workflow: str, /, *args: Any, **options: Unpack[StartOptions]) -> RunHandle[Any]: ...
+    async def start(self, workflow: Any, /, *args: Any, **options: Unpack[StartOptions]) -> RunHandle[Any]:
         """Start a run, durably: once this returns, it is never lost.
 
         Args:
             workflow: the workflow, or its name. A name needs no App here.
             args: the workflow's arguments.
-            key: an idempotency key: per tenant and workflow it starts one run, whoever asks and however often.
-            delay: not before this long from now; a timedelta, or seconds.
-            priority: -1000 to 1000; higher is claimed first.
-            timeout: the run's deadline, from now; the workflow's own by default.
-            queue: the line it stands in; the workflow's own by default.
-            attributes: search attributes.
-            connection: your own open transaction on the same database: the run exists if and when you commit.
+            options: see ``StartOptions``.
 
         Raises:
             WorkflowNotRegistered: this App has no such workflow.
@@ -210,15 +265,16 @@ class Client:
             StoreUnavailable: the database does not answer, and nothing was started.
             CommitUnknown: it is not known whether the run was started; start it again with the same key.
         """
+        connection = options.get("connection")
         start = Start(
             workflow=workflow,
             args=args,
-            key=key,
-            delay=delay,
-            priority=priority,
-            timeout=timeout,
-            queue=queue,
-            attributes=attributes,
+            key=options.get("key"),
+            delay=options.get("delay", 0),
+            priority=options.get("priority", 0),
+            timeout=options.get("timeout"),
+            queue=options.get("queue"),
+            attributes=options.get("attributes", {}),
         )
         new = self._new_run(start)
         if connection is not None:
@@ -238,7 +294,7 @@ class Client:
         workflow = self._find(start.workflow)
         name = workflow if isinstance(workflow, str) else workflow.name
         options = None if isinstance(workflow, str) else workflow.options
-        timeout = start.timeout if start.timeout is not None else options and options.timeout
+        timeout = start.timeout if start.timeout is not None or options is None else options.timeout
         if not -PRIORITY_MAX <= start.priority <= PRIORITY_MAX:
             raise UsageError(f"priority must be between -{PRIORITY_MAX} and {PRIORITY_MAX}, not {start.priority}")
         attributes = {**(options.attributes if options else {}), **start.attributes}
@@ -259,11 +315,13 @@ class Client:
             attributes=attributes,
         )
 
-    def _find(self, workflow: Workflow[..., Any] | str) -> Workflow[..., Any] | str:
+    def _find(self, workflow: object) -> Workflow[..., Any] | str:
         if isinstance(workflow, Workflow):
-            return workflow
+            return cast("Workflow[..., Any]", workflow)
         if not isinstance(workflow, str):
-            raise UsageError(f"start() needs a workflow or its name, not {workflow!r}: is it decorated with @app.workflow?")
+            raise UsageError(
+                f"start() needs a workflow or its name, not {workflow!r}: is it decorated with @app.workflow?"
+            )
         if self._registry is None:
             return check_name("workflow", workflow)
         return self._registry.find_workflow(workflow)
@@ -276,15 +334,13 @@ class Client:
         return self.store.start_runs_in(connection, runs)
 
     def _handle(self, start: Start, started: Started) -> RunHandle[Any]:
-        type_ = start.workflow.result_type if isinstance(start.workflow, Workflow) else Any
-        if isinstance(start.workflow, str) and self._registry is not None:
-            with contextlib.suppress(WorkflowNotRegistered):
-                type_ = self._registry.find_workflow(start.workflow).result_type
+        workflow = self._find(start.workflow)
+        type_ = Any if isinstance(workflow, str) else workflow.result_type
         return RunHandle(self, started.run_id, created=started.created, result_type=type_)
 
     # Results
 
-    def handle(self, run_id: str, type_: type[T] | Any = Any) -> RunHandle[T]:
+    def handle(self, run_id: str, type_: type[T] = object) -> RunHandle[T]:  # type: ignore[assignment]  # the default is any JSON value
         """A handle on a run known by its id; ``type_`` is its result's type. Raises UsageError for a malformed id."""
         return RunHandle(self, check_run_id(run_id), created=False, result_type=type_)
 
@@ -322,9 +378,7 @@ class Client:
                 raise RunFailed(run_id=run.id, reason=run.terminal_reason, error="no error was recorded")
             case _:
                 failure = read_failure(run.error)
-                error = RunFailed(
-                    run_id=run.id, reason=run.terminal_reason, error=failure.summary, failure=failure
-                )
+                error = RunFailed(run_id=run.id, reason=run.terminal_reason, error=failure.summary, failure=failure)
                 cause = rebuild(failure, self._registry.errors) if self._registry is not None else None
                 raise error from cause
 
@@ -369,7 +423,17 @@ class Client:
         """
         if not 1 <= limit <= _PAGE_MAX:
             raise UsageError(f"limit must be between 1 and {_PAGE_MAX}, not {limit}")
-        where = _filter(status, workflow, queue, key, parent_id, root_id, created_from, created_before, attributes)
+        where = RunFilter(
+            statuses=_statuses(status),
+            workflow=workflow,
+            queue=queue,
+            key=key,
+            parent_id=None if parent_id is None else check_run_id(parent_id),
+            root_id=None if root_id is None else check_run_id(root_id),
+            created_from_ms=_moment(created_from),
+            created_before_ms=_moment(created_before),
+            attributes=dict(attributes),
+        )
         return await self._read(self.store.list_runs, self.tenant, where, limit=limit, after=after)
 
     async def count(self, *, workflow: str | None = None, queue: str | None = None) -> dict[str, int]:
@@ -444,34 +508,13 @@ class Client:
 _PAGE_MAX = 1000
 
 
-def _filter(
-    status: RunStatus | str | Iterable[RunStatus | str] | None,
-    workflow: str | None,
-    queue: str | None,
-    key: str | None,
-    parent_id: str | None,
-    root_id: str | None,
-    created_from: datetime | None,
-    created_before: datetime | None,
-    attributes: Mapping[str, str],
-) -> RunFilter:
+def _statuses(status: RunStatus | str | Iterable[RunStatus | str] | None) -> frozenset[RunStatus]:
     wanted = [] if status is None else [status] if isinstance(status, str) else list(status)
     try:
-        statuses = frozenset(RunStatus(one) for one in wanted)
+        return frozenset(RunStatus(one) for one in wanted)
     except ValueError as error:
         known = ", ".join(one.value for one in RunStatus)
         raise UsageError(f"{error}; the statuses are {known}") from None
-    return RunFilter(
-        statuses=statuses,
-        workflow=workflow,
-        queue=queue,
-        key=key,
-        parent_id=None if parent_id is None else check_run_id(parent_id),
-        root_id=None if root_id is None else check_run_id(root_id),
-        created_from_ms=_moment(created_from),
-        created_before_ms=_moment(created_before),
-        attributes=dict(attributes),
-    )
 
 
 def _moment(moment: datetime | None) -> UnixMs | None:

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
-from holdfast.client.client import Client, RunHandle, Start
+from holdfast.client.client import Client, RunHandle, Start, StartOptions
 from holdfast.client.portal import Portal
 from holdfast.core.explain import Explanation
 from holdfast.model.ids import RunId
 from holdfast.model.run import Run, RunDetail, RunPage, WorkerRow
 from holdfast.model.status import RunStatus
-from holdfast.workflow.workflow import Workflow
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+A1 = TypeVar("A1")
+A2 = TypeVar("A2")
+A3 = TypeVar("A3")
+A4 = TypeVar("A4")
+A5 = TypeVar("A5")
 
 
-class SyncRunHandle(Generic[R]):
+class SyncRunHandle(Generic[R_co]):
     """A run that was started or looked up; see ``RunHandle``."""
 
-    def __init__(self, portal: Portal, handle: RunHandle[R]) -> None:
+    def __init__(self, portal: Portal, handle: RunHandle[R_co]) -> None:
         self.id = handle.id
         self.created = handle.created
         self._portal = portal
         self._handle = handle
 
-    def result(self, timeout: timedelta | float | None = None) -> R:
+    def result(self, timeout: timedelta | float | None = None) -> R_co:
         """As ``RunHandle.result``."""
         return self._portal.call(self._handle.result(timeout))
 
@@ -61,11 +66,89 @@ class SyncClient:
         self._portal.close()
 
     @overload
-    def start(self, workflow: Workflow[..., R], /, *args: Any, **options: Any) -> SyncRunHandle[R]: ...
+    def start(
+        self, workflow: Callable[[], Coroutine[Any, Any, R]], /, **options: Unpack[StartOptions]
+    ) -> SyncRunHandle[R]: ...
     @overload
-    def start(self, workflow: str, /, *args: Any, **options: Any) -> SyncRunHandle[Any]: ...
-    def start(self, workflow: Workflow[..., Any] | str, /, *args: Any, **options: Any) -> SyncRunHandle[Any]:
-        """As ``Client.start``; ``options`` are its keyword arguments."""
+    def start(
+        self, workflow: Callable[[A1], Coroutine[Any, Any, R]], a1: A1, /, **options: Unpack[StartOptions]
+    ) -> SyncRunHandle[R]: ...
+    @overload
+    def start(
+        self, workflow: Callable[[A1, A2], Coroutine[Any, Any, R]], a1: A1, a2: A2, /, **options: Unpack[StartOptions]
+    ) -> SyncRunHandle[R]: ...
+    @overload
+    def start(
+        self,
+        workflow: Callable[[A1, A2, A3], Coroutine[Any, Any, R]],
+        a1: A1,
+        a2: A2,
+        a3: A3,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> SyncRunHandle[R]: ...
+    @overload
+    def start(
+        self,
+        workflow: Callable[[A1, A2, A3, A4], Coroutine[Any, Any, R]],
+        a1: A1,
+        a2: A2,
+        a3: A3,
+        a4: A4,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> SyncRunHandle[R]: ...
+    @overload
+    def start(
+        self,
+        workflow: Callable[[A1, A2, A3, A4, A5], Coroutine[Any, Any, R]],
+        a1: A1,
+        a2: A2,
+        a3: A3,
+        a4: A4,
+        a5: A5,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> SyncRunHandle[R]: ...
+    @overload
+    def start(self, workflow: Callable[[], R], /, **options: Unpack[StartOptions]) -> SyncRunHandle[R]: ...
+    @overload
+    def start(self, workflow: Callable[[A1], R], a1: A1, /, **options: Unpack[StartOptions]) -> SyncRunHandle[R]: ...
+    @overload
+    def start(
+        self, workflow: Callable[[A1, A2], R], a1: A1, a2: A2, /, **options: Unpack[StartOptions]
+    ) -> SyncRunHandle[R]: ...
+    @overload
+    def start(
+        self, workflow: Callable[[A1, A2, A3], R], a1: A1, a2: A2, a3: A3, /, **options: Unpack[StartOptions]
+    ) -> SyncRunHandle[R]: ...
+    @overload
+    def start(
+        self,
+        workflow: Callable[[A1, A2, A3, A4], R],
+        a1: A1,
+        a2: A2,
+        a3: A3,
+        a4: A4,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> SyncRunHandle[R]: ...
+    @overload
+    def start(
+        self,
+        workflow: Callable[[A1, A2, A3, A4, A5], R],
+        a1: A1,
+        a2: A2,
+        a3: A3,
+        a4: A4,
+        a5: A5,
+        /,
+        **options: Unpack[StartOptions],
+    ) -> SyncRunHandle[R]: ...
+    @overload
+    def start(self, workflow: str, /, *args: Any, **options: Unpack[StartOptions]) -> SyncRunHandle[Any]: ...
+    def start(self, workflow: Any, /, *args: Any, **options: Unpack[StartOptions]) -> SyncRunHandle[Any]:
+        """As ``Client.start``."""
         start = cast("Any", self._client.start)
         return SyncRunHandle(self._portal, self._portal.call(start(workflow, *args, **options)))
 

@@ -150,10 +150,7 @@ def _retry(detail: RunDetail, wait: Wait) -> str:
     if last is None:
         return f"{step}: it is tried again {_in(detail, wait.due_ms)}"
     failure = read_failure(last.error)
-    return (
-        f"{step}: attempt {last.attempt} failed ({failure.summary}); "
-        f"it is tried again {_in(detail, wait.due_ms)}"
-    )
+    return f"{step}: attempt {last.attempt} failed ({failure.summary}); it is tried again {_in(detail, wait.due_ms)}"
 
 
 _AHEAD_MAX = 1000

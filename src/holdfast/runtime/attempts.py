@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import os
 import sys
@@ -161,7 +162,9 @@ def _replay(call: Call, entry: Entry) -> Any:
     services = call.execution.services
     if entry.fingerprint != call.fingerprint and entry.fingerprint and call.fingerprint:
         call.branch.diverged(
-            call.key, f"step {entry.name!r} with other arguments", f"step {entry.name!r} with the arguments it passes now"
+            call.key,
+            f"step {entry.name!r} with other arguments",
+            f"step {entry.name!r} with the arguments it passes now",
         )
     if entry.status is EntryStatus.COMPLETED and entry.result is not None:
         return services.step_result_of(call.step)(entry.result, f"the recorded result of step {call.key!r}")
@@ -204,17 +207,13 @@ async def attempt_until_settled(
         attempt += 1
 
 
-def _settle_failure(
-    call: Call, error: BaseException, options: StepOptions, attempt: int, started_ms: UnixMs
-) -> None:
+def _settle_failure(call: Call, error: BaseException, options: StepOptions, attempt: int, started_ms: UnixMs) -> None:
     """Record a failed attempt and the wait before the next; or, if there is no next, record the failure and raise it."""
     execution, services = call.execution, call.execution.services
     verdict = after_failure(options.retry, attempt=attempt, error=error, random=services.host.random())
     if isinstance(verdict, GiveUp):
         stored = services.record_failure(error, retryable=False)
-        execution.stage_entry(
-            call.entry(EntryStatus.FAILED, attempts=attempt, started_ms=started_ms, error=stored)
-        )
+        execution.stage_entry(call.entry(EntryStatus.FAILED, attempts=attempt, started_ms=started_ms, error=stored))
         raise services.rebuild(services.read_failure(stored), step=call.key) from error
     execution.stage_attempt(
         Attempt(
@@ -281,7 +280,7 @@ async def _invoke(call: Call, function: Callable[..., Any], options: StepOptions
     token = CURRENT.set(info)
     branch.in_handler = True
     try:
-        if step.is_async if call.kind is EntryKind.STEP else asyncio.iscoroutinefunction(function):
+        if step.is_async if call.kind is EntryKind.STEP else inspect.iscoroutinefunction(function):
             if options.timeout is None:
                 return await function(*call.args, **call.kwargs)
             coroutine = function(*call.args, **call.kwargs)

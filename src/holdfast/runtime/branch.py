@@ -308,7 +308,9 @@ class RunBranch(Branch):
         scope = branch.next_key("gather", None)
         items = list(awaitables)
         join = Join(branch, scope, stop_at_failure=not return_exceptions)
-        results = await join.run([(f"[{number}]", _return(item)) for number, item in enumerate(items)], width=len(items))
+        results = await join.run(
+            [(f"[{number}]", _return(item)) for number, item in enumerate(items)], width=len(items)
+        )
         if not return_exceptions:
             raise_first(results)
         return results

@@ -51,6 +51,7 @@ class Claimer:
         self._wanted.set()
         self._workflows = services.registry.workflow_names
         self._more = False
+        self._in_doubt = False
 
     def wake(self) -> None:
         """There may be work."""
@@ -61,6 +62,10 @@ class Claimer:
         if self._more:
             self._wanted.set()
 
+    def _doubt(self) -> None:
+        self._in_doubt = True
+        self._wanted.set()
+
     async def run(self) -> None:
         """Until cancelled."""
         backoff = Backoff(self._services.host.random)
@@ -68,6 +73,9 @@ class Claimer:
             await self._wanted.wait()
             self._wanted.clear()
             try:
+                if self._in_doubt:
+                    self._in_doubt = False
+                    await self._release_unknown()
                 while await self.run_once():
                     pass
                 backoff = Backoff(self._services.host.random)
@@ -76,6 +84,8 @@ class Claimer:
                 await asyncio.sleep(backoff.next_s())
                 if isinstance(error, CommitUnknown):
                     await self._release_unknown()
+                    # The database may still be committing it, so that there was nothing to see yet: look again later.
+                    self._services.loop.call_later(self._settings.lease.total_seconds(), self._doubt)
                 self._wanted.set()
 
     async def _release_unknown(self) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import CommitUnknown, StoreError, StoreUnavailable
 from holdfast.model.commit import CommitAnswer, Finish, Park, Progress, Release, RunCommit
@@ -75,8 +76,8 @@ class Committer:
             # Not given back: the run is taken over when this worker's lease ends, or by its next restart.
             logger.exception("run %s: could not be handed back", commit.run_id)
 
-    def _spawn(self, coroutine: object) -> None:
-        task = self._loop.create_task(coroutine)  # type: ignore[arg-type]  # always a coroutine of ours
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -108,9 +109,7 @@ class Committer:
         self._waiting = kept
         return batch
 
-    def _done(
-        self, lane: str, batch: list[tuple[RunExecution, RunCommit]], call: asyncio.Future[CommitAnswer]
-    ) -> None:
+    def _done(self, lane: str, batch: list[tuple[RunExecution, RunCommit]], call: asyncio.Future[CommitAnswer]) -> None:
         error = call.exception()
         if error is None:
             self._settle(lane, batch, call.result())
@@ -146,9 +145,7 @@ class Committer:
             if commit.run_id in wanted:
                 execution.request_stop(Stop.CANCEL)
 
-    async def _recover(
-        self, lane: str, batch: list[tuple[RunExecution, RunCommit]], error: BaseException
-    ) -> None:
+    async def _recover(self, lane: str, batch: list[tuple[RunExecution, RunCommit]], error: BaseException) -> None:
         """The database did not answer: send again what was certainly not done, and look before if that is unknown."""
         services = self._services
         backoff = Backoff(services.host.random)
@@ -160,13 +157,13 @@ class Committer:
             await asyncio.sleep(backoff.next_s())
             try:
                 if unknown:
-                    done |= await self._which_were_done(commits)
+                    done |= await self._which_were_done(batch, commits)
                     commits = [commit for commit in commits if commit.run_id not in done]
                     unknown = False
                 answer = CommitAnswer(now_ms=services.now_ms())
                 if commits:
                     answer = await services.host.call(lane, services.store.commit, commits)
-                    done |= await self._which_came_late(commits, answer)
+                    done |= await self._which_came_late(batch, commits, answer)
                 break
             except CommitUnknown as raised:
                 unknown, error = True, raised
@@ -187,7 +184,7 @@ class Committer:
         answers = CommitAnswer(now_ms=services.now_ms(), refused={}, broken={}, waits={}, cancel_requested=[])
         for _, commit in batch:
             try:
-                done = await self._which_were_done([commit])
+                done = await self._which_were_done(batch, [commit])
                 if done:
                     continue
                 answer = await services.until_available(
@@ -203,19 +200,28 @@ class Committer:
                 answers.cancel_requested.extend(answer.cancel_requested)
         self._settle(lane, batch, answers)
 
-    async def _which_were_done(self, commits: list[RunCommit]) -> set[RunId]:
+    async def _which_were_done(
+        self, batch: list[tuple[RunExecution, RunCommit]], commits: list[RunCommit]
+    ) -> set[RunId]:
         services = self._services
         ids = [commit.run_id for commit in commits]
-        progress = await services.until_available(
-            lambda: services.host.call("keep", services.store.read_progress, ids)
-        )
-        return {commit.run_id for commit in commits if was_done(commit, progress.get(commit.run_id))}
+        progress = await services.until_available(lambda: services.host.call("keep", services.store.read_progress, ids))
+        executions = {execution.run.id: execution for execution, _ in batch}
+        done: set[RunId] = set()
+        for commit in commits:
+            if was_done(commit, progress.get(commit.run_id)) and (
+                commit.move is not None or await services.has_rows(executions[commit.run_id], commit)
+            ):
+                done.add(commit.run_id)
+        return done
 
-    async def _which_came_late(self, commits: list[RunCommit], answer: CommitAnswer) -> set[RunId]:
+    async def _which_came_late(
+        self, batch: list[tuple[RunExecution, RunCommit]], commits: list[RunCommit], answer: CommitAnswer
+    ) -> set[RunId]:
         """Runs whose first sending was done after all, between our look and the second one, whose keys it took."""
         if not answer.broken:
             return set()
-        late = await self._which_were_done([commit for commit in commits if commit.run_id in answer.broken])
+        late = await self._which_were_done(batch, [commit for commit in commits if commit.run_id in answer.broken])
         for run_id in late:
             del answer.broken[run_id]
         return late
@@ -227,7 +233,11 @@ class Committer:
         services = self._services
         waits = dict(answer.waits)
         for execution, commit in batch:
-            if commit.run_id in done and (commit.waits or commit.elapsed) and not isinstance(commit.move, (Park, Finish)):
+            if (
+                commit.run_id in done
+                and (commit.waits or commit.elapsed)
+                and not isinstance(commit.move, (Park, Finish))
+            ):
                 detail = await services.until_available(
                     lambda run=execution.run: services.host.call(  # type: ignore[misc]
                         "keep", services.store.read_detail, run.tenant, run.id
@@ -255,9 +265,7 @@ def was_done(commit: RunCommit, progress: Progress | None) -> bool:
         return progress.status not in HELD_STATUSES or _left_while_compensating(commit, progress)
     if commit.move is not None:
         return progress.status.value == "compensating"
-    highest = max(
-        (*(entry.seq for entry in commit.entries), *(wait.seq for wait in commit.waits)), default=0
-    )
+    highest = max((*(entry.seq for entry in commit.entries), *(wait.seq for wait in commit.waits)), default=0)
     if highest:
         return progress.seq >= highest
     # Only waits to be closed: doing that twice does no harm.
@@ -266,7 +274,5 @@ def was_done(commit: RunCommit, progress: Progress | None) -> bool:
 
 def _left_while_compensating(commit: RunCommit, progress: Progress) -> bool:
     """A compensating run that was parked keeps its status; what it recorded tells."""
-    highest = max(
-        (*(entry.seq for entry in commit.entries), *(wait.seq for wait in commit.waits)), default=0
-    )
+    highest = max((*(entry.seq for entry in commit.entries), *(wait.seq for wait in commit.waits)), default=0)
     return progress.status.value == "compensating" and highest > 0 and progress.seq >= highest

@@ -33,9 +33,7 @@ async def compensate(execution: RunExecution, branch: RunBranch) -> None:
         try:
             await _undo(execution, branch, entry, key)
         except StepNotRegistered as missing:
-            await execution.finish(
-                RunStatus.STUCK, "compensation_unavailable", error=execution.record_error(missing)
-            )
+            await execution.finish(RunStatus.STUCK, "compensation_unavailable", error=execution.record_error(missing))
             return
         except Exception as raised:
             # Recorded in the journal; the other compensations still have their turn.

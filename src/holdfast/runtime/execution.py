@@ -622,7 +622,8 @@ class RunExecution:
                 barrier.set_result(None) if ending is Ending.FINISHED else _unwind(barrier)
         self.barriers = []
         if self.open or self.joins:
-            for future in (*self.open.values(), *self.joins.values()):
+            blocked: list[asyncio.Future[Any]] = [*self.open.values(), *self.joins.values()]
+            for future in blocked:
                 if not future.done():
                     _unwind(future)
             self.open.clear()

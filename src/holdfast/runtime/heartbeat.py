@@ -92,5 +92,6 @@ class Heartbeat:
         return answer
 
     def _loop_stack(self) -> str:
-        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documented way to see another thread
+        # The documented way to see another thread's stack, in spite of its name.
+        frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         return "".join(traceback.format_stack(frame)[-8:]) if frame is not None else "(unknown)"

@@ -59,7 +59,7 @@ class Host(Protocol):
         """Run user code in a thread of its own or of a pool. Cancelling the future abandons the thread's result."""
         ...
 
-    def beat(self, interval_ms: float, heartbeat: Callable[[], None]) -> Callable[[], None]:
+    def beat(self, interval_ms: float, heartbeat: Callable[[], object]) -> Callable[[], None]:
         """Call ``heartbeat`` again and again, from outside the event loop, until the returned function is called."""
         ...
 
@@ -101,7 +101,7 @@ class ProcessHost:
         """See Host."""
         return self._pool.run(function)
 
-    def beat(self, interval_ms: float, heartbeat: Callable[[], None]) -> Callable[[], None]:
+    def beat(self, interval_ms: float, heartbeat: Callable[[], object]) -> Callable[[], None]:
         """See Host: a daemon thread."""
         stop = threading.Event()
 

@@ -16,7 +16,7 @@ from holdfast.model.ids import Json, UnixMs
 from holdfast.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
-    from holdfast.model.run import Entry
+    from holdfast.model.commit import RunCommit
     from holdfast.runtime.committer import Committer
     from holdfast.runtime.execution import RunExecution
     from holdfast.runtime.host import Host
@@ -158,14 +158,16 @@ class Services:
                 logger.warning("%s; trying again", error)
                 await asyncio.sleep(backoff.next_s())
 
-    async def was_journaled(self, execution: RunExecution, entry: Entry) -> bool:
-        """Whether an unknown commit recorded this entry."""
-        run_id = execution.run.id
-        progress = await self.until_available(
-            lambda: self.host.call("keep", self.store.read_progress, [run_id])
-        )
-        found = progress.get(run_id)
-        return found is not None and found.epoch == execution.epoch and found.seq >= entry.seq
+    async def has_rows(self, execution: RunExecution, commit: RunCommit) -> bool:
+        """Whether an unknown commit recorded its entries and waits.
+
+        The order of events alone does not tell: a transactional step in another branch takes part in it.
+        """
+        run = execution.run
+        detail = await self.until_available(lambda: self.host.call("keep", self.store.read_detail, run.tenant, run.id))
+        entries = {entry.key for entry in detail.journal if entry.epoch == execution.epoch}
+        waits = {wait.key for wait in detail.waits}
+        return all(entry.key in entries for entry in commit.entries) and all(wait.key in waits for wait in commit.waits)
 
     def hand_back(self, execution: RunExecution) -> None:
         """Let go of a run that the engine itself failed to execute."""

@@ -12,6 +12,7 @@ from holdfast.model.commit import CommitAnswer, RunCommit
 from holdfast.model.ids import Json, UnixMs
 from holdfast.model.run import Entry
 from holdfast.model.status import EntryStatus
+from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.execution import Suspend
 from holdfast.workflow.context import CURRENT, StepInfo
 
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
     from holdfast.runtime.attempts import Call
 
 
-async def run_transaction(
-    call: Call, *, attempt: int, started_ms: UnixMs, decode: Callable[[Json, str], Any]
-) -> Any:
+async def run_transaction(call: Call, *, attempt: int, started_ms: UnixMs, decode: Callable[[Json, str], Any]) -> Any:
     """Run the handler on a connection of the store and commit its SQL together with the step's journal row.
 
     Whatever the handler raises rolls both back. If the lease is lost, both are refused.
@@ -30,7 +29,7 @@ async def run_transaction(
     run = execution.run
     wants = call.step.wants
     assert wants is not None
-    made: list[tuple[Entry, Any]] = []
+    made: list[tuple[RunCommit, Entry, Any]] = []
     info = StepInfo(
         run_id=run.id, tenant=run.tenant, workflow=run.workflow, step=call.step.name, key=call.key, attempt=attempt
     )
@@ -41,8 +40,9 @@ async def run_transaction(
         where = f"the result of step {call.key!r}"
         result = services.codec.encode(value, where)
         entry = call.entry(EntryStatus.COMPLETED, attempts=attempt, started_ms=started_ms, result=result)
-        made.append((entry, decode(result, where)))
-        return RunCommit(run_id=run.id, epoch=execution.epoch, entries=[entry])
+        commit = RunCommit(run_id=run.id, epoch=execution.epoch, entries=[entry])
+        made.append((commit, entry, decode(result, where)))
+        return commit
 
     def handle(connection: Any) -> RunCommit:
         value = context.run(call.step.function, connection, *call.args, **call.kwargs)
@@ -57,23 +57,30 @@ async def run_transaction(
         commit_async = getattr(services.store, "commit_with_async", None)
         if commit_async is None:
             raise UsageError(f"step {call.step.name!r} wants a {wants.__name__}, which this database does not have")
-        answer: CommitAnswer = await execution.loop.create_task(commit_async(handle_async, wants=wants), context=context)
+        answer: CommitAnswer = await execution.loop.create_task(
+            commit_async(handle_async, wants=wants), context=context
+        )
         return answer
 
     call.branch.in_handler = True
+    backoff = Backoff(services.host.random)
+    answer: CommitAnswer | None = None
     try:
-        answer = await services.until_available(commit)
-    except CommitUnknown:
-        if not await services.was_journaled(execution, made[-1][0]):
-            raise
-    else:
-        if run.id in answer.refused:
-            execution.lost()
-            raise Suspend
-        if run.id in answer.broken:
-            raise UsageError(f"the database refused the result of step {call.key!r}: {answer.broken[run.id]}")
+        while answer is None:
+            try:
+                answer = await services.until_available(commit)
+            except CommitUnknown:
+                if made and await services.has_rows(execution, made[-1][0]):
+                    break
+                # It was not done, which is no failure of the handler: again.
+                await asyncio.sleep(backoff.next_s())
     finally:
         call.branch.in_handler = False
-    entry, decoded = made[-1]
+    if answer is not None and run.id in answer.refused:
+        execution.lost()
+        raise Suspend
+    if answer is not None and run.id in answer.broken and not await services.has_rows(execution, made[-1][0]):
+        raise UsageError(f"the database refused the result of step {call.key!r}: {answer.broken[run.id]}")
+    _, entry, decoded = made[-1]
     execution.remember(entry)
     return decoded

@@ -62,7 +62,10 @@ class Worker:
         self._tasks: list[asyncio.Task[Any]] = []
         self._empty = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._started = self._drained = False
+        self._started = False
+        self._draining: asyncio.Task[None] | None = None
+        self.failure: BaseException | None = None
+        """The defect that made the worker stop by itself, if one did; it has drained then, and claims no more."""
 
     @property
     def held_runs(self) -> int:
@@ -150,15 +153,16 @@ class Worker:
         services.expect = self.housekeeper.expect
 
     async def _guard(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """A loop that dies of a defect takes the worker down loudly, instead of leaving it half alive."""
+        """A loop that dies of a defect takes the whole worker down, loudly, instead of leaving it half alive."""
         try:
             await loop()
         except asyncio.CancelledError:
             raise
-        except BaseException:
+        except BaseException as error:
             logger.critical("the worker's %s died; the worker stops", name, exc_info=True)
+            self.failure = error
             self.stop()
-            raise
+            self._draining = self._draining or self._loop.create_task(self._drain(), name="holdfast-drain")
 
     async def _tick(self) -> None:
         while True:
@@ -201,9 +205,11 @@ class Worker:
 
     async def drain(self) -> None:
         """Claim no more, let running steps finish within the grace, hand everything back, and go. Repeatable."""
-        if self._drained:
-            return
-        self._drained = True
+        if self._draining is None:
+            self._draining = self._loop.create_task(self._drain(), name="holdfast-drain")
+        await asyncio.shield(self._draining)
+
+    async def _drain(self) -> None:
         logger.info("worker %s drains: %d run(s) in its hands", self.id, len(self._executions))
         for task in self._tasks:
             if task.get_name() in ("holdfast-claimer", "holdfast-housekeeper"):

@@ -68,7 +68,9 @@ class Branch(ABC):
         """The run."""
 
     @abstractmethod
-    def call_step(self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+    def call_step(
+        self, step: Step[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Coroutine[Any, Any, Any]:
         """Give the call its key now; the coroutine executes it, or returns what the journal holds."""
 
     @abstractmethod
@@ -112,7 +114,9 @@ class Branch(ABC):
         """Start a child and wait for it, in one commit."""
 
     @abstractmethod
-    def gather(self, awaitables: Iterable[Awaitable[Any]], *, return_exceptions: bool) -> Coroutine[Any, Any, list[Any]]:
+    def gather(
+        self, awaitables: Iterable[Awaitable[Any]], *, return_exceptions: bool
+    ) -> Coroutine[Any, Any, list[Any]]:
         """Run awaitables side by side, each in a branch of its own."""
 
     @abstractmethod

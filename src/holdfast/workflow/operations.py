@@ -83,9 +83,7 @@ async def sleep_until(moment: datetime, *, key: str | None = None) -> None:
 
 
 @overload
-async def wait_for_signal(
-    name: str, *, timeout: timedelta | float | None = None, key: str | None = None
-) -> Any: ...
+async def wait_for_signal(name: str, *, timeout: timedelta | float | None = None, key: str | None = None) -> Any: ...
 @overload
 async def wait_for_signal(
     name: str, type_: type[T], *, timeout: timedelta | float | None = None, key: str | None = None

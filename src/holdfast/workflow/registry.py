@@ -36,7 +36,7 @@ class StepDecorator(Protocol):
     """What ``@app.step(...)`` returns."""
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, function: Callable[P, R], /) -> PlainStep[P, R]: ...
 
@@ -45,7 +45,7 @@ class TransactionDecorator(Protocol):
     """What ``@app.transaction(...)`` returns."""
 
     @overload
-    def __call__(self, function: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> AsyncTransaction[P, R]: ...
+    def __call__(self, function: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> AsyncTransaction[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, function: Callable[Concatenate[C, P], R], /) -> PlainTransaction[P, R]: ...
 
@@ -54,7 +54,7 @@ class WorkflowDecorator(Protocol):
     """What ``@app.workflow(...)`` returns."""
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, function: Callable[P, R], /) -> PlainWorkflow[P, R]: ...
 
@@ -69,7 +69,7 @@ class Registry:
         self._steps: dict[str, Step[Any, Any]] = {}
 
     @overload
-    def step(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...
+    def step(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def step(self, function: Callable[P, R], /) -> PlainStep[P, R]: ...
     @overload
@@ -105,7 +105,9 @@ class Registry:
         return register if function is None else register(function)
 
     @overload
-    def transaction(self, function: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> AsyncTransaction[P, R]: ...
+    def transaction(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTransaction[P, R]: ...
     @overload
     def transaction(self, function: Callable[Concatenate[C, P], R], /) -> PlainTransaction[P, R]: ...
     @overload
@@ -135,7 +137,7 @@ class Registry:
         return register if function is None else register(function)
 
     @overload
-    def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...
+    def workflow(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncWorkflow[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def workflow(self, function: Callable[P, R], /) -> PlainWorkflow[P, R]: ...
     @overload

@@ -51,7 +51,7 @@ class Step(Generic[P, R_co]):
         self.options = options
         self.compensation: Callable[..., Any] | None = None
         self.compensation_options = StepOptions()
-        update_wrapper(self, function)
+        update_wrapper(cast("Callable[..., Any]", self), function)
 
     def with_options(
         self, *, key: str | None = None, retry: Retry | None = None, timeout: timedelta | None = None
@@ -80,9 +80,7 @@ class Step(Generic[P, R_co]):
         """
         return self.compensate_with(retry=Retry(max_attempts=10))(function)
 
-    def compensate_with(
-        self, *, retry: Retry | None = None, timeout: timedelta | None = None
-    ) -> Callable[[F], F]:
+    def compensate_with(self, *, retry: Retry | None = None, timeout: timedelta | None = None) -> Callable[[F], F]:
         """As ``compensate``, with options of its own."""
 
         def register(function: F) -> F:

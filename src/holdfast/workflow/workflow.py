@@ -39,7 +39,7 @@ class Workflow(Generic[P, R_co]):
         self.name = check_name("workflow", name)
         self.options = options
         self.child = ChildOptions()
-        update_wrapper(self, function)
+        update_wrapper(cast("Callable[..., Any]", self), function)
 
     def with_options(
         self,

@@ -70,6 +70,7 @@ def test_spans_are_short(ms: float, text: str) -> None:
 def test_moments_are_shown_relative_to_the_databases_clock() -> None:
     assert show_ago(10_000, 3_000) == "7 s ago"
     assert show_ago(10_000, 3_610_000) == "in 1 h"
+    assert show_ago(10_000, 10_000 + 7 * 86_400_000 - 5) == "in 7 d"
     assert show_ago(10_000, 9_500) == "now"
     assert show_ago(10_000, None) == ""
 

@@ -53,6 +53,7 @@ create table holdfast.runs (
         'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
     constraint runs_claimable check (ready_ms is null or (worker is null and status in ('queued', 'compensating'))),
     constraint runs_held check (worker is null or status in ('running', 'compensating')),
+    constraint runs_running check (status <> 'running' or worker is not null),
     constraint runs_wake check (wake_ms is null or (ready_ms is null and worker is null and finalized_ms is null)),
     constraint runs_final check ((finalized_ms is not null) = (status in ('completed', 'failed', 'cancelled', 'stuck')))
 ) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);

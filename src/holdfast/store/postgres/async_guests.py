@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, finalize
 
 import psycopg
 from psycopg import IsolationLevel
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 AsyncConnection = psycopg.AsyncConnection[Row]
 AsyncCursor = psycopg.AsyncCursor[Row]
+AsyncGuest = tuple[Any, psycopg.AsyncConnection[Any], Callable[[], Awaitable[None]]]
+"""What a handler gets, the driver's connection behind it, and how to send what the handler has left unsent."""
 
 _IDLE_MAX: Final = 8
 
@@ -57,22 +59,21 @@ class AsyncGuests:
         """Close the idle connections, from any thread. Idempotent."""
         with self._lock:
             self._closed = True
-            idle = [connection for connections in self._idle.values() for connection in connections]
             engines = list(self._engines.values())
+            for idle in self._idle.values():
+                _finish_all(idle)
             self._idle.clear()
             self._engines.clear()
-        for connection in idle:
-            connection.pgconn.finish()
         for engine in engines:
             engine.sync_engine.dispose(close=False)
 
     @asynccontextmanager
-    async def open(self, wants: type) -> AsyncIterator[tuple[Any, Callable[[], Awaitable[None]]]]:
-        """A guest of class ``wants`` in a transaction that the block's end commits, and what it has to flush."""
+    async def open(self, wants: type) -> AsyncGenerator[AsyncGuest, None]:
+        """A guest of class ``wants`` in a transaction that the block's end commits."""
         if wants is psycopg.AsyncConnection:
             async with self._connection() as connection, connection.transaction():
-                yield connection, _nothing
-        elif wants.__module__.startswith("sqlalchemy.ext.asyncio"):
+                yield connection, connection, _nothing
+        elif _is_alchemy(wants):
             async with self._open_alchemy(wants) as guest:
                 yield guest
         else:
@@ -82,18 +83,19 @@ class AsyncGuests:
             )
 
     @asynccontextmanager
-    async def _open_alchemy(self, wants: type) -> AsyncIterator[tuple[Any, Callable[[], Awaitable[None]]]]:
+    async def _open_alchemy(self, wants: type) -> AsyncGenerator[AsyncGuest, None]:
         from sqlalchemy.ext.asyncio import AsyncSession
 
         async with self._get_engine().connect() as connection:
             guard = CommitGuard()
             event.listen(connection.sync_connection, "commit", guard)
             async with connection.begin():
+                driver = await async_driver_of(connection)
                 if issubclass(wants, AsyncSession):
                     async with wants(bind=connection, join_transaction_mode="create_savepoint") as session:
-                        yield session, session.commit
+                        yield session, driver, session.commit
                 else:
-                    yield connection, _nothing
+                    yield connection, driver, _nothing
                 guard.lift()
 
     def _get_engine(self) -> AsyncEngine:
@@ -115,7 +117,7 @@ class AsyncGuests:
             return engine
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection]:
+    async def _connection(self) -> AsyncGenerator[AsyncConnection, None]:
         loop = asyncio.get_running_loop()
         connection = self._take(loop) or await self._connect(autocommit=True)
         try:
@@ -137,7 +139,11 @@ class AsyncGuests:
     def _give_back(self, loop: asyncio.AbstractEventLoop, connection: AsyncConnection) -> bool:
         usable = not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
         with self._lock:
-            idle = self._idle.setdefault(loop, [])
+            idle = self._idle.get(loop)
+            if idle is None:
+                idle = self._idle[loop] = []
+                # A loop that is gone cannot close what it has opened.
+                finalize(loop, _finish_all, idle)
             if self._closed or not usable or len(idle) >= _IDLE_MAX:
                 return False
             idle.append(connection)
@@ -145,17 +151,27 @@ class AsyncGuests:
 
     async def _connect(self, *, autocommit: bool = False) -> AsyncConnection:
         try:
-            connection = await psycopg.AsyncConnection.connect(**self._address.options, autocommit=autocommit)
+            connection = await psycopg.AsyncConnection.connect(**self._address.plain, autocommit=autocommit)
         except psycopg.Error as error:
             raise self._address.refusal(error) from error
-        await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+        try:
+            self._address.check_writable(connection.info)
+            await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+        except BaseException:
+            await connection.close()
+            raise
         return connection
+
+
+def _is_alchemy(kind: type) -> bool:
+    """Whether this is a class of SQLAlchemy's asyncio extension, which needs a library that may not be there."""
+    return any(base.__module__.startswith("sqlalchemy.ext.asyncio") for base in kind.__mro__)
 
 
 async def async_driver_of(connection: Any) -> psycopg.AsyncConnection[Any]:
     """The driver's connection behind a psycopg or SQLAlchemy one. Raises UsageError for anything else."""
-    found = connection
-    if not isinstance(found, psycopg.AsyncConnection):
+    found: Any = connection
+    if _is_alchemy(type(found)):
         from sqlalchemy.ext.asyncio import AsyncConnection as AlchemyConnection
         from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -168,7 +184,7 @@ async def async_driver_of(connection: Any) -> psycopg.AsyncConnection[Any]:
             f"runs cannot be started in a {type(connection).__name__}: it must be a psycopg.AsyncConnection, "
             "or SQLAlchemy's AsyncConnection or AsyncSession on psycopg"
         )
-    return found
+    return found  # pyright: ignore[reportUnknownVariableType] - isinstance does not tell the row's type
 
 
 def async_cursor_on(driver: psycopg.AsyncConnection[Any]) -> AsyncCursor:
@@ -179,9 +195,14 @@ def async_cursor_on(driver: psycopg.AsyncConnection[Any]) -> AsyncCursor:
 
 
 async def async_rows_of(cursor: AsyncCursor, name: str, params: Params) -> list[Row]:
-    """Execute a statement of an open transaction."""
-    await cursor.execute(statement(name), params)
+    """Execute a statement of an open transaction, leaving nothing behind in the session."""
+    await cursor.execute(statement(name), params, prepare=False)
     return await cursor.fetchall() if cursor.description else []
+
+
+def _finish_all(connections: list[AsyncConnection]) -> None:
+    while connections:
+        connections.pop().pgconn.finish()
 
 
 async def _nothing() -> None:

@@ -37,7 +37,7 @@ _WHILE_RUNNING: Final = frozenset(TRANSITIONS[RunStatus.RUNNING].values()) & TER
 _WHILE_COMPENSATING: Final = frozenset(TRANSITIONS[RunStatus.COMPENSATING].values()) & TERMINAL_STATUSES
 
 
-class _AttemptRow(Struct):
+class _AttemptRow(Struct, gc=False):
     id: RunId
     epoch: int
     running: bool
@@ -48,7 +48,7 @@ class _AttemptRow(Struct):
     ended_ms: int
 
 
-class _WaitRow(Struct):
+class _WaitRow(Struct, gc=False):
     id: RunId
     epoch: int
     running: bool
@@ -61,7 +61,7 @@ class _WaitRow(Struct):
     due_ms: int | None
 
 
-class _Closing(Struct):
+class _Closing(Struct, gc=False):
     id: RunId
     epoch: int
     running: bool
@@ -69,26 +69,26 @@ class _Closing(Struct):
     outcome: Literal["elapsed", "cancelled"]
 
 
-class _Parking(Struct):
+class _Parking(Struct, gc=False):
     id: RunId
     epoch: int
     open_waits: int
 
 
-class _Releasing(Struct):
+class _Releasing(Struct, gc=False):
     id: RunId
     epoch: int
     reason: str
 
 
-class _Compensation(Struct):
+class _Compensation(Struct, gc=False):
     id: RunId
     epoch: int
     reason: str
     error: Raw | None
 
 
-class _Finishing(Struct):
+class _Finishing(Struct, gc=False):
     id: RunId
     epoch: int
     running: bool
@@ -98,7 +98,7 @@ class _Finishing(Struct):
     error: Raw | None
 
 
-class _Touched(Struct):
+class _Touched(Struct, gc=False):
     id: RunId
     key: str
 

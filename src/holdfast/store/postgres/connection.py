@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ConnStatus, Format, TransactionStatus
 from psycopg.rows import tuple_row
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from holdfast.errors import StoreMisconfigured, StoreUnavailable
@@ -84,26 +84,38 @@ class Address:
 
     def __init__(self, url: str, *, prepare: bool) -> None:
         self.shown, self._conninfo = _read_url(url)
-        self._prepare_threshold = PREPARE_THRESHOLD if prepare else None
+        self._prepare = prepare
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The keyword arguments of ``connect``, for every kind of connection."""
-        return {**self._conninfo, "prepare_threshold": self._prepare_threshold}
+    def plain(self) -> dict[str, Any]:
+        """The keyword arguments of ``connect`` for user code."""
+        return {**self._conninfo, "prepare_threshold": PREPARE_THRESHOLD if self._prepare else None}
+
+    @property
+    def ours(self) -> dict[str, Any]:
+        """The keyword arguments of ``connect`` for our own statements."""
+        if not self._prepare:
+            return self.plain
+        # A prepared statement keeps its plan, and one made while a table is small reads all of it, long after it grew.
+        options = f"{self._conninfo.get('options') or ''} -c enable_seqscan=off -c jit=off"
+        return {**self.plain, "options": options.strip()}
 
     def connect(self) -> Connection:
         """Open a connection for our own statements.
 
         Raises: StoreUnavailable if nobody answers; StoreMisconfigured if the server refuses us or cannot be written to.
         """
-        connection = self.connect_plain()
+        connection = self._connect(self.ours)
         adapt(connection)
         return connection
 
     def connect_plain(self) -> Connection:
-        """Open a connection with the driver's usual types. Raises as ``connect``."""
+        """Open a connection for user code: the driver's usual types and plans. Raises as ``connect``."""
+        return self._connect(self.plain)
+
+    def _connect(self, options: dict[str, Any]) -> Connection:
         try:
-            connection: Connection = psycopg.connect(**self.options, autocommit=True, row_factory=tuple_row)
+            connection: Connection = psycopg.connect(**options, autocommit=True, row_factory=tuple_row)
         except psycopg.Error as error:
             raise self.refusal(error) from error
         try:
@@ -124,10 +136,14 @@ class Address:
         """What a failed attempt to connect means."""
         # libpq reports the server's answer to a login only as text. A wrong password or database will stay wrong.
         text = str(error).strip()
+        if "unsupported startup parameter" in text:
+            return StoreMisconfigured(url=self.shown, why=f"a pooler needs prepare=False, listen=False: {text}")
         if meaning_of(error) is Meaning.MISCONFIGURED or any(one in text for one in _LOGIN_REFUSALS):
             return StoreMisconfigured(url=self.shown, why=text)
         return StoreUnavailable(url=self.shown, why=text)
 
+
+_SECRETS: Final = frozenset({"password", "sslpassword", "oauth_client_secret"})
 
 _LOGIN_REFUSALS: Final = (
     "password authentication failed",
@@ -147,7 +163,8 @@ def _read_url(text: str) -> tuple[str, dict[str, Any]]:
         given = conninfo_to_dict(f"postgresql://{rest}")
     except (ArgumentError, psycopg.ProgrammingError, ValueError) as error:
         raise StoreMisconfigured(url="the database URL", why="it cannot be read") from error
-    shown = url.set(password=None, query={key: value for key, value in url.query.items() if key != "password"})
+    query = {key: value for key, value in url.query.items() if key not in _SECRETS}
+    shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
     defaults: dict[str, Any] = dict(_DEFAULTS)
     if "," in str(given.get("host") or ""):
         # Of several hosts the one that can be written to; a single one is asked after it was connected to.
@@ -170,7 +187,7 @@ class Pool:
         self._pid = os.getpid()
 
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self) -> Generator[Connection, None, None]:
         """A connection that is outside any transaction, until the block ends.
 
         Raises: StoreUnavailable if none can be opened, or none became free in time; StoreMisconfigured.

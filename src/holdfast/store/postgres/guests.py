@@ -6,7 +6,7 @@ Ours come from a pool of their own, because user code expects the driver's usual
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
@@ -32,11 +32,18 @@ from holdfast.store.postgres.async_guests import (
 from holdfast.store.postgres.commit import CommitPlan, Outcome, broken, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row, adapt
 from holdfast.store.postgres.notify import encode_notice
-from holdfast.store.postgres.session import DataRefused, Session, rows_of
+from holdfast.store.postgres.session import DataRefused, Session
 from holdfast.store.postgres.sqlstate import FAILURES, Meaning, meaning_of
-from holdfast.store.postgres.statements import Params, Step
+from holdfast.store.postgres.statements import Params, Step, statement
 
 _WORK: Final = encode_notice("", Hint(work=True))
+
+
+Guest = tuple[Any, psycopg.Connection[Any], Callable[[], None]]
+"""What a handler gets, the driver's connection behind it, and how to send what the handler has left unsent.
+
+Our statements go to the driver's connection: a Session would wrap them in a savepoint and, when closed, undo that.
+"""
 
 
 class _NotAccepted(Exception):
@@ -74,9 +81,9 @@ class Guests:
         """Execute ``start_runs`` in the caller's transaction; all listeners hear of it when that commits."""
         with _cursor_on(_driver_of(connection)) as cursor:
             try:
-                rows = rows_of(cursor, "start_runs", params)
+                rows = _rows_of(cursor, "start_runs", params)
                 if any(ready for _, ready in rows):
-                    rows_of(cursor, "notify_start", {"payload": _WORK})
+                    _rows_of(cursor, "notify_start", {"payload": _WORK})
             except FAILURES as error:
                 self._fail(error)
             return rows
@@ -99,11 +106,11 @@ class Guests:
         outcome: Outcome | None = None
         commit: RunCommit | None = None
         try:
-            with self._open(wants) as (guest, flush):
+            with self._open(wants) as (guest, driver, flush):
                 commit = handler(guest)
                 flush()
                 plan, steps = _plan(commit, params)
-                with _cursor_on(_driver_of(guest)) as cursor:
+                with _cursor_on(driver) as cursor:
                     outcome = self._accept(plan, steps, self._execute(cursor, steps))
         except (psycopg.Error, DBAPIError, DataRefused, _NotAccepted) as error:
             return self._settle(error, commit, outcome)
@@ -111,7 +118,7 @@ class Guests:
 
     def _execute(self, cursor: Cursor, steps: list[Step]) -> list[list[Row]]:
         try:
-            return [rows_of(cursor, name, params) for name, params in steps]
+            return [_rows_of(cursor, name, params) for name, params in steps]
         except FAILURES as error:
             self._fail(error)
 
@@ -122,11 +129,11 @@ class Guests:
         outcome: Outcome | None = None
         commit: RunCommit | None = None
         try:
-            async with self._asynchronous.open(wants) as (guest, flush):
+            async with self._asynchronous.open(wants) as (guest, driver, flush):
                 commit = await handler(guest)
                 await flush()
                 plan, steps = _plan(commit, params)
-                async with async_cursor_on(await async_driver_of(guest)) as cursor:
+                async with async_cursor_on(driver) as cursor:
                     outcome = self._accept(plan, steps, await self._execute_async(cursor, steps))
         except (psycopg.Error, DBAPIError, DataRefused, _NotAccepted) as error:
             return self._settle(error, commit, outcome)
@@ -169,11 +176,11 @@ class Guests:
         raise error
 
     @contextmanager
-    def _open(self, wants: type) -> Iterator[tuple[Any, Callable[[], None]]]:
-        """A guest of class ``wants`` in a transaction that the block's end commits, and what it has to flush."""
+    def _open(self, wants: type) -> Generator[Guest, None, None]:
+        """A guest of class ``wants`` in a transaction that the block's end commits."""
         if wants is psycopg.Connection:
             with self._pool.connection() as connection, connection.transaction():
-                yield connection, _nothing
+                yield connection, connection, _nothing
         elif issubclass(wants, AlchemyConnection | AlchemySession):
             with self._open_alchemy(wants) as guest:
                 yield guest
@@ -184,17 +191,18 @@ class Guests:
             )
 
     @contextmanager
-    def _open_alchemy(self, wants: type) -> Iterator[tuple[Any, Callable[[], None]]]:
+    def _open_alchemy(self, wants: type) -> Generator[Guest, None, None]:
         with self._get_engine().connect() as connection:
             guard = CommitGuard()
             event.listen(connection, "commit", guard)
             with connection.begin():
+                driver = _driver_of(connection)
                 if issubclass(wants, AlchemySession):
                     # What the handler commits is a savepoint; the transaction is ours.
                     with wants(bind=connection, join_transaction_mode="create_savepoint") as session:
-                        yield session, session.commit
+                        yield session, driver, session.commit
                 else:
-                    yield connection, _nothing
+                    yield connection, driver, _nothing
                 guard.lift()
 
     def _get_engine(self) -> Engine:
@@ -224,6 +232,12 @@ def _plan(commit: RunCommit, params: Params) -> tuple[CommitPlan, list[Step]]:
         raise DataRefused(why=str(error)) from error
 
 
+def _rows_of(cursor: Cursor, name: str, params: Params) -> list[Row]:
+    """Execute a statement of an open transaction, leaving nothing behind in the session."""
+    cursor.execute(statement(name), params, prepare=False)
+    return cursor.fetchall() if cursor.description else []
+
+
 def _cursor_on(driver: psycopg.Connection[Any]) -> Cursor:
     cursor = psycopg.Cursor(driver, row_factory=tuple_row)
     adapt(cursor)
@@ -232,7 +246,7 @@ def _cursor_on(driver: psycopg.Connection[Any]) -> Cursor:
 
 def _driver_of(connection: Any) -> psycopg.Connection[Any]:
     """The driver's connection behind a psycopg or SQLAlchemy one. Raises UsageError for anything else."""
-    found = connection
+    found: Any = connection
     if isinstance(found, AlchemySession):
         found = found.connection()
     if isinstance(found, AlchemyConnection):
@@ -242,4 +256,4 @@ def _driver_of(connection: Any) -> psycopg.Connection[Any]:
             f"runs cannot be started in a {type(connection).__name__}: it must be a "
             "psycopg.Connection, a sqlalchemy.Connection or a sqlalchemy.orm.Session on psycopg"
         )
-    return found
+    return found  # pyright: ignore[reportUnknownVariableType] - isinstance does not tell the row's type

@@ -21,7 +21,7 @@ _STATUS: Final = {status.value: status for status in RunStatus}
 T = TypeVar("T")
 
 
-class Lease(Struct):
+class Lease(Struct, gc=False):
     """Whose writes, and under which epoch. ``running``: the run may not be compensating already."""
 
     id: RunId
@@ -29,7 +29,7 @@ class Lease(Struct):
     running: bool
 
 
-class EntryRow(Struct):
+class EntryRow(Struct, gc=False):
     """A row of the journal."""
 
     run_id: RunId
@@ -48,7 +48,7 @@ class EntryRow(Struct):
     completed_ms: int
 
 
-class StartRow(Struct, kw_only=True):
+class StartRow(Struct, kw_only=True, gc=False):
     """A run to be started, under its parent's lease if it is a child."""
 
     id: RunId
@@ -128,27 +128,24 @@ def start_row(run: NewRun, lease: Lease | None = None) -> StartRow:
 
 
 def claimed_run(row: Row, journal: list[Entry], waits: list[Wait], attempts: list[Attempt]) -> ClaimedRun:
-    """A row of ``claim_runs``: the time, and the columns of the run."""
-    _, id_, tenant, workflow, queue, status, input_, error, key, root, attempt, epoch, crashes, cancel, created, due = (
-        row
-    )
+    """A row of ``claim_runs``: the time, and the columns of the run in the order of its fields."""
     return ClaimedRun(
-        id=id_,
-        tenant=tenant,
-        workflow=workflow,
-        queue=queue,
-        status=_STATUS[status],
-        input=input_,
-        error=error,
-        key=key,
-        root_id=root,
-        attempt=attempt,
-        epoch=epoch,
-        crashes=crashes,
-        cancel_requested=cancel,
-        created_ms=created,
-        deadline_ms=due,
-        priority=priority,
+        id=row[1],
+        tenant=row[2],
+        workflow=row[3],
+        queue=row[4],
+        status=_STATUS[row[5]],
+        input=row[6],
+        error=row[7],
+        key=row[8],
+        root_id=row[9],
+        attempt=row[10],
+        epoch=row[11],
+        crashes=row[12],
+        cancel_requested=row[13],
+        created_ms=row[14],
+        deadline_ms=row[15],
+        priority=row[16],
         journal=journal,
         waits=waits,
         attempts=attempts,

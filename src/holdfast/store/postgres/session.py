@@ -67,17 +67,19 @@ class Session:
 
     def _repeat(self, attempt: Callable[[Connection], T]) -> T:
         """Try until it does not collide with others, but not forever."""
-        for number in range(ATTEMPTS_MAX):
-            if number:
-                self._sleep(_FIRST_DELAY_S * 2**number * (0.5 + self._jitter()))
+        number = 1
+        while True:
             try:
                 with self._pool.connection() as connection:
                     return attempt(connection)
             except psycopg.Error as error:
                 if meaning_of(error) is not Meaning.CONFLICT:
                     raise
-                why = error
-        raise StoreUnavailable(url=self._shown, why=f"{ATTEMPTS_MAX} attempts collided with others: {why}") from why
+                if number == ATTEMPTS_MAX:
+                    why = f"{number} attempts collided with others: {_first_line(error)}"
+                    raise StoreUnavailable(url=self._shown, why=why) from error
+            self._sleep(_FIRST_DELAY_S * 2**number * (0.5 + self._jitter()))
+            number += 1
 
     def _execute(self, connection: Connection, name: str, params: Params, *, is_write: bool) -> list[Row]:
         return self._run(connection, statement(name), params, is_write=is_write)

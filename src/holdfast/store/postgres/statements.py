@@ -16,7 +16,7 @@ Step = tuple[str, Params]
 @cache
 def statement(name: str) -> LiteralString:
     """The text of ``queries/<name>.sql``, without its comment: that is for people, not for the wire."""
-    text = (files(__package__) / "queries" / f"{name}.sql").read_text("utf-8")
+    text = (files("holdfast.store.postgres") / "queries" / f"{name}.sql").read_text("utf-8")
     body = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
     return literal(body)
 

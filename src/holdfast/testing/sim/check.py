@@ -79,8 +79,8 @@ def _check_journal(history: History, detail: RunDetail) -> Iterator[str]:
         elif journal[key] != accepted[key]:
             yield f"{key!r} was journaled as {accepted[key]}, and is now {journal[key]}"
     seqs = sorted([entry.seq for entry in detail.journal] + [wait.seq for wait in detail.waits])
-    if seqs != list(range(1, len(seqs) + 1)):
-        yield f"the order of its journal and waits has gaps or doubles: {seqs}"
+    if len(set(seqs)) < len(seqs):
+        yield f"the order of its journal and waits has doubles: {seqs}"
 
 
 def _check_attempts(history: History, detail: RunDetail) -> Iterator[str]:

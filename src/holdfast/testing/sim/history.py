@@ -16,7 +16,7 @@ from holdfast.core.failure import read_failure
 from holdfast.model.commit import CommitAnswer, Finish, Park, RunCommit
 from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import Claim, ClaimedRun, NewRun, Signal
-from holdfast.model.status import RunStatus
+from holdfast.model.status import RunStatus, WaitOutcome
 from holdfast.testing.sim.loop import Process, SimLoop
 
 
@@ -61,6 +61,8 @@ class HandlerCall:
     process: Process
     started_s: float
     compensates: bool
+    transactional: bool
+    """Its effect is undone with the transaction that it is part of."""
     task: asyncio.Task[Any] | None
     """The branch it was called in; None for a plain function's thread."""
     body: asyncio.Task[Any] | None
@@ -129,6 +131,7 @@ class History:
         error: BaseException | None,
     ) -> None:
         """A call was executed."""
+        self.store_ms_max = max(self.store_ms_max, self.clock())
         if error is not None:
             return
         match method:
@@ -169,7 +172,6 @@ class History:
             self.started.setdefault(new.id, new)
 
     def _record_claim(self, process: Process, worker: WorkerId, claim: Claim) -> None:
-        self.store_ms_max = max(self.store_ms_max, claim.now_ms)
         for run in claim.runs:
             before = self._epochs.get(run.id, 0)
             if run.epoch <= before:
@@ -180,6 +182,9 @@ class History:
             if earlier:
                 self._compare(earlier[-1].run, run)
             earlier.append(Claimed(run, process, self.loop.now_s))
+            for wait in run.waits:
+                if wait.outcome is WaitOutcome.ELAPSED and (wait.due_ms or 0) > self.store_ms_max:
+                    self.violation(f"run {run.id}: the wait {wait.key!r} fired before it was due, at {wait.due_ms}")
             if run.journal:
                 self.note("a replay")
             if run.status is RunStatus.COMPENSATING:
@@ -211,7 +216,6 @@ class History:
 
     def _record_commit(self, process: Process, batch: Sequence[RunCommit], answer: CommitAnswer) -> None:
         self.commits += 1
-        self.store_ms_max = max(self.store_ms_max, answer.now_ms)
         for commit in batch:
             if commit.run_id in answer.refused:
                 self.note("a stale write refused")
@@ -222,13 +226,16 @@ class History:
 
     def _record_accepted(self, process: Process, commit: RunCommit, answer: CommitAnswer) -> None:
         run_id = commit.run_id
+        known = self.accepted.setdefault(run_id, [])
+        if commit.move is None and any(one.commit == commit for one in known):
+            self.note("a commit that was done already answered as done")
+            return
         if commit.epoch != self._epochs.get(run_id):
             self.violation(
                 f"run {run_id}: a write at epoch {commit.epoch} was accepted while epoch {self._epochs.get(run_id)} holds"
             )
         if run_id in self._ended:
             self.violation(f"run {run_id}: a write was accepted after its end")
-        known = self.accepted.setdefault(run_id, [])
         keys = {entry.key for one in known for entry in one.commit.entries}
         for entry in commit.entries:
             if entry.key in keys:
@@ -308,7 +315,7 @@ class History:
                 self.violation(f"{where} was called with another idempotency key")
             if one.execution is not execution or one.ended_s is None:
                 continue
-            if one.key == call.key and one.attempt == call.attempt:
+            if one.key == call.key and one.attempt == call.attempt and not call.transactional:
                 self.violation(f"{where} was called twice by one execution for attempt {call.attempt}")
             if not one.failed and call.may_depend_on(one) and not self.recorded(run_id, one.key):
                 self.violation(f"{where} was called before {one.key!r} was durable")

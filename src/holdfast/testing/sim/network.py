@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol, cast
 
@@ -119,12 +119,16 @@ class Storm:
     slow: float = 0.01
     hint_lost: float = 0.1
     calm: bool = False
+    muted: set[str] = field(default_factory=set[str])
+    """The processes whose heartbeats are all lost."""
 
     def fate_of(self, call: StoreCall) -> Fate:
         """Mostly fast and well."""
         there_s, back_s = self._travel_s(), self._travel_s()
         if self.calm:
             return Fate(Fault.NONE, there_s, back_s)
+        if call.method == "heartbeat" and call.process.name in self.muted:
+            return Fate(Fault.LOST, there_s, back_s)
         draw = self.random.random()
         for fault, share in (
             (Fault.LOST, self.lost),
@@ -242,6 +246,8 @@ class Network:
         if fault is not Fault.NONE:
             self.history.faults[fault.value] += 1
         if fault is Fault.LOST:
+            if call.method == "commit_with":
+                self._roll_back(call)
             return None, StoreUnavailable(url=self.store.url, why="the connection was lost")
         if fault is Fault.LATE and call.method == "commit_with":
             # Its handler has run, in the transaction that is still open: late or at once makes no difference to it.

@@ -49,7 +49,7 @@ def observed(registry: Registry, history: History, *, seed: int | str) -> Genera
         for name in registry.step_names:
             step = registry.find_step(name)
             assert step is not None
-            stack.enter_context(replaced(step, "function", _watched(step.function, history, compensates=False)))
+            stack.enter_context(replaced(step, "function", _watched(step.function, history, transactional=step.wants is not None)))
             if step.compensation is not None:
                 watched = _watched(step.compensation, history, compensates=True)
                 stack.enter_context(replaced(step, "compensation", watched))
@@ -101,7 +101,9 @@ def _body(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Co
     return body
 
 
-def _watched(function: Callable[..., Any], history: History, *, compensates: bool) -> Callable[..., Any]:
+def _watched(
+    function: Callable[..., Any], history: History, *, compensates: bool = False, transactional: bool = False
+) -> Callable[..., Any]:
     """The same function, whose calls in a simulated run are recorded."""
 
     def enter() -> HandlerCall | None:
@@ -120,6 +122,7 @@ def _watched(function: Callable[..., Any], history: History, *, compensates: boo
             task=_current_task(),
             body=BODY.get(),
             compensates=compensates,
+            transactional=transactional,
         )
         history.begin_handler(call)
         HANDLER.set(call)

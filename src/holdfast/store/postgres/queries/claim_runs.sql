@@ -47,7 +47,9 @@ with lines as (
        set status = case when p.status = 'queued' then 'running' else p.status end,
            status_reason = 'claimed', worker = %(worker)s, epoch = r.epoch + 1, ready_ms = null, wake_ms = null,
            updated_ms = p.now_ms, started_ms = coalesce(r.started_ms, p.now_ms), transition_seq = r.transition_seq + 1
-      from (select m.* from (select o.*, n.now_ms from picked o cross join moment n limit (select 1000000000)) m limit (select 1000000000)) p
+      from (select m.*
+              from (select o.*, n.now_ms from picked o cross join moment n limit (select 1000000000)) m
+             limit (select 1000000000)) p
      where r.shard = p.shard and r.id = p.id and r.ready_ms is not null
     returning r.shard, r.id, r.tenant, r.workflow, r.queue, r.status, r.input, r.error, r.key, r.root_id, r.attempt,
               r.epoch, r.crashes, r.cancel_requested, r.created_ms, r.deadline_ms, r.transition_seq, r.updated_ms,

@@ -1,6 +1,7 @@
 -- Tell those who wait for these runs, as far as they have ended: close the waits, put parked waiters into the line.
 -- A statement of its own after the one that locked the waiters.
--- Guard: the wait open, the waiter of the same tenant, unheld and not in the line. Index: waits_open_child, primary keys.
+-- Guard: the wait open, the waiter of the same tenant, unheld and not in the line.
+-- Index: waits_open_child, primary keys.
 -- Returns: one row per waiter: its id, and whether it was put into the line (else a worker holds it or it is there).
 with ended as materialized (
     select w.shard, w.run_id, w.key, w.seq, c.result, c.error, c.status
@@ -16,10 +17,14 @@ with ended as materialized (
             where r.shard = w.shard and r.id = w.child_id and r.finalized_ms is not null
             limit 1) c
      cross join lateral (
-           select r.id from holdfast.runs r where r.shard = w.shard and r.id = w.run_id and r.tenant = c.tenant limit 1) p
+           select r.id
+             from holdfast.runs r
+            where r.shard = w.shard and r.id = w.run_id and r.tenant = c.tenant
+            limit 1) p
 ), heard as (
     update holdfast.waits w
-       set outcome = 'child_ended', closed_ms = holdfast.now_ms(%(now_ms)s), result = e.result, error = e.error, child_status = e.status
+       set outcome = 'child_ended', closed_ms = holdfast.now_ms(%(now_ms)s), result = e.result, error = e.error,
+           child_status = e.status
       from (select m.* from (select o.* from ended o limit (select 1000000000)) m limit (select 1000000000)) e
      where w.shard = e.shard and w.run_id = e.run_id and w.key = e.key and w.outcome is null
     returning w.shard, w.run_id, w.key, w.seq
@@ -28,7 +33,8 @@ with ended as materialized (
 ), moved as (
     update holdfast.runs r
        set status = case when r.status = 'waiting' then 'queued' else r.status end, status_reason = 'child_ended',
-           wake_ms = null, ready_ms = holdfast.now_ms(%(now_ms)s), updated_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
+           wake_ms = null, ready_ms = holdfast.now_ms(%(now_ms)s), updated_ms = holdfast.now_ms(%(now_ms)s),
+           transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from told o limit (select 1000000000)) m limit (select 1000000000)) t
      where r.shard = t.shard and r.id = t.run_id and r.worker is null and r.ready_ms is null
        and r.status in ('waiting', 'compensating')

@@ -6,7 +6,8 @@ with moved as (
            transition_seq = r.transition_seq + 1
       from (select m.*, %(shard)s::smallint as shard
               from (select j.*
-                      from json_to_recordset(%(compensations)s::json) as j (id uuid, epoch bigint, reason text, error json)
+                      from json_to_recordset(%(compensations)s::json) as j (
+                           id uuid, epoch bigint, reason text, error json)
                      limit (select 1000000000)) m
              limit (select 1000000000)) l
      where r.shard = l.shard and r.id = l.id and r.epoch = l.epoch and r.status = 'running'

@@ -30,7 +30,10 @@ select holdfast.now_ms(%(now_ms)s) as now_ms,
                       l.id, coalesce('the run is ' || r.status || ' at epoch ' || r.epoch, 'there is no such run'))
              from leases l
              left join lateral (
-                  select f.status, f.epoch from holdfast.runs f where f.shard = %(shard)s::smallint and f.id = l.id limit 1) r on true
+                  select f.status, f.epoch
+                    from holdfast.runs f
+                   where f.shard = %(shard)s::smallint and f.id = l.id
+                   limit 1) r on true
             where l.id not in (select o.id from owned o))
        end as refused,
        (select json_agg(o.id) from owned o where o.cancel_requested) as cancel_requested

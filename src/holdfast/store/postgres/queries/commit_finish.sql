@@ -15,10 +15,12 @@ with ending as materialized (
     update holdfast.runs r
        set status = e.to_status, status_reason = e.word, terminal_reason = e.reason, result = e.result,
            error = e.error, worker = null, ready_ms = null, wake_ms = null, crashes = 0, suspect = false,
-           updated_ms = holdfast.now_ms(%(now_ms)s), finalized_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
+           updated_ms = holdfast.now_ms(%(now_ms)s), finalized_ms = holdfast.now_ms(%(now_ms)s),
+           transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from ending o limit (select 1000000000)) m limit (select 1000000000)) e
      where r.shard = e.shard and r.id = e.id and r.epoch = e.epoch and r.status = e.status
-    returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.finalized_ms, e.status as from_status, e.worker
+    returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.finalized_ms,
+              e.status as from_status, e.worker
 ), closed as (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.finalized_ms

@@ -9,7 +9,8 @@ with parked as materialized (
      cross join lateral (
            select r.shard, r.id, r.epoch, r.status, r.worker, r.deadline_ms
              from holdfast.runs r
-            where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch and r.status in ('running', 'compensating')
+            where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
+              and r.status in ('running', 'compensating')
             limit 1) o
      cross join lateral (
            select count(*) as open, min(f.due_ms) as due_ms
@@ -24,7 +25,8 @@ with parked as materialized (
            transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from parked o limit (select 1000000000)) m limit (select 1000000000)) p
      where r.shard = p.shard and r.id = p.id and r.epoch = p.epoch and r.status = p.status
-    returning r.shard, r.id, r.status, r.epoch, r.transition_seq, r.updated_ms, p.status as from_status, p.worker, p.ready
+    returning r.shard, r.id, r.status, r.epoch, r.transition_seq, r.updated_ms,
+              p.status as from_status, p.worker, p.ready
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
     select m.shard, m.id, m.transition_seq, m.from_status, m.status, 'waiting', m.worker, m.epoch, m.updated_ms

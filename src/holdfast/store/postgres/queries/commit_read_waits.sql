@@ -4,5 +4,8 @@ select w.run_id, w.key, w.seq, w.kind, w.signal, w.child_id, w.due_ms, w.opened_
        w.error, w.child_status
   from json_to_recordset(%(touched)s::json) as l (id uuid, key text)
  cross join lateral (
-       select f.* from holdfast.waits f where f.shard = %(shard)s::smallint and f.run_id = l.id and f.key = l.key limit 1) w
+       select f.*
+         from holdfast.waits f
+        where f.shard = %(shard)s::smallint and f.run_id = l.id and f.key = l.key
+        limit 1) w
  order by w.run_id, w.seq, w.key

@@ -6,12 +6,14 @@ with released as materialized (
      cross join lateral (
            select r.shard, r.id, r.epoch, r.status, r.worker
              from holdfast.runs r
-            where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch and r.status in ('running', 'compensating')
+            where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
+              and r.status in ('running', 'compensating')
             limit 1) o
 ), moved as (
     update holdfast.runs r
        set status = case when l.status = 'compensating' then l.status else 'queued' end, status_reason = l.reason,
-           worker = null, wake_ms = null, ready_ms = holdfast.now_ms(%(now_ms)s), updated_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
+           worker = null, wake_ms = null, ready_ms = holdfast.now_ms(%(now_ms)s),
+           updated_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from released o limit (select 1000000000)) m limit (select 1000000000)) l
      where r.shard = l.shard and r.id = l.id and r.epoch = l.epoch and r.status = l.status
     returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms,

@@ -10,4 +10,7 @@ select count(*) as waiters
                offset 0) w
          order by w.run_id) f
  cross join lateral (
-       select r.id from holdfast.runs r where r.shard = %(shard)s::smallint and r.id = f.run_id for no key update of r) locked
+       select r.id
+         from holdfast.runs r
+        where r.shard = %(shard)s::smallint and r.id = f.run_id
+          for no key update of r) locked

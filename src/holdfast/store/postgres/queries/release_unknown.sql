@@ -10,7 +10,8 @@ with held as materialized (
 ), moved as (
     update holdfast.runs r
        set status = case when h.status = 'compensating' then h.status else 'queued' end, status_reason = 'drained',
-           worker = null, wake_ms = null, ready_ms = holdfast.now_ms(%(now_ms)s), updated_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
+           worker = null, wake_ms = null, ready_ms = holdfast.now_ms(%(now_ms)s),
+           updated_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from held o limit (select 1000000000)) m limit (select 1000000000)) h
      where r.shard = h.shard and r.id = h.id and r.worker = %(worker)s and r.status = h.status
     returning r.shard, r.id, r.status, r.transition_seq, r.epoch, r.updated_ms, h.status as from_status

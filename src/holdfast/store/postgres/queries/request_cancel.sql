@@ -3,7 +3,8 @@
 with moved as (
     update holdfast.runs r
        set status = 'cancelled', status_reason = 'cancelled', terminal_reason = %(reason)s, ready_ms = null,
-           wake_ms = null, updated_ms = holdfast.now_ms(%(now_ms)s), finalized_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
+           wake_ms = null, updated_ms = holdfast.now_ms(%(now_ms)s), finalized_ms = holdfast.now_ms(%(now_ms)s),
+           transition_seq = r.transition_seq + 1
       from holdfast.runs o
      where o.shard = %(shard)s::smallint and o.id = %(id)s::uuid
        and r.shard = %(shard)s::smallint and r.id = %(id)s::uuid and r.tenant = %(tenant)s and r.worker is null

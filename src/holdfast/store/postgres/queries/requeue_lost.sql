@@ -4,12 +4,12 @@
 -- Returns: one row per run: its id, and whether it was set aside.
 with lost as materialized (
     select r.shard, r.id, r.epoch, r.status, r.worker, holdfast.now_ms(%(now_ms)s) as now_ms,
-           case when exists (select from holdfast.journal j
-                              where j.shard = r.shard and j.run_id = r.id and j.epoch = r.epoch)
-                  or exists (select from holdfast.waits w
-                              where w.shard = r.shard and w.run_id = r.id and w.epoch = r.epoch)
-                  or exists (select from holdfast.attempts a
-                              where a.shard = r.shard and a.run_id = r.id and a.epoch = r.epoch)
+           case when (select true from holdfast.journal j
+                       where j.shard = r.shard and j.run_id = r.id and j.epoch = r.epoch limit 1)
+                  or (select true from holdfast.waits w
+                       where w.shard = r.shard and w.run_id = r.id and w.epoch = r.epoch limit 1)
+                  or (select true from holdfast.attempts a
+                       where a.shard = r.shard and a.run_id = r.id and a.epoch = r.epoch limit 1)
                 then 1 else r.crashes + 1 end as crashes
       from unnest(%(ids)s::uuid[]) as d (id)
      cross join lateral (
@@ -18,7 +18,8 @@ with lost as materialized (
             where o.shard = %(shard)s::smallint and o.id = d.id and o.status in ('running', 'compensating')
               and o.worker is not null
             limit 1) r
-     where not exists (select from holdfast.workers k where k.id = r.worker and k.lease_until_ms > holdfast.now_ms(%(now_ms)s))
+     where not exists (select from holdfast.workers k
+                        where k.id = r.worker and k.lease_until_ms > holdfast.now_ms(%(now_ms)s))
 ), judged as materialized (
     select l.*, l.crashes >= %(crashes_max)s::bigint as stuck from lost l
 ), moved as (

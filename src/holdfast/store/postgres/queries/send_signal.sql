@@ -13,7 +13,10 @@ with found as materialized (
             order by o.seq, o.key
             limit 1) w
      cross join lateral (
-           select o.worker is not null as held from holdfast.runs o where o.shard = %(shard)s::smallint and o.id = d.id limit 1) r
+           select o.worker is not null as held
+             from holdfast.runs o
+            where o.shard = %(shard)s::smallint and o.id = d.id
+            limit 1) r
 ), heard as (
     update holdfast.waits w
        set outcome = 'signalled', closed_ms = holdfast.now_ms(%(now_ms)s), result = %(payload)s::json
@@ -24,11 +27,13 @@ with found as materialized (
     update holdfast.signals s
        set consumed_ms = holdfast.now_ms(%(now_ms)s), wait_key = h.key
       from heard h
-     where s.shard = %(shard)s::smallint and s.tenant = %(tenant)s and s.id = %(signal_id)s::uuid and s.run_id = h.run_id
+     where s.shard = %(shard)s::smallint and s.tenant = %(tenant)s and s.id = %(signal_id)s::uuid
+       and s.run_id = h.run_id
 ), moved as (
     update holdfast.runs r
        set status = case when r.status = 'waiting' then 'queued' else r.status end, status_reason = 'signalled',
-           wake_ms = null, ready_ms = holdfast.now_ms(%(now_ms)s), updated_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
+           wake_ms = null, ready_ms = holdfast.now_ms(%(now_ms)s), updated_ms = holdfast.now_ms(%(now_ms)s),
+           transition_seq = r.transition_seq + 1
       from heard h
      where r.shard = h.shard and r.id = h.run_id and r.worker is null and r.ready_ms is null
        and r.status in ('waiting', 'compensating')

@@ -13,7 +13,8 @@ with woken as materialized (
      cross join lateral (
            select count(*) as due
              from holdfast.waits f
-            where f.shard = r.shard and f.run_id = r.id and f.outcome is null and f.due_ms <= holdfast.now_ms(%(now_ms)s)) w
+            where f.shard = r.shard and f.run_id = r.id and f.outcome is null
+              and f.due_ms <= holdfast.now_ms(%(now_ms)s)) w
 ), closed as (
     update holdfast.waits w
        set outcome = 'elapsed', closed_ms = d.now_ms

@@ -1,0 +1,218 @@
+"""No hot statement reads a whole table: not with many rows, and not with a plan made while there were none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from holdfast.model.commit import Compensate, Finish, NewWait, Park, Release, RunCommit
+from holdfast.model.ids import UnixMs
+from holdfast.model.run import Attempt, Entry, NewRun
+from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind
+from holdfast.store.postgres.commit import plan_commit
+from holdfast.store.postgres.connection import Address, Connection
+from holdfast.store.postgres.rows import document, id_array, start_row
+from holdfast.store.postgres.statements import Params, Step, statement
+from tests.contract.scene import ERROR, INPUT, RESULT, run_id
+from tests.postgres_stage import migrated_database
+
+HOT_TABLES = {"runs", "journal", "waits", "attempts", "signals", "transitions"}
+SIZE = 100_000
+NOW_MS = 5_000_000
+
+_LOAD = """
+insert into holdfast.runs (
+       shard, id, tenant, workflow, queue, status, status_reason, input, root_id, worker, epoch, created_ms, updated_ms,
+       ready_ms, wake_ms, finalized_ms, suspect)
+select 0, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'default', 'order', 'default',
+       case n %% 10 when 0 then 'queued' when 1 then 'waiting' when 2 then 'running' else 'completed' end, 'x', '{}',
+       gen_random_uuid(), case n %% 10 when 2 then 'worker-' || n %% 7 end, 1, n, n,
+       case n %% 10 when 0 then n end, case n %% 10 when 1 then n * 100 end, case when n %% 10 > 2 then n end,
+       n %% 1000 = 0
+  from generate_series(1, %(size)s) n;
+"""
+_LOAD_WAITS = """
+insert into holdfast.waits (
+       shard, run_id, key, seq, kind, signal, child_id, due_ms, epoch, opened_ms, outcome, closed_ms)
+select 0, id, 'w', 1, 'signal', 's' || mod(created_ms, 50), id, wake_ms, 1, 1,
+       case when status = 'completed' then 'elapsed' end, case when status = 'completed' then 1 end
+  from holdfast.runs
+"""
+_LOAD_JOURNAL = """
+insert into holdfast.journal (
+       shard, run_id, key, seq, kind, name, status, attempts, epoch, started_ms, completed_ms)
+select 0, id, 'k', 1, 'step', 'k', 'completed', 1, 1, 1, 1 from holdfast.runs
+"""
+
+_LOAD_ATTEMPTS = """
+insert into holdfast.attempts (shard, run_id, key, attempt, error, epoch, started_ms, ended_ms)
+select 0, id, 'k', 1, '{}', 1, 1, 1 from holdfast.runs
+"""
+_LOAD_SIGNALS = """
+insert into holdfast.signals (shard, id, tenant, name, run_id, payload, sent_ms, consumed_ms)
+select 0, id, 'default', 's' || mod(created_ms, 50), id, '{}', 1, case when status = 'completed' then 1 end
+  from holdfast.runs
+"""
+
+
+@pytest.fixture(scope="module")
+def empty(postgres_server_url: str, postgres_template: str) -> Generator[str, None, None]:
+    with migrated_database(postgres_server_url, postgres_template) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def loaded(postgres_server_url: str, postgres_template: str) -> Generator[str, None, None]:
+    """A database with many runs, a tenth of them claimable, a tenth parked, a tenth held."""
+    with migrated_database(postgres_server_url, postgres_template) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(_LOAD, {"size": SIZE})
+            connection.execute(_LOAD_WAITS)
+            connection.execute(_LOAD_JOURNAL)
+            connection.execute(_LOAD_ATTEMPTS)
+            connection.execute(_LOAD_SIGNALS)
+            connection.execute("vacuum analyze")
+        yield url
+
+
+def batch() -> Iterator[RunCommit]:
+    """One of everything that a worker may commit."""
+    entry = Entry(
+        key="charge",
+        seq=2,
+        kind=EntryKind.STEP,
+        name="charge",
+        status=EntryStatus.COMPLETED,
+        result=RESULT,
+        epoch=1,
+        started_ms=UnixMs(1),
+        completed_ms=UnixMs(2),
+    )
+    attempt = Attempt(key="pack", attempt=1, error=ERROR, started_ms=UnixMs(1), ended_ms=UnixMs(2))
+    waits = [
+        NewWait(key="a", seq=3, kind=WaitKind.SIGNAL, signal="approved"),
+        NewWait(key="b", seq=4, kind=WaitKind.CHILD, child_id=run_id(7)),
+    ]
+    moves: list[Park | Release | Compensate | Finish] = [
+        Park(2),
+        Release(),
+        Compensate(ERROR, "failed"),
+        Finish(RunStatus.COMPLETED, "completed", RESULT),
+    ]
+    child = NewRun(id=run_id(SIZE + 1), workflow="order", input=INPUT, parent_id=run_id(2), parent_key="ship")
+    yield RunCommit(run_id(2), 1, [entry], [attempt], waits, [child], ["w"], ["w"])
+    for number, move in enumerate(moves):
+        yield RunCommit(run_id(12 + 10 * number), 1, [entry], move=move)
+
+
+def steps() -> dict[str, Params]:
+    """Every hot statement with parameters."""
+    shared: Params = {"shard": 0, "now_ms": NOW_MS}
+    line = {"queues": ["default", "slow"], "workflows": ["order", "ship"]}
+    one = {"tenant": "default", "id": run_id(1)}
+    ids = {"ids": id_array(run_id(number) for number in range(1, 50))}
+    signal = {**one, "signal_id": run_id(9), "name": "s1", "payload": "{}"}
+    hot: list[Step] = [
+        ("claim_runs", {"worker": "worker-1", **line, "limit": 50, "suspects": 1}),
+        ("read_agenda", line),
+        ("wake_due_lock", {"limit": 50}),
+        ("wake_due", ids),
+        ("requeue_lost_lock", {"limit": 50}),
+        ("requeue_lost", {**ids, "crashes_max": 3}),
+        ("retire_worker_runs", {"worker": "worker-1", "limit": 50}),
+        ("release_unknown", {"worker": "worker-1", "known": id_array([run_id(2)])}),
+        ("start_runs", {"runs": document([start_row(NewRun(id=run_id(9), workflow="order", input=INPUT))])}),
+        ("read_journal", ids),
+        ("read_waits", {**ids, "closed": False}),
+        ("read_attempts", ids),
+        ("read_progress", ids),
+        ("read_live", {**ids, "worker": "worker-1"}),
+        ("get_run", one),
+        ("lock_waiters", ids),
+        ("close_child_waits", ids),
+        ("send_signal_lock", one),
+        ("send_signal_seen", signal),
+        ("send_signal_waiters", signal),
+        ("send_signal", {**signal, **ids}),
+        ("request_cancel_lock", one),
+        ("request_cancel_held", one),
+        ("request_cancel", {**one, "reason": "cancelled"}),
+    ]
+    commit = plan_commit(list(batch()), shard=0, now_ms=UnixMs(NOW_MS)).steps(families=True)
+    return {name: {**shared, **params} for name, params in [*hot, *commit]}
+
+
+STEPS = steps()
+
+
+def scanned(connection: Connection, name: str, params: Params) -> set[str]:
+    """The hot tables that the statement's plan for any parameters reads from end to end."""
+    connection.execute("set plan_cache_mode = force_generic_plan")
+    found = connection.execute("explain (format json) " + statement(name), params).fetchone()
+    assert found is not None
+    plan = json.loads(found[0])[0]["Plan"]
+    return {table for node, table in walk(plan) if node == "Seq Scan" and table in HOT_TABLES}
+
+
+def walk(plan: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
+    yield plan["Node Type"], plan.get("Relation Name")
+    for child in plan.get("Plans", []):
+        yield from walk(child)
+
+
+@pytest.mark.requirement("fault-60")
+@pytest.mark.parametrize("name", STEPS)
+def test_a_hot_statement_reads_no_table_from_end_to_end(loaded: str, name: str) -> None:
+    connection = Address(loaded, prepare=False).connect()
+
+    assert scanned(connection, name, STEPS[name]) == set()
+    connection.close()
+
+
+@pytest.mark.requirement("fault-60")
+@pytest.mark.parametrize("name", STEPS)
+def test_a_plan_made_for_empty_tables_stays_good(empty: str, name: str) -> None:
+    connection = Address(empty, prepare=True).connect()
+
+    assert scanned(connection, name, STEPS[name]) == set()
+    connection.close()
+
+
+ROWS_READ_MAX = 2_000
+
+
+@pytest.mark.requirement("fault-60")
+@pytest.mark.parametrize("name", STEPS)
+def test_a_hot_statement_reads_few_rows_however_many_there_are(loaded: str, name: str) -> None:
+    connection = Address(loaded, prepare=True).connect()
+    connection.execute("begin")
+    connection.execute("set local plan_cache_mode = force_generic_plan")
+
+    found = connection.execute("explain (analyze, timing off, format json) " + statement(name), STEPS[name]).fetchone()
+
+    assert found is not None
+    read = sum(rows_read(node) for node in nodes(json.loads(found[0])[0]["Plan"]))
+    connection.close()
+    assert read <= (8_000 if name in MANY_ROWS else ROWS_READ_MAX)
+
+
+MANY_ROWS = {"retire_worker_runs", "release_unknown", "requeue_lost_lock", "send_signal_waiters"}
+"""Those that are about all runs of a worker, or all runs that wait for one signal."""
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def rows_read(node: dict[str, Any]) -> float:
+    if node.get("Relation Name") not in HOT_TABLES or "Scan" not in node["Node Type"]:
+        return 0
+    removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+    rows: float = (node["Actual Rows"] + removed) * node["Actual Loops"]
+    return rows
