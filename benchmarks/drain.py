@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Callable
 
 from benchmarks.workflows import app, sequence, three
 from holdfast.app import open_store
@@ -53,7 +54,7 @@ async def measure(url: str, *, runs: int, concurrency: int) -> dict[str, float]:
 class Ended:
     """Counts the runs that ended, by the store's own hints in this process."""
 
-    def __init__(self, subscribe) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, subscribe: Callable[[Callable[[Hint], None]], object]) -> None:
         self._loop = asyncio.get_running_loop()
         self._seen = 0
         self._changed = asyncio.Event()

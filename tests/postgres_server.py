@@ -20,8 +20,11 @@ SERVER_VARIABLE = "HOLDFAST_TEST_POSTGRES_URL"
 
 
 @contextmanager
-def run_server() -> Generator[str, None, None]:
-    """The URL of a server where databases may be created: the one named by the environment, or one of our own."""
+def run_server(*, durable: bool = False) -> Generator[str, None, None]:
+    """The URL of a server where databases may be created: the one named by the environment, or one of our own.
+
+    A ``durable`` one keeps its shipped settings: benchmarks must wait for the disk.
+    """
     named = os.environ.get(SERVER_VARIABLE)
     if named:
         yield named
@@ -35,7 +38,8 @@ def run_server() -> Generator[str, None, None]:
     try:
         server = get_server(folder / "data", cleanup_mode="stop")
         try:
-            _forget_power_loss(server.get_uri())
+            if not durable:
+                _forget_power_loss(server.get_uri())
             yield server.get_uri()
         finally:
             server.cleanup()

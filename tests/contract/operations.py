@@ -15,13 +15,12 @@ from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWai
 from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant, UnixMs
 from holdfast.model.run import Claim, Entry, NewRun, Run, RunDetail, RunFilter, Signal, WorkerInfo
 from holdfast.model.status import (
-    HELD_STATUSES,
     EntryKind,
     EntryStatus,
     RunStatus,
     WaitKind,
 )
-from holdfast.store.port import Store
+from holdfast.store.port import WORKER_KEPT_MS, Store
 from tests.contract.scene import (
     ALICE,
     BOB,
@@ -177,7 +176,8 @@ class Script:
 
     def _advance(self) -> Step:
         # All stores of a sequence share one clock: it is moved when the step is chosen.
-        self._model.clock.advance(self._random.choice((0, 1, 10, 50, 100, 300, 1_000)))
+        a_day_later = self._chance(0.03)
+        self._model.clock.advance(WORKER_KEPT_MS if a_day_later else self._random.choice((0, 1, 10, 50, 100, 300, 1_000)))
         return Step(("advance",), lambda opened: opened.store.read_clock())
 
     def _start(self) -> Step:
@@ -269,8 +269,8 @@ class Script:
         if not runs:
             return self._start()
         run = self._random.choice(runs)
-        # One that is held at another epoch, or not held in a status that takes no writes at any epoch.
-        epoch = run.epoch - 1 if run.status in HELD_STATUSES else run.epoch
+        # One that is held at another epoch, or not held at all.
+        epoch = run.epoch - 1 if run.worker is not None else run.epoch
         _, commit = self._write(run)
         stale = RunCommit(
             run_id=run.id,
@@ -298,8 +298,7 @@ class Script:
             entries=[*commit.entries, twice],
             waits=commit.waits,
             children=commit.children,
-            # A move that is refused for itself could be answered either way.
-            move=Park(open_waits=1) if run.status is RunStatus.COMPENSATING else commit.move,
+            move=commit.move,
         )
         others = [one for one in self._held() if one.id != run.id and run.id not in (one.parent_id, one.id)]
         batch = [broken]

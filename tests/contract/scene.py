@@ -205,9 +205,7 @@ def check_history(detail: RunDetail) -> None:
     assert [one.from_status for one in history[1:]] == [one.to_status for one in history[:-1]]
     for one in history[1:]:
         assert one.from_status is not None
-        # A delayed start that becomes claimable stays queued: a move in the line, not in the table.
-        delayed = one.from_status is one.to_status is RunStatus.QUEUED
-        assert delayed or one.to_status in TRANSITIONS[one.from_status].values()
+        assert one.to_status in TRANSITIONS[one.from_status].values()
     assert history[-1].to_status is detail.run.status
     assert [one.epoch for one in history] == sorted(one.epoch for one in history)
     assert history[-1].epoch == detail.run.epoch

@@ -143,3 +143,44 @@ def test_a_compensating_run_that_waits_is_cancelled_at_once(scene: Scene) -> Non
     scene.accept(run, waits=[timer("retry", 1, 100)], move=Park(open_waits=1))
 
     assert _cancel(scene, run.id).status is RunStatus.CANCELLED
+
+
+@pytest.mark.parametrize("move", [Park(open_waits=1), Release()], ids=["parked", "released"])
+@pytest.mark.requirement("fault-47", "S-59", "promise-11")
+def test_a_cancel_that_raced_the_end_of_a_lease_is_there_for_the_next_worker(scene: Scene, move: Park | Release) -> None:
+    run = scene.held(1, timeout_ms=60_000)
+    _cancel(scene, run.id)
+    scene.clock.advance(3)
+
+    scene.accept(run, waits=[timer("nap", 1, 10_000)], move=move)
+
+    row = scene.run(run.id)
+    assert (row.status, row.ready_ms, row.wake_ms) == (RunStatus.QUEUED, scene.clock.now_ms, None)
+    [again] = scene.claim(ALICE)
+    assert (again.id, again.cancel_requested) == (run.id, True)
+
+
+@pytest.mark.requirement("fault-48")
+def test_a_run_that_compensates_is_parked_even_if_somebody_wants_it_cancelled(scene: Scene) -> None:
+    run = scene.held(1)
+    scene.accept(run, move=Compensate(ERROR, "retries_exhausted"))
+    _cancel(scene, run.id)
+
+    scene.park(run, timer("nap", 1, 10_000))
+
+    row = scene.run(run.id)
+    assert (scene.place(run.id), row.wake_ms) == ((RunStatus.COMPENSATING, False), scene.clock.now_ms + 10_000)
+    assert scene.claim(ALICE) == []
+
+
+@pytest.mark.requirement("fault-47")
+def test_listeners_hear_of_a_cancelled_run_that_was_parked_into_the_line(scene: Scene) -> None:
+    run = scene.held(1)
+    _cancel(scene, run.id)
+    heard: list[bool] = []
+    unsubscribe = scene.store.hints.subscribe(lambda hint: heard.append(hint.work))
+
+    scene.park(run, timer("nap", 1, 10_000))
+    unsubscribe()
+
+    assert True in heard

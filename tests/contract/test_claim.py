@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.model.commit import Park, Release
+from holdfast.model.ids import RunId
 from holdfast.model.status import RunStatus, WaitOutcome
 from tests.contract.scene import ALICE, BOB, ERROR, INPUT, Scene, attempt, entry, message, run_id, signal_wait, timer
 
@@ -163,3 +164,42 @@ def test_a_claim_brings_each_run_its_own_rows(scene: Scene) -> None:
     claimed = {run.id: [one.key for one in run.journal] for run in scene.claim()}
 
     assert claimed == {run_id(1): ["step-0"], run_id(2): ["step-1"]}
+
+
+@pytest.mark.parametrize("workflows", [2, 7, 30])
+@pytest.mark.requirement("fault-60")
+def test_lines_of_many_workflows_are_served_as_one(scene: Scene, workflows: int) -> None:
+    names = [f"workflow-{number}" for number in range(workflows)]
+    expected: list[tuple[int, int, RunId]] = []
+    for number in range(1, 61):
+        priority, queue = (0, 0, 3, -2)[number % 4], ("default", "slow")[number % 2]
+        started = scene.start(number, workflow=names[number * 7 % workflows], queue=queue, priority=priority)
+        expected.append((-priority, scene.clock.now_ms, started))
+        scene.start(1_000 + number, workflow="unknown")
+        scene.clock.advance(number % 3)
+    expected.sort()
+
+    claimed = [
+        run.id
+        for limit in (1, 9, 50, 10)
+        for run in scene.claim(queues=("default", "slow"), workflows=names, limit=limit)
+    ]
+
+    assert claimed == [started for _, _, started in expected]
+
+
+@pytest.mark.parametrize("workflows", [1, 12])
+@pytest.mark.requirement("fault-53")
+def test_no_more_suspects_are_taken_than_allowed_over_all_lines(scene: Scene, workflows: int) -> None:
+    names = [f"workflow-{number}" for number in range(workflows)]
+    for number in range(1, 9):
+        scene.start(number, workflow=names[number % workflows], queue=("default", "slow")[number % 2])
+    for _ in range(2):
+        lost = scene.claim(queues=("default", "slow"), workflows=names)
+        scene.lose(lost[0])
+    for number in range(9, 13):
+        scene.start(number, workflow=names[number % workflows], queue=("default", "slow")[number % 2])
+
+    taken = scene.claim(queues=("default", "slow"), workflows=names, suspects=3)
+
+    assert [run.id for run in taken] == [run_id(number) for number in (1, 2, 3, 9, 10, 11, 12)]

@@ -10,6 +10,7 @@ from holdfast.model.ids import Json
 from holdfast.model.run import ClaimedRun
 from holdfast.model.status import RunStatus
 from tests.contract.scene import (
+    ALICE,
     BOB,
     ERROR,
     RESULT,
@@ -243,3 +244,54 @@ def test_a_compensating_run_that_was_taken_over_refuses_its_old_worker(scene: Sc
     scene.lose(run)
 
     _refused_without_a_trace(scene, run, {"entries": [entry(run, "late", 50)]})
+
+
+UNHELD: dict[str, dict[str, Any]] = {
+    "released": {"move": Release()},
+    "parked": {"waits": [timer("pause", 40, 10_000)], "move": Park(open_waits=2)},
+}
+
+
+@pytest.mark.parametrize("left", UNHELD.values(), ids=UNHELD)
+@pytest.mark.parametrize(
+    "write", [write for name, write in EVERYTHING.items() if name not in ("complete", "compensate")]
+)
+@pytest.mark.requirement("promise-4", "fault-4", "S-53")
+def test_a_compensating_run_that_nobody_holds_refuses_its_last_worker(
+    scene: Scene, write: Write, left: dict[str, Any]
+) -> None:
+    run = scene.held(1)
+    scene.accept(run, waits=[timer("nap", 1, 1)], move=Compensate(ERROR, "retries_exhausted"))
+    scene.accept(run, **left)
+
+    _refused_without_a_trace(scene, run, write(run))
+
+
+@pytest.mark.requirement("promise-4", "fault-7")
+def test_a_compensating_run_that_its_worker_handed_back_refuses_it(scene: Scene) -> None:
+    run = scene.held(1)
+    scene.accept(run, move=Compensate(ERROR, "retries_exhausted"))
+    assert scene.store.retire_worker(ALICE, limit=10) == 0
+
+    _refused_without_a_trace(scene, run, {"entries": [entry(run, "late", 50)]})
+
+
+@pytest.mark.parametrize("how", ["alone", "in a batch", "with a handler"])
+@pytest.mark.requirement("promise-4", "S-53", "S-13")
+def test_an_illegal_move_is_refused_even_if_a_key_is_recorded_already(scene: Scene, how: str) -> None:
+    run, other = scene.held(1), scene.held(2)
+    scene.accept(run, entries=[entry(run, "charge", 1)], move=Compensate(ERROR, "retries_exhausted"))
+    before = scene.detail(run.id)
+    commit = RunCommit(run.id, run.epoch, entries=[entry(run, "charge", 2)], move=MOVES["complete"])
+
+    if how == "with a handler":
+        answer = scene.store.commit_with(lambda _: commit, wants=scene.opened.connection)
+    elif how == "in a batch":
+        good = RunCommit(other.id, other.epoch, entries=[entry(other, "charge", 1)])
+        answer = scene.store.commit([good, commit])
+        assert len(scene.detail(other.id).journal) == 1
+    else:
+        answer = scene.store.commit([commit])
+
+    assert (list(answer.refused), answer.broken) == ([run.id], {})
+    assert scene.detail(run.id) == before

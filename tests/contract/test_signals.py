@@ -241,3 +241,27 @@ def test_a_signal_is_not_lost_to_a_worker_that_dies_before_it_used_it(scene: Sce
     assert [wait.result for wait in again.waits] == [PAYLOAD]
     scene.accept(again, waits=[signal_wait("approval#2", 2)], move=Park(open_waits=1))
     assert scene.place(run.id) == (RunStatus.WAITING, False)
+
+
+@pytest.mark.requirement("promise-10", "promise-7")
+def test_another_tenants_signal_with_the_same_id_is_another_signal(scene: Scene) -> None:
+    ours = scene.parked(1, signal_wait("approval", 1))
+    theirs = scene.parked(2, tenant=OTHER_TENANT)
+    assert scene.store.send_signal(message(1, theirs.id, tenant=OTHER_TENANT)) == []
+
+    assert scene.store.send_signal(message(1, ours.id)) == [ours.id]
+
+    assert scene.store.send_signal(message(1, ours.id)) == []
+    assert scene.store.send_signal(message(1, theirs.id, tenant=OTHER_TENANT)) == []
+
+
+@pytest.mark.requirement("promise-10", "promise-7")
+def test_signals_of_two_tenants_with_one_id_are_each_consumed_by_their_own_run(scene: Scene) -> None:
+    ours, theirs = scene.held(1), scene.held(2, tenant=OTHER_TENANT)
+    scene.store.send_signal(message(1, ours.id, payload=_payload(1)))
+    scene.store.send_signal(message(1, theirs.id, tenant=OTHER_TENANT, payload=_payload(2)))
+
+    answers = [scene.accept(run, waits=[signal_wait("approval", 1)]) for run in (ours, theirs)]
+
+    taken = [answer.waits[run.id][0].result for answer, run in zip(answers, (ours, theirs), strict=True)]
+    assert taken == [_payload(1), _payload(2)]

@@ -171,3 +171,18 @@ def test_a_start_takes_part_in_every_kind_of_transaction(scene: Scene) -> None:
 
         start(keep=True)
         assert scene.run(run_id(number)).status is RunStatus.QUEUED
+
+
+@pytest.mark.parametrize(("delay_ms", "timeout_ms"), [(1_000, 400), (400, 1_000), (700, 700)])
+@pytest.mark.requirement("promise-6")
+def test_a_delayed_start_is_not_delayed_past_its_deadline(scene: Scene, delay_ms: int, timeout_ms: int) -> None:
+    delayed = scene.start(1, delay_ms=delay_ms, timeout_ms=timeout_ms)
+    first = min(delay_ms, timeout_ms)
+    assert scene.run(delayed).wake_ms == scene.clock.now_ms + first
+
+    scene.clock.advance(first)
+
+    assert scene.store.wake_due(limit=10) == 1
+    is_deadline = timeout_ms <= delay_ms
+    assert scene.run(delayed).status_reason == ("deadline_exceeded" if is_deadline else "timer_elapsed")
+    assert [run.id for run in scene.claim()] == [delayed]

@@ -7,6 +7,7 @@ import pytest
 from holdfast.model.commit import Compensate, Finish, Park, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, WorkerId
 from holdfast.model.status import RunStatus, WaitOutcome
+from holdfast.store.port import WORKER_KEPT_MS
 from tests.contract.scene import (
     ALICE,
     BOB,
@@ -370,3 +371,51 @@ def test_a_run_that_parks_while_its_lease_ran_out_is_not_taken(scene: Scene) -> 
 
     assert answer.refused == {}
     assert scene.store.requeue_lost(limit=10, crashes_max=1) == {}
+
+
+def _started_ms(scene: Scene, worker: WorkerId) -> int:
+    """When the worker first registered, as far as the store remembers it; registers it."""
+    scene.register(worker)
+    [row] = [row for row in scene.store.list_workers() if row.id == worker]
+    return row.started_ms
+
+
+def test_a_worker_that_holds_nothing_is_forgotten_a_day_after_its_lease_ran_out(scene: Scene) -> None:
+    scene.register(ALICE)
+    registered_ms = scene.clock.now_ms
+    scene.clock.advance(LEASE_MS + WORKER_KEPT_MS)
+    assert not scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS).workers_lost
+    scene.store.requeue_lost(limit=10, crashes_max=3)
+    assert _started_ms(scene, ALICE) == registered_ms
+
+    scene.clock.advance(LEASE_MS + WORKER_KEPT_MS + 1)
+    assert scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS).workers_lost
+    scene.store.requeue_lost(limit=10, crashes_max=3)
+
+    assert not scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS).workers_lost
+    scene.store.heartbeat(ALICE, lease_ms=LEASE_MS)
+    assert scene.store.list_workers() == []
+    assert _started_ms(scene, ALICE) == scene.clock.now_ms
+
+
+def test_a_worker_that_still_holds_a_run_is_not_forgotten(scene: Scene) -> None:
+    for number in (1, 2):
+        scene.start(number)
+    registered_ms = scene.clock.now_ms
+    assert len(scene.claim(ALICE)) == 2
+    scene.clock.advance(LEASE_MS + WORKER_KEPT_MS + 1)
+
+    assert len(scene.store.requeue_lost(limit=1, crashes_max=3)) == 1
+
+    assert _started_ms(scene, ALICE) == registered_ms
+
+
+def test_the_last_run_taken_from_a_worker_lets_it_be_forgotten(scene: Scene) -> None:
+    run = scene.held(1)
+    scene.clock.advance(LEASE_MS + WORKER_KEPT_MS + 1)
+
+    assert scene.store.requeue_lost(limit=10, crashes_max=3) == {run.id: False}
+    scene.store.requeue_lost(limit=10, crashes_max=3)
+
+    assert not scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS).workers_lost
+    assert _started_ms(scene, ALICE) == scene.clock.now_ms

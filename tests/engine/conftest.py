@@ -81,7 +81,7 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(params=KINDS)
-def engine(request: pytest.FixtureRequest, open_store: Opener) -> Generator[Engine, None, None]:  # noqa: F811
+def engine(request: pytest.FixtureRequest, open_store: Opener) -> Generator[Engine, None, None]:
     """An engine on each store in turn."""
     with open_store(str(request.param), RealClock()) as opened:
         engine = Engine(opened)

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 import holdfast as hf
+from holdfast.model.commit import RunCommit
 from holdfast.model.status import EntryKind, EntryStatus
 from tests.engine.conftest import LONG_S, QUICK, Engine
 
@@ -216,3 +217,74 @@ async def test_a_run_that_passes_its_deadline_is_compensated(engine: Engine) -> 
             await run.result(10)
 
     assert undone == [7]
+
+
+@pytest.mark.requirement("promise-8")
+async def test_a_step_that_failed_once_is_tried_to_its_end_when_its_sibling_fails(engine: Engine) -> None:
+    failed, did = asyncio.Event(), list[str]()
+
+    @engine.app.step(retry=hf.Retry(max_attempts=2, initial=QUICK.initial * 100, jitter=0))
+    async def answer_lost() -> str:
+        did.append("effect")
+        if len(did) == 1:
+            failed.set()
+            raise Broken("the answer was lost, but the effect was not")
+        return "made"
+
+    @answer_lost.compensate
+    async def unmake(result: str) -> None:
+        did.append(f"undo {result}")
+
+    @engine.app.step(retry=hf.Retry.never())
+    async def sibling() -> None:
+        await failed.wait()
+        raise Broken("sibling")
+
+    @engine.app.workflow
+    async def both() -> None:
+        await hf.gather(answer_lost(), sibling())
+
+    async with engine.worker():
+        with pytest.raises(hf.errors.RunFailed, match="sibling"):
+            await (await engine.client.start(both)).result(10)
+
+    assert did == ["effect", "effect", "undo made"]
+
+
+@pytest.mark.requirement("promise-8", "promise-11")
+async def test_a_run_whose_record_is_refused_is_compensated(engine: Engine) -> None:
+    undone: list[str] = []
+
+    @engine.app.step
+    async def charge(order: str) -> str:
+        return order
+
+    @charge.compensate
+    async def refund(order: str, receipt: str) -> None:
+        undone.append(receipt)
+
+    @engine.app.workflow
+    async def buying() -> None:
+        await charge("good")
+        await charge("spoilt")
+        await hf.sleep(LONG_S)
+
+    async with engine.worker() as worker:
+        commit = worker.store.commit
+
+        def spoil(batch: list[RunCommit]) -> object:
+            return commit(
+                [
+                    RunCommit(one.run_id, one.epoch, entries=[*one.entries, *one.entries], move=one.move)
+                    if any(entry.result == b'{"value":"spoilt"}' for entry in one.entries)
+                    else one
+                    for one in batch
+                ]
+            )
+
+        worker.store.commit = spoil  # type: ignore[method-assign,assignment]
+        run = await engine.client.start(buying)
+        with pytest.raises(hf.errors.RunFailed, match="refused"):
+            await run.result(10)
+
+    assert undone == ["spoilt", "good"]

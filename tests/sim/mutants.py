@@ -205,7 +205,9 @@ def sqlite_no_epoch() -> AbstractContextManager[None]:
 
 @mutant("finish without compare-and-set", kind="sqlite")
 def sqlite_no_guard_of_the_end() -> AbstractContextManager[None]:
-    return sql("commit_finish", "and runs.status in ('running', 'compensating') and runs.epoch = b.column2", "")
+    guard = "and runs.status in ('running', 'compensating') and runs.epoch = b.column2"
+    legal = "and (runs.status = 'running' or b.column3 <> 'completed')"
+    return sql("commit_finish", f"{guard}\n    {legal}", "")
 
 
 @mutant("park ignores the waits that were closed", kind="sqlite")

@@ -74,7 +74,7 @@ class Nemesis:
             self._take_database_away(0.1 + 8 * self.random.random() ** 2)
         else:
             self.clock_steps += 1
-            self.cluster.clock.jump(self.random.choice((-1.0, 3.0)))
+            self.cluster.clock.jump(0.4)
 
     def _pause(self, one: WorkerProcess) -> None:
         if one in self._paused:

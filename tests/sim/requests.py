@@ -150,6 +150,11 @@ def _nap(random: Random, n: int, _kind: str) -> Request:
     return _request(n, workloads.nap, (n, seconds), done(n + 11), seconds + 3)
 
 
+def _rest(random: Random, n: int, _kind: str) -> Request:
+    seconds = round(0.3 * random.random(), 3)
+    return _request(n, workloads.rest, (n, seconds), done(n + 1), 3)
+
+
 def _mail(random: Random, n: int, _kind: str) -> Request:
     count = random.randrange(1, 4)
     request = _request(n, workloads.mail, (n, count), [], 4)
@@ -225,6 +230,7 @@ _KINDS: list[Callable[[Random, int, str], Request]] = [
     _branches,
     _nap,
     _nap,
+    _rest,
     _mail,
     _mail,
     _mail_in_time,

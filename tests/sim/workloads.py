@@ -152,6 +152,13 @@ async def nap(n: int, seconds: float) -> int:
 
 
 @app.workflow
+async def rest(n: int, seconds: float) -> int:
+    x = await add(n, 1)
+    await hf.sleep(seconds)
+    return x
+
+
+@app.workflow
 async def mail(n: int, count: int) -> list[str]:
     received: list[str] = []
     for number in range(count):

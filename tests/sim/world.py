@@ -13,10 +13,6 @@ from holdfast.testing.sim.loop import PROCESS
 from holdfast.testing.sim.observe import HANDLER
 
 
-SLOW = 0.03
-"""How often the world takes its time: longer than a lease."""
-
-
 @dataclass(frozen=True, slots=True)
 class Effect:
     """Something that was done, for whoever asked."""
@@ -32,6 +28,8 @@ class World:
     """An effect has two halves: the world does it, and the caller hears of it. A crash may come between them."""
 
     random: Random
+    slow: float = 0.03
+    """How often it takes its time: about as long as a lease."""
     calm: bool = False
     """Whether it answers at once, always."""
     effects: list[Effect] = field(default_factory=list[Effect])
@@ -51,8 +49,8 @@ class World:
         return call
 
     def _latency_s(self) -> float:
-        if not self.calm and self.random.random() < SLOW:
-            return 12 * self.random.random()
+        if not self.calm and self.random.random() < self.slow:
+            return 8 * self.random.random()
         return 0.001 + 0.2 * self.random.random() ** 4
 
     def done_for(self, run_id: RunId) -> list[Effect]:

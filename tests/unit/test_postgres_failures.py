@@ -243,7 +243,7 @@ def test_many_threads_share_few_connections(url: str) -> None:
         thread.join(30)
 
     assert len(store.get_runs(new_run(0).tenant, [run_id(number) for number in range(200)])) == 200
-    assert sessions(url) <= 2
+    assert sessions(url) <= 2 + 1, "two in the pool, and the one that notifies"
     store.close()
 
 

@@ -117,6 +117,9 @@ def test_a_handler_cannot_commit_before_the_journal(scene: Scene, url: str) -> N
         scene.store.commit_with(by_alchemy, wants=Connection)
     with pytest.raises(psycopg.ProgrammingError):
         scene.store.commit_with(by_driver, wants=psycopg.Connection)
+    for wants in (Connection, psycopg.Connection):
+        # The next handler does not inherit what the last one left.
+        scene.store.commit_with(lambda _: RunCommit(run.id, run.epoch), wants=wants)
 
     assert payments(url) == []
     assert scene.detail(run.id).journal == []

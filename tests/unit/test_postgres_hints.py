@@ -116,14 +116,17 @@ def test_publishing_neither_blocks_nor_fails_without_a_database() -> None:
 
 
 def test_closing_ends_both_threads(url: str) -> None:
+    before = set(threading.enumerate())
     store = PostgresStore(url)
     Ear(store)
     store.hints.publish(Hint(work=True))
+    started = set(threading.enumerate()) - before
 
     store.close()
     store.close()
 
-    assert not [thread for thread in threading.enumerate() if thread.name in ("holdfast-notify", "holdfast-listen")]
+    assert {thread.name for thread in started} == {"holdfast-notify", "holdfast-listen"}
+    assert not [thread for thread in started if thread.is_alive()]
 
 
 @pytest.mark.requirement("fault-73")

@@ -118,7 +118,8 @@ def steps() -> dict[str, Params]:
     signal = {**one, "signal_id": run_id(9), "name": "s1", "payload": "{}"}
     hot: list[Step] = [
         ("claim_runs", {"worker": "worker-1", **line, "limit": 50, "suspects": 1}),
-        ("read_agenda", line),
+        ("read_agenda", {**line, "kept_ms": 1}),
+        ("forget_workers", {"kept_ms": 1}),
         ("wake_due_lock", {"limit": 50}),
         ("wake_due", ids),
         ("requeue_lost_lock", {"limit": 50}),

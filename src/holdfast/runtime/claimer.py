@@ -89,7 +89,7 @@ class Claimer:
                 self._wanted.set()
 
     async def _release_unknown(self) -> None:
-        """A claim's answer was lost: hand back the runs that the database believes to be ours, and we know nothing of."""
+        """A claim's answer was lost: hand back the runs that are ours by the record and unknown to us."""
         services = self._services
         released = await services.until_repeated(
             lambda: services.host.call("claim", services.store.release_unknown, self._worker, known=self._held())

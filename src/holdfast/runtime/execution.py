@@ -42,7 +42,7 @@ logger = logging.getLogger("holdfast.run")
 
 
 class Suspend(BaseException):
-    """Unwinds a workflow's body. Raised by the engine alone; a BaseException, so that ``except Exception`` lets it by."""
+    """Unwinds a workflow's body; a BaseException, so that a user's ``except Exception`` lets it by."""
 
 
 class Ending(enum.Enum):
@@ -90,6 +90,7 @@ class RunExecution:
         "new_waits",
         "open",
         "quiet_check",
+        "refused",
         "replaying",
         "run",
         "seq",
@@ -144,6 +145,8 @@ class RunExecution:
         self.leaving = False
         """A move that gives the lease away is on its way to the database."""
         self.stop: Stop | None = None
+        self.refused: StoreError | None = None
+        """The database refused a record of the run: every operation raises this until the run has ended."""
         self.draining = False
         if self.replaying:
             self._load(run)
@@ -201,35 +204,37 @@ class RunExecution:
             self._clear()
 
     async def _execute(self, branch: RunBranch) -> None:
-        from holdfast.runtime.compensation import compensate
-
         try:
             value = await self._call_workflow(branch)
             if self.ending is not None:
                 return
             self._check_all_read()
             result = self.services.codec.encode(value, f"the result of workflow {self.run.workflow!r}")
+            await self.finish(RunStatus.COMPLETED, "completed", result=result)
         except Suspend:
             if self.ending is None:
                 raise
         except BaseException as error:  # noqa: BLE001 - a workflow may raise anything; all of it ends the run
-            if self.ending is not None:
-                return
-            failure = self._why(error)
-            self._calm()
-            if failure is None:
-                await self.finish(RunStatus.CANCELLED, "cancelled")
-            elif isinstance(failure, NonDeterminismError):
-                await self.finish(RunStatus.STUCK, "non_determinism", error=self.record_error(failure))
-            else:
-                reason = self._terminal_reason(failure)
-                if self.compensable:
-                    await self._begin_compensation(failure, reason)
-                    await compensate(self, branch)
-                else:
-                    await self.finish(RunStatus.FAILED, reason, error=self.record_error(failure))
+            if self.ending is None:
+                await self._end_otherwise(branch, error)
+
+    async def _end_otherwise(self, branch: RunBranch, error: BaseException) -> None:
+        """The body raised: cancel, set aside, compensate or fail the run."""
+        from holdfast.runtime.compensation import compensate
+
+        failure = self._why(error)
+        self._calm()
+        if failure is None:
+            await self.finish(RunStatus.CANCELLED, "cancelled")
+        elif isinstance(failure, NonDeterminismError):
+            await self.finish(RunStatus.STUCK, "non_determinism", error=self.record_error(failure))
         else:
-            await self.finish(RunStatus.COMPLETED, "completed", result=result)
+            reason = self._terminal_reason(failure)
+            if self.compensable:
+                await self._begin_compensation(failure, reason)
+                await compensate(self, branch)
+            else:
+                await self.finish(RunStatus.FAILED, reason, error=self.record_error(failure))
 
     async def _call_workflow(self, branch: RunBranch) -> Any:
         if self.run.deadline_ms is not None and self.services.now_ms() >= self.run.deadline_ms:
@@ -242,6 +247,8 @@ class RunExecution:
 
     def _why(self, error: BaseException) -> BaseException | None:
         """The failure that ends the run; None if it ends as cancelled."""
+        if self.refused is not None:
+            return self.refused
         if self.stop is Stop.DEADLINE:
             return DeadlineExceeded(run_id=self.run.id)
         if self.stop is Stop.CANCEL:
@@ -257,6 +264,7 @@ class RunExecution:
 
     def _calm(self) -> None:
         """After the body was stopped: what it waited for is waited for no longer, and stopping it is over."""
+        self.refused = None
         task = self.branches[0].task
         while task is not None and task.cancelling():
             task.uncancel()
@@ -441,17 +449,42 @@ class RunExecution:
             self._leave(Ending.LOST)
 
     def broken(self, why: str) -> None:
-        """The database cannot take what this run recorded: end it as failed, with nothing of the refused records."""
+        """The database cannot take what this run recorded: the run fails, with nothing of the refused records.
+
+        What was done is compensated, for that needs no more than what this process remembers.
+        """
         if self.ending is not None:
             return
         logger.error("run %s: the database refused its records: %s", self.run.id, why)
         self.entries, self.new_attempts, self.new_waits = [], [], []
         self.children, self.elapsed, self.cancelled = [], [], []
-        error = self.record_error(StoreError(f"the database refused what the run recorded: {why}"))
-        self.leaving = True
-        self.move = Finish(status=RunStatus.FAILED, reason="error", error=error)
-        self.staged += 1
-        self.services.committer.submit(self)
+        error = StoreError(f"the database refused what the run recorded: {why}")
+        if self.refused is not None:
+            # Not even the failure can be recorded: leave the run to another worker, or to a person.
+            self._leave(Ending.LOST)
+            self.services.hand_back(self)
+            return
+        if self.run.status is RunStatus.COMPENSATING or (self.leaving and not self.compensable):
+            self.leaving = True
+            self.refused = error
+            self.move = Finish(status=RunStatus.FAILED, reason="error", error=self.record_error(error))
+            self.staged += 1
+            self.services.committer.submit(self)
+            return
+        self.leaving = False
+        self.refused = error
+        # Nothing is on its way to the database now: those who wait for it hear why.
+        self.durable = self.staged
+        blocked: list[asyncio.Future[Any]] = [barrier for _, barrier in self.barriers]
+        self.barriers = []
+        for key in list(self.open):
+            future = self.open.pop(key)
+            self.active += 1
+            del self.waits[key]
+            blocked.append(future)
+        for future in blocked:
+            if not future.done():
+                future.set_exception(error)
 
     # Waiting
 
@@ -584,6 +617,8 @@ class RunExecution:
         """Every durable operation passes here first."""
         if self.ending is not None:
             raise Suspend
+        if self.refused is not None:
+            raise self.refused
         if self.stop is not None and self.run.status is not RunStatus.COMPENSATING:
             raise asyncio.CancelledError
 

@@ -1,8 +1,8 @@
 """The worker's sign of life, sent from outside the event loop.
 
-A blocked loop does not lose the worker's leases: a thread keeps them, and says loudly which blockage it sees. Only after
-``stall`` does it stop, so that others take over. A long hold of the GIL stops this thread too; if it outlasts the lease,
-the database fences the runs that were taken over, and the worker reports each as lost.
+A blocked loop does not lose the worker's leases: a thread keeps them, and says loudly which blockage it sees. Only
+after ``stall`` does it stop, so that others take over. A long hold of the GIL stops this thread too; if it outlasts the
+lease, the database fences the runs that were taken over, and the worker reports each as lost.
 """
 
 from __future__ import annotations

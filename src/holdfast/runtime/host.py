@@ -14,8 +14,9 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from holdfast.core.ids import uuid7
 from holdfast.errors import StepError
@@ -237,3 +238,24 @@ def _settle(future: asyncio.Future[Any], answer: Any, error: BaseException | Non
         future.set_exception(StepError(type=type(error).__name__, message=str(error)))
     else:
         future.set_exception(error)
+
+
+@contextmanager
+def ending_forked_children(host: Host, step: str) -> Generator[None, None, None]:
+    """A handler that forks may come back twice: the child must not go on with its parent's connections and leases."""
+    try:
+        yield
+    finally:
+        if host.was_forked():
+            end_forked_child(step)
+
+
+def end_forked_child(step: str) -> NoReturn:
+    """Say why, and end this process at once."""
+    message = (
+        f"holdfast: step {step!r} forked and returned in the child process, which ends here; "
+        "use subprocess, or end the child with os._exit()\n"
+    )
+    # Not through sys.stderr: another thread of the parent may have held its lock at that moment.
+    os.write(2, message.encode())
+    os._exit(70)

@@ -14,6 +14,7 @@ from holdfast.model.run import Entry
 from holdfast.model.status import EntryStatus
 from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.execution import Suspend
+from holdfast.runtime.host import ending_forked_children
 from holdfast.workflow.context import CURRENT, StepInfo
 
 if TYPE_CHECKING:
@@ -45,11 +46,15 @@ async def run_transaction(call: Call, *, attempt: int, started_ms: UnixMs, decod
         return commit
 
     def handle(connection: Any) -> RunCommit:
-        value = context.run(call.step.function, connection, *call.args, **call.kwargs)
-        return record(context.run(asyncio.run, value) if asyncio.iscoroutine(value) else value)
+        with ending_forked_children(services.host, call.step.name):
+            value = context.run(call.step.function, connection, *call.args, **call.kwargs)
+            value = context.run(asyncio.run, value) if asyncio.iscoroutine(value) else value
+        return record(value)
 
     async def handle_async(connection: Any) -> RunCommit:
-        return record(await call.step.function(connection, *call.args, **call.kwargs))
+        with ending_forked_children(services.host, call.step.name):
+            value = await call.step.function(connection, *call.args, **call.kwargs)
+        return record(value)
 
     async def commit() -> CommitAnswer:
         if not wants.__name__.startswith("Async"):

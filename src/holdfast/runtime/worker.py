@@ -167,7 +167,8 @@ class Worker:
     async def _tick(self) -> None:
         while True:
             self.heartbeat.loop_is_alive()
-            await asyncio.sleep(LOOP_TICK_S)
+            # Well within a short lease too: a beat that finds no tick since the last lease takes the loop for blocked.
+            await asyncio.sleep(min(LOOP_TICK_S, self.heartbeat.interval_ms / 1000))
 
     def _hint_from_any_thread(self, hint: Hint) -> None:
         # A closed loop has no use for hints.

@@ -103,7 +103,7 @@ def live_workers(now_ms: UnixMs, *, also: str | None = None) -> Query:
 
 
 def runs_ahead(run: Run, *, shard: int) -> Query:
-    """How many claimable runs of its queue come before a claimable run, counted up to AHEAD_MAX. Access: runs_claim."""
+    """How many claimable runs of its queue come before a claimable run, counted up to AHEAD_MAX. Access: runs_line."""
     c = RUNS.c
     same = and_(
         c.priority == run.priority, or_(c.ready_ms < run.ready_ms, and_(c.ready_ms == run.ready_ms, c.id < run.id))

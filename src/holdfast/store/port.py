@@ -12,7 +12,7 @@ repeated: they name their rows, so that a second time does nothing. ``commit`` m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -31,6 +31,11 @@ from holdfast.model.run import (
     WorkerInfo,
     WorkerRow,
 )
+
+
+WORKER_KEPT_MS: Final = 86_400_000
+"""How long the row of a worker that holds no run outlives its lease: a day, so that people can still see which worker was
+lost overnight. Without an end the table would grow by a row with every restart of every process."""
 
 
 class Hint(Struct, frozen=True, kw_only=True):
@@ -94,7 +99,10 @@ class Store(Protocol):
         ...
 
     def heartbeat(self, worker: WorkerId, *, lease_ms: int) -> UnixMs:
-        """Extend the lease to ``lease_ms`` from now. Returns the store's time."""
+        """Extend the lease to ``lease_ms`` from now. Returns the store's time.
+
+        A worker that is not known stays unknown: one whose lease had run out must register again.
+        """
         ...
 
     def retire_worker(self, worker: WorkerId, *, limit: int) -> int:
@@ -141,7 +149,10 @@ class Store(Protocol):
     # Housekeeping: any worker, at any time, as often as it likes
 
     def read_agenda(self, *, queues: Sequence[str], workflows: Sequence[str]) -> Agenda:
-        """What there is to do: one statement, cheap enough for every second."""
+        """What there is to do: one statement, cheap enough for every second.
+
+        ``workers_lost`` says that ``requeue_lost`` has something to do: runs to take over or rows to delete.
+        """
         ...
 
     def wake_due(self, *, limit: int) -> int:
@@ -156,6 +167,7 @@ class Store(Protocol):
 
         The epoch is raised, so the old worker is fenced at once. A run whose lost lease recorded nothing counts one
         more crash, any other starts again at one; at ``crashes_max`` the run is set aside as STUCK.
+        Rows of workers that hold no run are deleted ``WORKER_KEPT_MS`` after their lease ran out.
         """
         ...
 

@@ -43,7 +43,7 @@ async def call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 
 
 async def gather(awaitables: Iterable[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
-    """asyncio's own."""
+    """The gather of asyncio."""
     return list(await asyncio.gather(*awaitables, return_exceptions=return_exceptions))
 
 

@@ -207,7 +207,7 @@ class Registry:
         return sorted(self._steps)
 
     def learn_errors(self) -> None:
-        """Register the exception types that the registered functions' modules name; a worker calls this as it starts."""
+        """Register the exception types that the functions' modules name; a worker calls this as it starts."""
         for function in self._functions():
             self.errors.register_module_of(function)
 

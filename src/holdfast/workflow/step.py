@@ -97,19 +97,22 @@ class Step(Generic[P, R_co]):
 
 
 class AsyncStep(Step[P, R_co]):
-    """A step that is an ``async def`` function."""
+    """A step that is an ``async def`` function.
+
+    Calls are typed ``Coroutine[object, None, R]``: an ``Any`` there would make every overload of ``hf.gather`` match.
+    """
 
     is_async = True
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R_co]:
         """Call the step: journaled inside a run, plain outside."""
         place = CURRENT.get()
         if isinstance(place, Branch):
             return place.call_step(self, args, kwargs)
-        return cast("Coroutine[Any, Any, R_co]", self.function(*args, **kwargs))
+        return cast("Coroutine[object, None, R_co]", self.function(*args, **kwargs))
 
     def sync(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
-        """Call the step from a plain workflow (a ``def``), which runs in a thread. Outside a run it runs a loop of its own."""
+        """Call the step from a plain workflow (a ``def``), which runs in a thread; outside a run, on its own loop."""
         place = CURRENT.get()
         if isinstance(place, Branch):
             return cast("R_co", place.run_blocking(lambda branch: branch.call_step(self, args, kwargs)))
@@ -130,7 +133,7 @@ class PlainStep(Step[P, R_co]):
             return cast("R_co", place.run_blocking(lambda branch: branch.call_step(self, args, kwargs)))
         return cast("R_co", self.function(*args, **kwargs))
 
-    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]:
+    def aio(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, R_co]:
         """Call the step from an async workflow: it executes in a thread. Outside a run as well."""
         place = CURRENT.get()
         if isinstance(place, Branch):
@@ -159,7 +162,8 @@ def connection_class(function: Callable[..., Any]) -> type[Any]:
         name = getattr(function, "__qualname__", repr(function))
         raise UsageError(
             f"transactional step {name} must annotate its first parameter with the connection it wants: "
-            "psycopg.Connection, psycopg.AsyncConnection, sqlite3.Connection, sqlalchemy.Connection or sqlalchemy.orm.Session"
+            "psycopg.Connection, psycopg.AsyncConnection, sqlite3.Connection, sqlalchemy.Connection or "
+            "sqlalchemy.orm.Session"
         )
     return wanted
 

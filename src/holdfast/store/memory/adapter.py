@@ -223,7 +223,7 @@ class MemoryStore:
                     run.ready_ms is not None and run.queue in queues and run.workflow in workflows for run in runs
                 ),
                 next_wake_ms=min((run.wake_ms for run in runs if run.wake_ms is not None), default=None),
-                workers_lost=bool(self._tables.lost(now_ms)),
+                workers_lost=bool(self._tables.lost(now_ms) or self._tables.forgettable(now_ms)),
             )
 
     def wake_due(self, *, limit: int) -> int:
@@ -242,7 +242,10 @@ class MemoryStore:
         """Take runs from workers whose lease has run out."""
         with self._unit() as unit:
             lost = self._tables.lost(unit.now_ms)[:limit]
-            return {record.run.id: _take_over(unit, record, crashes_max) for record in lost}
+            taken = {record.run.id: _take_over(unit, record, crashes_max) for record in lost}
+            for worker in self._tables.forgettable(unit.now_ms):
+                del self._tables.workers[worker]
+            return taken
 
     # Clients
 
@@ -309,7 +312,7 @@ class MemoryStore:
         """Deliver a signal. Raises RunNotFound, RunFinished."""
         _refuse_unstorable([signal])
         with self._unit() as unit:
-            if signal.id in self._tables.signals:
+            if (signal.tenant, signal.id) in self._tables.signals:
                 return []
             return _broadcast(unit, signal) if signal.run_id is None else _send(unit, signal, signal.run_id)
 
@@ -405,7 +408,7 @@ def _wake(unit: Unit, record: Record) -> None:
     for wait in due:
         unit.close_wait(record, wait.key, WaitOutcome.ELAPSED)
     run = record.run
-    is_deadline = not due and run.status is not RunStatus.QUEUED
+    is_deadline = not due and (run.status is not RunStatus.QUEUED or run.wake_ms == run.deadline_ms)
     unit.put_in_line(record, reason="deadline_exceeded" if is_deadline else "timer_elapsed")
 
 
@@ -426,12 +429,12 @@ def _send(unit: Unit, signal: Signal, run_id: RunId) -> list[RunId]:
         raise RunFinished(run_id=run_id, status=record.run.status)
     key = _deliver(unit, record, signal)
     consumed_ms = None if key is None else unit.now_ms
-    unit.tables.signals[signal.id] = StoredSignal(signal, unit.now_ms, consumed_ms=consumed_ms, wait_key=key)
+    unit.tables.signals[(signal.tenant, signal.id)] = StoredSignal(signal, unit.now_ms, consumed_ms=consumed_ms, wait_key=key)
     return [] if key is None else [run_id]
 
 
 def _broadcast(unit: Unit, signal: Signal) -> list[RunId]:
-    unit.tables.signals[signal.id] = StoredSignal(signal, unit.now_ms, consumed_ms=unit.now_ms)
+    unit.tables.signals[(signal.tenant, signal.id)] = StoredSignal(signal, unit.now_ms, consumed_ms=unit.now_ms)
     mine = [record for record in unit.tables.records.values() if record.run.tenant == signal.tenant]
     return [record.run.id for record in unit.tables.by_id(mine) if _deliver(unit, record, signal) is not None]
 

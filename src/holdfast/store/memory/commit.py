@@ -28,8 +28,9 @@ def find_refusal(tables: Tables, commit: RunCommit) -> str | None:
     if record is None:
         return "there is no such run"
     run = record.run
-    if run.status not in HELD_STATUSES or run.epoch != commit.epoch:
-        return f"the run is {run.status} at epoch {run.epoch}"
+    if run.worker is None or run.status not in HELD_STATUSES or run.epoch != commit.epoch:
+        held = "held by nobody" if run.worker is None else "held"
+        return f"the run is {run.status} at epoch {run.epoch}, {held}"
     match commit.move:
         case Compensate():
             to = RunStatus.COMPENSATING
@@ -115,7 +116,7 @@ def _take_kept_signal(unit: Unit, record: Record, wait: Wait) -> None:
     if kept:
         signal = kept[0].signal
         unit.close_wait(record, wait.key, WaitOutcome.SIGNALLED, payload=signal.payload)
-        unit.tables.signals[signal.id] = structs.replace(kept[0], consumed_ms=unit.now_ms, wait_key=wait.key)
+        unit.tables.signals[(signal.tenant, signal.id)] = structs.replace(kept[0], consumed_ms=unit.now_ms, wait_key=wait.key)
 
 
 def _make_move(unit: Unit, record: Record, move: Park | Release | Compensate | Finish | None) -> None:
@@ -143,10 +144,13 @@ def _make_move(unit: Unit, record: Record, move: Park | Release | Compensate | F
 
 def _park(unit: Unit, record: Record, move: Park) -> None:
     waits = record.open_waits()
-    if len(waits) < move.open_waits:
+    run = record.run
+    # A cancel that its worker has not noticed yet must not be left to a worker that is about to forget the run. One that
+    # compensates already is not cancelled any more, and would only be claimed and parked again without end.
+    is_cancelled = run.cancel_requested and run.status is RunStatus.RUNNING
+    if len(waits) < move.open_waits or is_cancelled:
         unit.put_in_line(record, reason="waiting", crashes=0)
         return
-    run = record.run
     moments = [wait.due_ms for wait in waits if wait.due_ms is not None]
     if run.deadline_ms is not None:
         moments.append(run.deadline_ms)

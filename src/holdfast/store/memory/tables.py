@@ -10,6 +10,7 @@ from msgspec import Struct
 from holdfast.errors import RunNotFound
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import Attempt, Entry, Run, RunFilter, Signal, Transition, Wait, WorkerRow
+from holdfast.store.port import WORKER_KEPT_MS
 
 SUSPECT_CRASHES = 2
 """A run that took down this many workers in a row is a suspect."""
@@ -78,7 +79,10 @@ class Tables:
     """All that is stored."""
 
     records: dict[RunId, Record] = field(default_factory=dict[RunId, Record])
-    signals: dict[RunId, StoredSignal] = field(default_factory=dict[RunId, StoredSignal])
+    signals: dict[tuple[Tenant, RunId], StoredSignal] = field(
+        default_factory=dict[tuple[Tenant, RunId], StoredSignal]
+    )
+    """By tenant and id: another tenant's signal with the same id is another signal."""
     workers: dict[WorkerId, WorkerRow] = field(default_factory=dict[WorkerId, WorkerRow])
 
     def find(self, tenant: Tenant, run_id: RunId) -> Record:
@@ -109,6 +113,12 @@ class Tables:
         """Whether the worker is known and its lease has not run out."""
         row = self.workers.get(worker)
         return row is not None and row.lease_until_ms > now_ms
+
+    def forgettable(self, now_ms: UnixMs) -> list[WorkerId]:
+        """The workers that hold nothing and whose lease ran out so long ago that nobody asks for them any more."""
+        before_ms = now_ms - WORKER_KEPT_MS
+        gone = (row.id for row in self.workers.values() if row.lease_until_ms < before_ms)
+        return [worker for worker in gone if not self.held_by(worker)]
 
     def waiting_for_child(self, child: Run) -> list[tuple[Record, Wait]]:
         """The open waits, of runs of the same tenant, for the end of this run."""

@@ -123,6 +123,10 @@ class Unit:
 
 def _first_row(new: NewRun, now_ms: UnixMs) -> Run:
     delayed = new.delay_ms > 0
+    deadline_ms = None if new.timeout_ms is None else UnixMs(now_ms + new.timeout_ms)
+    wake_ms = UnixMs(now_ms + new.delay_ms)
+    if deadline_ms is not None:
+        wake_ms = min(wake_ms, deadline_ms)
     return Run(
         id=new.id,
         tenant=new.tenant,
@@ -151,8 +155,8 @@ def _first_row(new: NewRun, now_ms: UnixMs) -> Run:
         created_ms=now_ms,
         updated_ms=now_ms,
         ready_ms=None if delayed else now_ms,
-        wake_ms=UnixMs(now_ms + new.delay_ms) if delayed else None,
-        deadline_ms=None if new.timeout_ms is None else UnixMs(now_ms + new.timeout_ms),
+        wake_ms=wake_ms if delayed else None,
+        deadline_ms=deadline_ms,
         started_ms=None,
         finalized_ms=None,
     )

@@ -47,11 +47,9 @@ create table runs (
     constraint ended_means_unwoken check (finalized_ms is null or wake_ms is null)
 ) strict, without rowid;
 
--- claim_runs, read_agenda, read_detail (how many are ahead)
-create index runs_claim on runs (shard, queue, priority desc, ready_ms, id, workflow, suspect) where ready_ms is not null;
--- claim_runs: the few suspects among them, so that no claim walks through the whole line for one
-create index runs_suspects on runs (shard, queue, priority desc, ready_ms, id, workflow)
-    where ready_ms is not null and suspect = 1;
+-- claim_runs, read_agenda, read_detail (how many are ahead): one line per (queue, workflow), suspects apart, in the order
+-- in which they are served, so that no claim walks through runs that its worker does not know or must leave
+create index runs_line on runs (shard, queue, workflow, suspect, priority desc, ready_ms, id) where ready_ms is not null;
 -- wake_due, read_agenda
 create index runs_wake on runs (shard, wake_ms) where wake_ms is not null;
 -- requeue_lost, retire_worker, read_agenda

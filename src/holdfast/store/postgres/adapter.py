@@ -28,8 +28,8 @@ from holdfast.model.run import (
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus
 from holdfast.store.listings import count_by_status, page_from, page_of_runs, runs_by_id
 from holdfast.store.paging import decode_cursor
-from holdfast.store.port import Hint
-from holdfast.store.postgres.commit import Outcome, broken, merge, plan_commit
+from holdfast.store.port import WORKER_KEPT_MS, Hint
+from holdfast.store.postgres.commit import Outcome, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Document, Pool, Row
 from holdfast.store.postgres.guests import Guests
 from holdfast.store.postgres.listing import render
@@ -46,6 +46,7 @@ from holdfast.store.postgres.rows import (
 )
 from holdfast.store.postgres.session import DataRefused, Session, rows_of, rows_of_all
 from holdfast.store.postgres.statements import Params
+from holdfast.store.postgres.verdict import judge
 from holdfast.store.records import run_from, transition_from, worker_from
 from holdfast.store.schema import check_revision
 
@@ -222,7 +223,7 @@ class PostgresStore:
             return self._commit_together(batch)
         except DataRefused as refusal:
             if len(batch) == 1:
-                return broken(batch[0], str(refusal), self.read_clock())
+                return judge(self._session, batch[0], str(refusal), self._params())
         half = len(batch) // 2
         first = self._commit(batch[:half])
         try:
@@ -280,7 +281,7 @@ class PostgresStore:
 
     def read_agenda(self, *, queues: Sequence[str], workflows: Sequence[str]) -> Agenda:
         """What there is to do."""
-        params = self._params(queues=list(queues), workflows=list(workflows))
+        params = self._params(queues=list(queues), workflows=list(workflows), kept_ms=WORKER_KEPT_MS)
         now_ms, claimable, next_wake_ms, lost = self._session.read("read_agenda", params)[0]
         return Agenda(now_ms=now_ms, claimable=claimable, next_wake_ms=next_wake_ms, workers_lost=lost)
 
@@ -299,13 +300,15 @@ class PostgresStore:
 
     def requeue_lost(self, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
         """Take runs from workers whose lease has run out; True for those that were set aside."""
-        params = self._params(limit=limit, crashes_max=crashes_max)
+        params = self._params(limit=limit, crashes_max=crashes_max, kept_ms=WORKER_KEPT_MS)
 
         def take_over(cursor: Cursor, rows: list[Row]) -> tuple[dict[RunId, bool], list[Row]]:
             if not rows:
+                rows_of(cursor, "forget_workers", params)
                 return {}, []
             taken = rows_of(cursor, "requeue_lost", {**params, "ids": id_array(row[0] for row in rows)})
             lost: dict[RunId, bool] = dict(taken)
+            rows_of(cursor, "forget_workers", params)
             return lost, self._tell_waiters(cursor, [run_id for run_id, stuck in lost.items() if stuck])
 
         lost, told = self._session.transaction(("requeue_lost_lock", params), take_over)

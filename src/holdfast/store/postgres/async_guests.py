@@ -7,12 +7,12 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, finalize
+from weakref import WeakKeyDictionary, WeakSet, finalize
 
 import psycopg
 from psycopg import IsolationLevel
 from psycopg.rows import tuple_row
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from holdfast.errors import UsageError
 from holdfast.store.postgres.connection import Address, Row, adapt, is_quiet
@@ -39,9 +39,11 @@ class CommitGuard:
         """Let the commit come."""
         self._is_lifted = True
 
-    def __call__(self, _connection: Any) -> None:
+    def __call__(self, connection: Connection) -> None:
         """Called by SQLAlchemy before each commit. Raises UsageError while it stands."""
         if not self._is_lifted:
+            # SQLAlchemy takes the transaction for ended now and would not roll it back: the connection must go.
+            connection.invalidate()
             raise UsageError("a transactional step must not commit its connection: holdfast does, with the journal")
 
 
@@ -53,19 +55,20 @@ class AsyncGuests:
         self._lock = threading.Lock()
         self._idle: WeakKeyDictionary[asyncio.AbstractEventLoop, list[AsyncConnection]] = WeakKeyDictionary()
         self._engines: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = WeakKeyDictionary()
+        self._of_engines: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[AsyncConnection]] = WeakKeyDictionary()
         self._closed = False
 
     def close(self) -> None:
         """Close the idle connections, from any thread. Idempotent."""
         with self._lock:
             self._closed = True
-            engines = list(self._engines.values())
             for idle in self._idle.values():
                 _finish_all(idle)
+            # An engine can be disposed of only by its own loop; its connections can be closed from here.
+            for connections in self._of_engines.values():
+                _finish_all(list(connections))
             self._idle.clear()
             self._engines.clear()
-        for engine in engines:
-            engine.sync_engine.dispose(close=False)
 
     @asynccontextmanager
     async def open(self, wants: type) -> AsyncGenerator[AsyncGuest, None]:
@@ -107,19 +110,25 @@ class AsyncGuests:
             if engine is None:
                 engine = create_async_engine(
                     "postgresql+psycopg_async://",
-                    async_creator=self._connect,
+                    async_creator=self._connect_for_engine,
                     pool_size=_IDLE_MAX,
                     max_overflow=0,
                     pool_pre_ping=True,
                     isolation_level="READ COMMITTED",
                 )
                 self._engines[loop] = engine
+                finalize(loop, _finish_engine, engine, self._of_engines.setdefault(loop, WeakSet()))
             return engine
+
+    async def _connect_for_engine(self) -> AsyncConnection:
+        connection = await self._connect()
+        self._of_engines[asyncio.get_running_loop()].add(connection)
+        return connection
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[AsyncConnection, None]:
         loop = asyncio.get_running_loop()
-        connection = self._take(loop) or await self._connect(autocommit=True)
+        connection = self._take(loop) or await self._connect()
         try:
             yield connection
         finally:
@@ -149,9 +158,9 @@ class AsyncGuests:
             idle.append(connection)
             return True
 
-    async def _connect(self, *, autocommit: bool = False) -> AsyncConnection:
+    async def _connect(self) -> AsyncConnection:
         try:
-            connection = await psycopg.AsyncConnection.connect(**self._address.plain, autocommit=autocommit)
+            connection = await psycopg.AsyncConnection.connect(**self._address.plain, autocommit=True)
         except psycopg.Error as error:
             raise self._address.refusal(error) from error
         try:
@@ -171,7 +180,7 @@ def _is_alchemy(kind: type) -> bool:
 async def async_driver_of(connection: Any) -> psycopg.AsyncConnection[Any]:
     """The driver's connection behind a psycopg or SQLAlchemy one. Raises UsageError for anything else."""
     found: Any = connection
-    if _is_alchemy(type(found)):
+    if _is_alchemy(connection.__class__):
         from sqlalchemy.ext.asyncio import AsyncConnection as AlchemyConnection
         from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -202,7 +211,13 @@ async def async_rows_of(cursor: AsyncCursor, name: str, params: Params) -> list[
 
 def _finish_all(connections: list[AsyncConnection]) -> None:
     while connections:
-        connections.pop().pgconn.finish()
+        connection = connections.pop()
+        connection.pgconn.finish()
+
+
+def _finish_engine(_engine: AsyncEngine, connections: WeakSet[AsyncConnection]) -> None:
+    # The engine is an argument so that it lives as long as its loop, and its idle connections with it.
+    _finish_all(list(connections))
 
 
 async def _nothing() -> None:

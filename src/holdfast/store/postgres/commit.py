@@ -109,7 +109,7 @@ class Outcome:
 
     answer: CommitAnswer
     hint: Hint
-    has_families: bool
+    has_families: bool = False
 
 
 @dataclass
@@ -174,6 +174,11 @@ class CommitPlan:
                 self.compensations.append(_Compensation(id_, epoch, reason, raw(error)))
             case _:
                 assert_never(move)
+
+    def fence(self) -> Step:
+        """The fence alone: it tells which runs are refused, and writes nothing."""
+        params = {"leases": document(self.leases), "entries": document([])}
+        return "commit_entries", {"shard": self.shard, "now_ms": self.now_ms, **params}
 
     def steps(self, *, families: bool) -> list[Step]:
         """The statements. ``families``: lock parents and children in order, because there are likely to be some."""
@@ -283,11 +288,6 @@ def merge(first: Outcome, second: Outcome) -> Outcome:
         live=(*(first.hint.live or ()), *(second.hint.live or ())),
     )
     return Outcome(answer, hint, first.has_families or second.has_families)
-
-
-def broken(commit: RunCommit, why: str, now_ms: UnixMs) -> Outcome:
-    """The outcome of a run whose rows the database cannot take."""
-    return Outcome(CommitAnswer(now_ms, broken={commit.run_id: why}), Hint(), has_families=False)
 
 
 def _wait_row(lease: Lease, wait: NewWait) -> _WaitRow:

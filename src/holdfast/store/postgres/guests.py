@@ -29,12 +29,13 @@ from holdfast.store.postgres.async_guests import (
     async_driver_of,
     async_rows_of,
 )
-from holdfast.store.postgres.commit import CommitPlan, Outcome, broken, plan_commit
+from holdfast.store.postgres.commit import CommitPlan, Outcome, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row, adapt
 from holdfast.store.postgres.notify import encode_notice
 from holdfast.store.postgres.session import DataRefused, Session
 from holdfast.store.postgres.sqlstate import FAILURES, Meaning, meaning_of
 from holdfast.store.postgres.statements import Params, Step, statement
+from holdfast.store.postgres.verdict import judge
 
 _WORK: Final = encode_notice("", Hint(work=True))
 
@@ -113,7 +114,7 @@ class Guests:
                 with _cursor_on(driver) as cursor:
                     outcome = self._accept(plan, steps, self._execute(cursor, steps))
         except (psycopg.Error, DBAPIError, DataRefused, _NotAccepted) as error:
-            return self._settle(error, commit, outcome)
+            return self._settle(error, commit, outcome, params)
         return outcome
 
     def _execute(self, cursor: Cursor, steps: list[Step]) -> list[list[Row]]:
@@ -136,7 +137,7 @@ class Guests:
                 async with async_cursor_on(driver) as cursor:
                     outcome = self._accept(plan, steps, await self._execute_async(cursor, steps))
         except (psycopg.Error, DBAPIError, DataRefused, _NotAccepted) as error:
-            return self._settle(error, commit, outcome)
+            return self._settle(error, commit, outcome, params)
         return outcome
 
     async def _execute_async(self, cursor: AsyncCursor, steps: list[Step]) -> list[list[Row]]:
@@ -158,10 +159,10 @@ class Guests:
             raise StoreUnavailable(url=self._address.shown, why=str(error)) from error
         self._session.translate(error, commit_sent=False)
 
-    def _settle(self, error: Exception, commit: RunCommit | None, outcome: Outcome | None) -> Outcome:
+    def _settle(self, error: Exception, commit: RunCommit | None, outcome: Outcome | None, params: Params) -> Outcome:
         """What an error means that left the transaction: before ``outcome`` it was rolled back, else it is COMMIT's."""
         if commit is not None and isinstance(error, DataRefused):
-            return broken(commit, str(error), self._session.read("read_clock", {"now_ms": None})[0][0])
+            return judge(self._session, commit, str(error), params)
         if isinstance(error, _NotAccepted):
             return error.outcome
         cause = error.orig if isinstance(error, DBAPIError) else error

@@ -32,6 +32,7 @@ from holdfast.store.sqlite.commit import (
     commit_each,
     commit_plain,
     explain,
+    find_refused,
     insert_runs,
     is_plain,
 )
@@ -215,8 +216,9 @@ class SqliteStore:
     def _decline(self, commit: RunCommit, error: Exception) -> CommitAnswer:
         with self._database.reading() as connection:
             now_ms = self._clock()
-            if isinstance(error, Refused):
-                return CommitAnswer(now_ms, refused=explain(connection, [commit.run_id]))
+            refused = find_refused(connection, [commit])
+            if refused or isinstance(error, Refused):
+                return CommitAnswer(now_ms, refused=refused or explain(connection, [commit.run_id]))
             return CommitAnswer(now_ms, broken={commit.run_id: str(error)})
 
     def read_progress(self, run_ids: Sequence[RunId]) -> dict[RunId, Progress]:

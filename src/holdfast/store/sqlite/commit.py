@@ -11,10 +11,10 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
-from holdfast.model.commit import CommitAnswer, Compensate, Finish, NewWait, Park, Release, RunCommit
+from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import NewRun, Started, Wait
-from holdfast.model.status import TERMINAL_STATUSES, WaitKind
+from holdfast.model.status import HELD_STATUSES, TERMINAL_STATUSES, TRANSITIONS, RunStatus, WaitKind
 from holdfast.store.sqlite.ending import Change, Entangled, end_waits
 from holdfast.store.sqlite.failures import DATA_ERRORS
 from holdfast.store.sqlite.rows import (
@@ -31,6 +31,8 @@ from holdfast.store.sqlite.rows import (
     wait_from,
 )
 from holdfast.store.sqlite.statements import ROWS_MAX, Value, as_json, read_json, read_row, run, run_rows
+
+_Fence = tuple[RunId, str, int, int]
 
 _SAVE: Final = "savepoint one_run"
 _UNDO: Final = "rollback to one_run"
@@ -83,7 +85,7 @@ def commit_all(change: Change, batch: Sequence[RunCommit]) -> CommitAnswer:
 def commit_each(change: Change, batch: Sequence[RunCommit]) -> CommitAnswer:
     """Record a batch in the open transaction as far as it can be: what ``commit_all`` could not is answered."""
     connection = change.connection
-    refused = _refused(connection, batch)
+    refused = find_refused(connection, batch)
     accepted = [commit for commit in batch if commit.run_id not in refused]
     broken: dict[RunId, str] = {}
     waits: dict[RunId, list[Wait]] = {}
@@ -94,7 +96,7 @@ def commit_each(change: Change, batch: Sequence[RunCommit]) -> CommitAnswer:
                 case None:
                     pass
                 case Refused():
-                    refused |= explain(connection, [commit.run_id])
+                    refused |= find_refused(connection, [commit]) or explain(connection, [commit.run_id])
                 case error:
                     broken[commit.run_id] = str(error)
     cancels = [run_id for run_id in cancels if run_id not in refused and run_id not in broken]
@@ -139,14 +141,28 @@ def _attempt(change: Change, batch: Sequence[RunCommit], waits: dict[RunId, list
     return None
 
 
-def _refused(connection: sqlite3.Connection, batch: Sequence[RunCommit]) -> dict[RunId, str]:
+def find_refused(connection: sqlite3.Connection, batch: Sequence[RunCommit]) -> dict[RunId, str]:
+    """Those of the batch that are not held at their epoch, or may not make their move from where they are: why."""
     found = {row[0]: row for row in _fences(connection, [commit.run_id for commit in batch])}
     refused: dict[RunId, str] = {}
     for commit in batch:
         row = found.get(commit.run_id)
-        if row is None or row[1] not in ("running", "compensating") or row[2] != commit.epoch:
+        if row is None or not row[3] or row[1] not in HELD_STATUSES or row[2] != commit.epoch:
             refused[commit.run_id] = _why(row)
+        elif not _is_legal(RunStatus(row[1]), commit.move):
+            refused[commit.run_id] = f"a run that is {row[1]} cannot make this move"
     return refused
+
+
+def _is_legal(status: RunStatus, move: Move | None) -> bool:
+    """Whether a held run in this status may make this move."""
+    match move:
+        case Finish(status=to):
+            return to in TERMINAL_STATUSES and to in TRANSITIONS[status].values()
+        case Compensate():
+            return status is RunStatus.RUNNING
+        case None | Park() | Release():
+            return True
 
 
 def explain(connection: sqlite3.Connection, run_ids: Sequence[RunId]) -> dict[RunId, str]:
@@ -155,12 +171,14 @@ def explain(connection: sqlite3.Connection, run_ids: Sequence[RunId]) -> dict[Ru
     return {run_id: _why(found.get(run_id)) for run_id in run_ids}
 
 
-def _fences(connection: sqlite3.Connection, run_ids: Sequence[RunId]) -> list[tuple[RunId, str, int]]:
+def _fences(connection: sqlite3.Connection, run_ids: Sequence[RunId]) -> list[_Fence]:
     return read_json(connection, "commit_fence", FENCES, run_ids=as_json(run_ids))
 
 
-def _why(row: tuple[RunId, str, int] | None) -> str:
-    return "there is no such run" if row is None else f"the run is {row[1]} at epoch {row[2]}"
+def _why(row: _Fence | None) -> str:
+    if row is None:
+        return "there is no such run"
+    return f"the run is {row[1]} at epoch {row[2]}, {'held' if row[3] else 'held by nobody'}"
 
 
 def _cancels(

@@ -53,12 +53,12 @@ ClaimedRow = tuple[
 ]
 
 IDS: Final = msgspec.json.Decoder(list[RunId])
-PLACES: Final = msgspec.json.Decoder(list[tuple[int, UnixMs, RunId]])
+PLACES: Final = msgspec.json.Decoder(list[list[tuple[int, UnixMs, RunId]]])
 CLAIMED: Final = msgspec.json.Decoder(list[ClaimedRow])
 ENTRIES: Final = msgspec.json.Decoder(list[tuple[RunId, EntryRow]])
 WAITS: Final = msgspec.json.Decoder(list[tuple[RunId, WaitRow]])
 ATTEMPTS: Final = msgspec.json.Decoder(list[tuple[RunId, AttemptRow]])
-FENCES: Final = msgspec.json.Decoder(list[tuple[RunId, str, int]])
+FENCES: Final = msgspec.json.Decoder(list[tuple[RunId, str, int, int]])
 KEPT: Final = msgspec.json.Decoder(list[tuple[RunId, str, str]])
 PROGRESS: Final = msgspec.json.Decoder(list[tuple[RunId, RunStatus, int, int, int]])
 LIVE: Final = msgspec.json.Decoder(list[tuple[RunId, int, list[WaitRow]]])
@@ -110,6 +110,8 @@ def run_values(new: NewRun, now_ms: UnixMs) -> tuple[Value, ...]:
     if new.attributes:
         refuse_nul(*new.attributes, *new.attributes.values())
     delayed = new.delay_ms > 0
+    deadline_ms = None if new.timeout_ms is None else now_ms + new.timeout_ms
+    wake_ms = now_ms + new.delay_ms if deadline_ms is None else min(now_ms + new.delay_ms, deadline_ms)
     return (
         new.id,
         new.tenant,
@@ -125,8 +127,8 @@ def run_values(new: NewRun, now_ms: UnixMs) -> tuple[Value, ...]:
         attributes,
         now_ms,
         None if delayed else now_ms,
-        now_ms + new.delay_ms if delayed else None,
-        None if new.timeout_ms is None else now_ms + new.timeout_ms,
+        wake_ms if delayed else None,
+        deadline_ms,
     )
 
 

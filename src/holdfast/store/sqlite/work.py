@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import chain
+from typing import Final
 
 from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import Agenda, Claim, ClaimedRun, WorkerInfo
+from holdfast.store.port import WORKER_KEPT_MS
 from holdfast.store.sqlite.ending import Change, end_waits
 from holdfast.store.sqlite.rows import (
     ATTEMPTS,
@@ -25,6 +28,9 @@ from holdfast.store.sqlite.rows import (
     wait_from,
 )
 from holdfast.store.sqlite.statements import as_json, decode, read_json, read_row, run
+
+FEW_LINES: Final = 6
+"""Up to so many (queue, workflow) pairs, each is read as far as the claim could go: measured to be quicker than merging."""
 
 
 def register(change: Change, worker: WorkerInfo, *, lease_ms: int) -> None:
@@ -47,26 +53,23 @@ def register(change: Change, worker: WorkerInfo, *, lease_ms: int) -> None:
 def claim(
     change: Change, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
 ) -> Claim:
-    """Take the first runs of the line. A queue is read in the order of its index; several are merged here."""
-    places: list[tuple[int, UnixMs, RunId]] = []
-    names, most, most_suspects = as_json(workflows), max(limit, 0), max(suspects, 0)
-    for queue in dict.fromkeys(queues):
-        found = read_json(
-            change.connection,
-            "claim_runs_pick",
-            PLACES,
-            queue=queue,
-            workflows=names,
-            limit=most,
-            suspects=min(most, most_suspects),
-        )
-        places += found
+    """Take the first runs of all lines that the worker serves."""
+    most = max(limit, 0)
+    name = "claim_runs_pick" if len(queues) * len(workflows) <= FEW_LINES else "claim_runs_merge"
+    sound, marked = read_row(
+        change.connection,
+        name,
+        queues=as_json(queues),
+        workflows=as_json(workflows),
+        limit=most,
+        suspects=min(most, max(suspects, 0)),
+    ) or (None, None)
+    places = _in_order(decode(PLACES, sound, name))
+    suspected = _in_order(decode(PLACES, marked, name))[: max(suspects, 0)]
+    if suspected:
+        places = _in_order([places, suspected])
     if not places:
         return Claim(change.now_ms, [])
-    if len(places) > 1:
-        places.sort(key=lambda place: (-place[0], place[1], place[2]))
-    if len(set(queues)) > 1:
-        places = _without_surplus_suspects(change.connection, places, most_suspects)
     taken = as_json([place[2] for place in places[:most]])
     run(change.connection, "claim_runs", run_ids=taken, worker=worker, now_ms=change.now_ms)
     runs = [claimed_from(row) for row in read_json(change.connection, "claim_runs_read", CLAIMED, run_ids=taken)]
@@ -77,20 +80,11 @@ def claim(
     return Claim(change.now_ms, runs)
 
 
-def _without_surplus_suspects(
-    connection: sqlite3.Connection, places: list[tuple[int, UnixMs, RunId]], suspects: int
-) -> list[tuple[int, UnixMs, RunId]]:
-    """Each queue gave its own suspects; all of them together may be too many."""
-    rows = read_json(connection, "claim_runs_suspects", MARKED, run_ids=as_json([place[2] for place in places]))
-    marked = dict(rows)
-    kept: list[tuple[int, UnixMs, RunId]] = []
-    for place in places:
-        if marked.get(place[2]):
-            if suspects <= 0:
-                continue
-            suspects -= 1
-        kept.append(place)
-    return kept
+def _in_order(lines: list[list[tuple[int, UnixMs, RunId]]]) -> list[tuple[int, UnixMs, RunId]]:
+    """Lines, each in the order of service, as one."""
+    if len(lines) == 1:
+        return lines[0]
+    return sorted(chain.from_iterable(lines), key=lambda place: (-place[0], place[1], place[2]))
 
 
 def _add_history(connection: sqlite3.Connection, resumed: dict[RunId, ClaimedRun]) -> None:
@@ -140,7 +134,7 @@ def wake_due(change: Change, *, limit: int) -> int:
 
 
 def requeue_lost(change: Change, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
-    """Take up to ``limit`` runs from workers whose lease has run out; True for those set aside."""
+    """Take up to ``limit`` runs from workers whose lease has run out, True for those set aside; forget old workers."""
     connection, now_ms = change.connection, change.now_ms
     lost = read_json(connection, "requeue_lost_pick", MARKED, now_ms=now_ms, limit=max(limit, 0))
     again = [row for row in lost if row[1] < crashes_max]
@@ -150,6 +144,7 @@ def requeue_lost(change: Change, *, limit: int, crashes_max: int) -> dict[RunId,
     stuck = [row for row in lost if row[1] >= crashes_max]
     for run_id, crashes in stuck:
         end_run(change, run_id, status="stuck", reason="worker_crashes", terminal_reason="worker_crashes", lost=crashes)
+    run(connection, "requeue_lost_forget", before_ms=now_ms - WORKER_KEPT_MS)
     return {run_id: crashes >= crashes_max for run_id, crashes in lost}
 
 
@@ -176,7 +171,7 @@ def read_agenda(
 ) -> Agenda:
     """What there is to do."""
     parameters = {"queues": as_json(queues), "workflows": as_json(workflows)}
-    row = read_row(connection, "read_agenda", now_ms=now_ms, **parameters)
+    row = read_row(connection, "read_agenda", now_ms=now_ms, before_ms=now_ms - WORKER_KEPT_MS, **parameters)
     claimable, wake_ms, lost = row or (0, None, 0)
     next_wake_ms = UnixMs(wake_ms) if isinstance(wake_ms, int) else None
     return Agenda(now_ms=now_ms, claimable=claimable == 1, next_wake_ms=next_wake_ms, workers_lost=lost == 1)

@@ -40,6 +40,10 @@ WRITES = frozenset(
 """The methods that change something: a lost answer leaves it unknown whether they did."""
 
 
+_LOOKS = frozenset({"read_progress", "read_detail", "release_unknown"})
+"""How a worker finds out what became of a call whose answer was lost."""
+
+
 class Fault(enum.Enum):
     """What happens to one call."""
 
@@ -67,7 +71,7 @@ class Fate:
     back_s: float = 0.0005
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StoreCall:
     """One call of a store method by a process. ``number`` counts the calls of the whole simulation."""
 
@@ -115,7 +119,7 @@ class Storm:
     lost: float = 0.02
     answer_lost: float = 0.02
     unknown: float = 0.01
-    late: float = 0.005
+    late: float = 0.01
     slow: float = 0.01
     hint_lost: float = 0.1
     calm: bool = False
@@ -169,6 +173,7 @@ class Network:
         self.random = random
         self._listeners: dict[int, tuple[Process, Callable[[Hint], None]]] = {}
         self._numbers = 0
+        self._late: list[StoreCall] = []
         self._unsubscribe = store.hints.subscribe(self._publish)
 
     def connect(self, process: Process) -> Store:
@@ -256,16 +261,26 @@ class Network:
             if call.method == "commit_with":
                 self._roll_back(call)
             if fault is Fault.LATE:
-                delay_s = 0.2 * self.random.random()
-                self.loop.system.call_later(delay_s, self._perform, call)
+                self._late.append(call)
+                self.loop.system.call_later(0.3 * self.random.random(), self._perform_late, call)
             return None, CommitUnknown(why="the connection was lost")
         value, error = self._perform(call)
+        if call.method in _LOOKS:
+            # The worst moment for what is late: right after its sender has looked whether it was done.
+            for late in [one for one in self._late if one.process is call.process]:
+                if self.random.random() < 0.5:  # noqa: PLR2004 - one in two
+                    self._perform_late(late)
         if fault is Fault.ANSWER_LOST:
             self.history.answer_lost(call.method, value)
             if call.writes:
                 return None, CommitUnknown(why="the connection was lost")
             return None, StoreUnavailable(url=self.store.url, why="the connection was lost")
         return value, error
+
+    def _perform_late(self, call: StoreCall) -> None:
+        if call in self._late:
+            self._late.remove(call)
+            self._perform(call)
 
     def _roll_back(self, call: StoreCall) -> None:
         """A transactional step whose COMMIT did not arrive: the handler has run, and nothing of it is left."""

@@ -1,15 +1,18 @@
--- Give back the leases of runs that only wait. One with fewer open waits than its worker believes goes on at once.
+-- Give back the leases of runs that only wait. One with fewer open waits than its worker believes goes on at once, and
+-- so does one that is to be cancelled: its worker may not have heard of it.
 -- A statement of its own after the one that locked the runs: every wait that others closed is seen here, and who
 -- closes one later waits for the lock and finds the run parked.
 -- Guard: held at the lease's epoch. Index: primary keys, waits_open.
 -- Returns: one row, how many are claimable at once.
 with parked as materialized (
-    select o.*, w.due_ms, w.open < l.open_waits as ready, holdfast.now_ms(%(now_ms)s) as now_ms
+    select o.*, w.due_ms, w.open < l.open_waits or o.cancelled as ready, holdfast.now_ms(%(now_ms)s) as now_ms
       from json_to_recordset(%(parks)s::json) as l (id uuid, epoch bigint, open_waits bigint)
      cross join lateral (
-           select r.shard, r.id, r.epoch, r.status, r.worker, r.deadline_ms
+           select r.shard, r.id, r.epoch, r.status, r.worker, r.deadline_ms,
+                  r.cancel_requested and r.status = 'running' as cancelled
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
+              and r.worker is not null
               and r.status in ('running', 'compensating')
             limit 1) o
      cross join lateral (

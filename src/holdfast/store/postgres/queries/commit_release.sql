@@ -7,6 +7,7 @@ with released as materialized (
            select r.shard, r.id, r.epoch, r.status, r.worker
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
+              and r.worker is not null
               and r.status in ('running', 'compensating')
             limit 1) o
 ), moved as (

@@ -38,5 +38,9 @@ select m.now_ms,
                  from holders h
                 where h.worker is not null
                   and not exists (select from holdfast.workers k
-                                   where k.id = h.worker and k.lease_until_ms > m.now_ms)) as workers_lost
+                                   where k.id = h.worker and k.lease_until_ms > m.now_ms))
+       or exists (select
+                    from holdfast.workers k
+                   where k.lease_until_ms < m.now_ms - %(kept_ms)s::bigint
+                     and not exists (select from holders h where h.worker = k.id)) as workers_lost
   from moment m

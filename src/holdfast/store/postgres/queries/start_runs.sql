@@ -3,7 +3,8 @@
 -- Index: primary keys. In the order of the ids, so that two starts of the same runs cannot block each other for good.
 -- Returns: one row per run that was recorded: its id, and whether it can be claimed now.
 with given as materialized (
-    select g.*, holdfast.now_ms(%(now_ms)s) as now_ms
+    select g.*, holdfast.now_ms(%(now_ms)s) as now_ms,
+           holdfast.now_rounded_up_ms(%(now_ms)s) + g.timeout_ms as deadline_ms
       from json_to_recordset(%(runs)s::json) as g (
            id uuid, tenant text, workflow text, input json, queue text, key text, priority smallint, delay_ms bigint,
            timeout_ms bigint, attributes jsonb, root_id uuid, parent_id uuid, parent_key text,
@@ -16,12 +17,13 @@ with given as materialized (
            case when g.delay_ms > 0 then 'delayed' else 'started' end, g.input, g.key, g.priority,
            coalesce(g.root_id, g.id), g.parent_id, g.parent_key, g.attributes, 1, g.now_ms, g.now_ms,
            case when g.delay_ms > 0 then null else g.now_ms end,
-           case when g.delay_ms > 0 then holdfast.now_rounded_up_ms(%(now_ms)s) + g.delay_ms end,
-           g.now_ms + g.timeout_ms
+           case when g.delay_ms > 0 then least(holdfast.now_rounded_up_ms(%(now_ms)s) + g.delay_ms, g.deadline_ms) end,
+           g.deadline_ms
       from given g
      where g.lease_id is null
         or exists (select from holdfast.runs p
                     where p.shard = %(shard)s::smallint and p.id = g.lease_id and p.epoch = g.lease_epoch
+                      and p.worker is not null
                       and (p.status = 'running' or (p.status = 'compensating' and not g.lease_running))
                    offset 0)
      order by g.id

@@ -2,10 +2,11 @@
 -- A statement of its own after the one that locked the runs, so that it sees every wait they have.
 -- Guard: still due. Index: primary keys, waits_open. Returns: one row, how many.
 with woken as materialized (
-    select r.shard, r.id, r.status, r.status = 'queued' or w.due > 0 as by_timer, holdfast.now_ms(%(now_ms)s) as now_ms
+    select r.shard, r.id, r.status, w.due > 0 or r.is_delay as by_timer, holdfast.now_ms(%(now_ms)s) as now_ms
       from unnest(%(ids)s::uuid[]) as d (id)
      cross join lateral (
-           select o.shard, o.id, o.status
+           select o.shard, o.id, o.status,
+                  o.status = 'queued' and o.wake_ms is distinct from o.deadline_ms as is_delay
              from holdfast.runs o
             where o.shard = %(shard)s::smallint and o.id = d.id and o.wake_ms <= holdfast.now_ms(%(now_ms)s)
               and o.status in ('queued', 'waiting', 'compensating')

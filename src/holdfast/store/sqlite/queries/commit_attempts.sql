@@ -4,4 +4,4 @@ insert into attempts (shard, run_id, key, attempt, error, epoch, started_ms, end
 select 0, r.id, b.value ->> 2, b.value ->> 3, b.value ->> 4, r.epoch, b.value ->> 5, b.value ->> 6
 from json_each(:rows) as b
 cross join runs as r on r.shard = 0 and r.id = b.value ->> 0
-    and r.status in ('running', 'compensating') and r.epoch = b.value ->> 1
+    and r.worker is not null and r.status in ('running', 'compensating') and r.epoch = b.value ->> 1

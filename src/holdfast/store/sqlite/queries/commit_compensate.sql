@@ -8,4 +8,5 @@ from (
         from json_each(:rows))
     select * from b
 ) as b
-where runs.shard = 0 and runs.id = b.run_id and runs.status = 'running' and runs.epoch = b.epoch
+where runs.shard = 0 and runs.id = b.run_id
+    and runs.worker is not null and runs.status = 'running' and runs.epoch = b.epoch

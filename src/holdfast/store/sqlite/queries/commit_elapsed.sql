@@ -6,7 +6,7 @@ from (
         select r.id as run_id, v.value ->> 2 as key
         from json_each(:rows) as v
         cross join runs as r on r.shard = 0 and r.id = v.value ->> 0
-            and r.status in ('running', 'compensating') and r.epoch = v.value ->> 1)
+            and r.worker is not null and r.status in ('running', 'compensating') and r.epoch = v.value ->> 1)
     select * from b
 ) as b
 where waits.shard = 0 and waits.run_id = b.run_id and waits.key = b.key

@@ -7,4 +7,4 @@ select 0, b.column1, b.column3, b.column4, b.column5, b.column6, b.column7, b.co
     b.column12, b.column13, b.column14, b.column15
 from (values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) as b
 cross join runs as r on r.shard = 0 and r.id = b.column1
-    and r.status in ('running', 'compensating') and r.epoch = b.column2
+    and r.worker is not null and r.status in ('running', 'compensating') and r.epoch = b.column2

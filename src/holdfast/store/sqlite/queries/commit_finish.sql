@@ -7,5 +7,5 @@ update runs set status = b.column3, status_reason = iif(b.column3 = 'stuck', b.c
     finalized_ms = b.column7, updated_ms = b.column7, transition_seq = transition_seq + 1
 from (values (?, ?, ?, ?, ?, ?, ?)) as b
 where runs.shard = 0 and runs.id = b.column1
-    and runs.status in ('running', 'compensating') and runs.epoch = b.column2
+    and runs.worker is not null and runs.status in ('running', 'compensating') and runs.epoch = b.column2
     and (runs.status = 'running' or b.column3 <> 'completed')

@@ -3,4 +3,4 @@
 select count(*)
 from json_each(:rows) as b
 cross join runs as r on r.shard = 0 and r.id = b.value ->> 0
-    and r.status in ('running', 'compensating') and r.epoch = b.value ->> 1
+    and r.worker is not null and r.status in ('running', 'compensating') and r.epoch = b.value ->> 1

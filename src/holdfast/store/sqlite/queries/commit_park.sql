@@ -1,12 +1,15 @@
 -- Give leases back while runs wait. Rows: run id, epoch, how many waits the worker believes to be open.
--- A run with fewer open waits than that goes back into the line: its wake-up came already.
+-- A run with fewer open waits than that goes back into the line: its wake-up came already. So does a running one that is
+-- to be cancelled: the worker that parks it may not have noticed. One that compensates is not cancelled any more.
 -- Guard: held at that epoch. Access: the primary key and waits_open. Counts the runs parked or put in line.
 update runs set
     status = case
-        when runs.status = 'compensating' then 'compensating' when b.open < b.believed then 'queued' else 'waiting' end,
+        when runs.status = 'compensating' then 'compensating'
+        when b.open < b.believed or runs.cancel_requested = 1 then 'queued' else 'waiting' end,
     status_reason = 'waiting', worker = null, crashes = 0, suspect = 0,
-    ready_ms = iif(b.open < b.believed, :now_ms, null),
-    wake_ms = iif(b.open < b.believed, null, coalesce(min(b.due_ms, runs.deadline_ms), b.due_ms, runs.deadline_ms)),
+    ready_ms = iif(b.open < b.believed or (runs.cancel_requested = 1 and runs.status = 'running'), :now_ms, null),
+    wake_ms = iif(b.open < b.believed or (runs.cancel_requested = 1 and runs.status = 'running'), null,
+        coalesce(min(b.due_ms, runs.deadline_ms), b.due_ms, runs.deadline_ms)),
     updated_ms = :now_ms, transition_seq = transition_seq + 1
 from (
     with b as materialized (
@@ -19,4 +22,4 @@ from (
     select * from b
 ) as b
 where runs.shard = 0 and runs.id = b.run_id
-    and runs.status in ('running', 'compensating') and runs.epoch = b.epoch
+    and runs.worker is not null and runs.status in ('running', 'compensating') and runs.epoch = b.epoch

@@ -9,4 +9,4 @@ from (
     select * from b
 ) as b
 where runs.shard = 0 and runs.id = b.run_id
-    and runs.status in ('running', 'compensating') and runs.epoch = b.epoch
+    and runs.worker is not null and runs.status in ('running', 'compensating') and runs.epoch = b.epoch

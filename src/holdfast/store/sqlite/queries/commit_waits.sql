@@ -5,4 +5,4 @@ select 0, r.id, b.value ->> 2, b.value ->> 3, b.value ->> 4, b.value ->> 5, b.va
     coalesce(:now_ms + (b.value ->> 7), b.value ->> 8), r.epoch, :now_ms
 from json_each(:rows) as b
 cross join runs as r on r.shard = 0 and r.id = b.value ->> 0
-    and r.status in ('running', 'compensating') and r.epoch = b.value ->> 1
+    and r.worker is not null and r.status in ('running', 'compensating') and r.epoch = b.value ->> 1
