@@ -84,6 +84,23 @@ def test_the_blocks_of_a_page_run_from_top_to_bottom(
             run_block(runner, module, source, file=str(page), line=line)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.requirement("S-18")
+def test_the_pages_use_public_names_alone(page: Path) -> None:
+    trees = [ast.parse(source) for _, source in blocks(page, "python")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "hf"
+    }
+
+    assert {name for name in modules if name and name.startswith("holdfast")} <= {"holdfast", "holdfast.testing"}
+    assert names <= set(hf.__all__)
+
+
 def test_the_readme_names_every_setting_of_a_worker() -> None:
     named = set(re.findall(r"^\| `(\w+)` \|", README.read_text("utf-8"), re.MULTILINE))
 
