@@ -11,11 +11,11 @@ from holdfast.model.run import Run
 from holdfast.model.status import RunStatus
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.workflow import blocking
-from holdfast.workflow.context import RunInfo, StepInfo, current
+from holdfast.workflow.context import RunInfo, StepInfo, current, current_step
 from holdfast.workflow.operations import (
     Child,
     gather,
-    map,
+    map,  # noqa: A004 - called like what it does
     now,
     random,
     run_child,
@@ -48,6 +48,7 @@ __all__ = [
     "connect",
     "connect_sync",
     "current",
+    "current_step",
     "errors",
     "gather",
     "map",

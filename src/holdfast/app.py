@@ -18,6 +18,7 @@ from holdfast.runtime.host import ProcessHost
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.runtime.worker import Worker
 from holdfast.store.port import Store
+from holdfast.store.urls import read_scheme, read_sqlite_path
 from holdfast.workflow.registry import Registry
 
 DATABASE_VARIABLE = "HOLDFAST_DATABASE_URL"
@@ -37,16 +38,20 @@ def open_store(url: str | None = None, *, prepare: bool = True) -> Store:
         prepare: make the tables of an empty database. One that holds older tables is left alone: ``holdfast migrate``.
 
     Raises:
-        StoreMisconfigured: the URL is not understood, or the driver is not installed.
+        StoreMisconfigured: the URL is not understood, the driver is not installed, the file is no database or cannot be
+            written, the server refuses us.
         StoreUnavailable: the database does not answer.
+        StoreBusy, StoreCorrupt: others hold the SQLite file, or it is damaged.
     """
     wanted = database_url(url)
-    scheme = wanted.partition(":")[0].partition("+")[0]
+    scheme = read_scheme(wanted)
     if scheme == "sqlite":
         from holdfast.store.sqlite.adapter import SqliteStore
 
+        path = read_sqlite_path(wanted)
         _prepare(wanted, prepare=prepare)
-        return SqliteStore(wanted.partition(":///")[2] or DEFAULT_DATABASE.partition(":///")[2])
+        # Another process's start is to wake this one's workers, and the end of its runs those who wait here for them.
+        return SqliteStore(path, watch=True)
     if scheme in ("postgresql", "postgres"):
         try:
             from holdfast.store.postgres.adapter import PostgresStore

@@ -114,7 +114,10 @@ class NotInWorkflow(UsageError):
     """A durable operation was called where no run is being executed."""
 
     code = "not_in_workflow"
-    template = "{operation} works only inside a workflow that a worker executes"
+    template = "{operation} works only {where}"
+
+    def __init__(self, *, operation: str, where: str = "inside a workflow that a worker executes") -> None:
+        super().__init__(operation=operation, where=where)
 
 
 class PayloadError(UsageError):
@@ -310,6 +313,10 @@ class StoreMisconfigured(StoreError):
 
     code = "store_misconfigured"
     template = "{url} cannot be used: {why}"
+
+
+PASSING = (StoreUnavailable, CommitUnknown, StoreBusy)
+"""What a loop may wait out. Any other StoreError needs a person, so that it must stop the worker, loudly."""
 
 
 class StoreCorrupt(StoreError):

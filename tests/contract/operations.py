@@ -176,8 +176,8 @@ class Script:
 
     def _advance(self) -> Step:
         # All stores of a sequence share one clock: it is moved when the step is chosen.
-        a_day_later = self._chance(0.03)
-        self._model.clock.advance(WORKER_KEPT_MS if a_day_later else self._random.choice((0, 1, 10, 50, 100, 300, 1_000)))
+        usual = self._random.choice((0, 1, 10, 50, 100, 300, 1_000))
+        self._model.clock.advance(WORKER_KEPT_MS if self._chance(0.03) else usual)
         return Step(("advance",), lambda opened: opened.store.read_clock())
 
     def _start(self) -> Step:

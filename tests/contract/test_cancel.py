@@ -147,7 +147,7 @@ def test_a_compensating_run_that_waits_is_cancelled_at_once(scene: Scene) -> Non
 
 @pytest.mark.parametrize("move", [Park(open_waits=1), Release()], ids=["parked", "released"])
 @pytest.mark.requirement("fault-47", "S-59", "promise-11")
-def test_a_cancel_that_raced_the_end_of_a_lease_is_there_for_the_next_worker(scene: Scene, move: Park | Release) -> None:
+def test_a_cancel_that_raced_the_end_of_a_lease_is_kept_for_the_next_one(scene: Scene, move: Park | Release) -> None:
     run = scene.held(1, timeout_ms=60_000)
     _cancel(scene, run.id)
     scene.clock.advance(3)

@@ -94,7 +94,7 @@ def _status(pid: int) -> tuple[str, int]:
 
 
 def _lives(pid: int) -> bool:
-    return _status(pid)[0] not in {"X", "Z"}
+    return _status(pid)[0] != "X"
 
 
 def _kill(pid: int) -> None:

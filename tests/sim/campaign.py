@@ -30,12 +30,15 @@ from tests.sim.stores import KINDS, bookings, store_maker
 from tests.sim.workloads import app
 from tests.sim.world import WORLD, World
 
-WORKERS = 3
+WORKERS = (1, 2, 3, 3, 4)
+"""How many workers a seed may have."""
 FAULTS_S = 45.0
 """How long things break, in simulated seconds."""
 PERIOD_S = 3.0
 """How long it takes on average until the next thing breaks."""
 REQUESTS = 14
+TWICE = 0.2
+"""How often a client sends a signal again that was accepted."""
 SLOW_SEEDS = 0.25
 """In how many seeds the world is so slow that many a worker is taken for dead in the middle of a step."""
 SLACK_S = 8.0
@@ -80,6 +83,7 @@ class Seed:
     violations: list[str] = field(default_factory=list[str])
     digest: int = 0
     simulated_s: float = 0.0
+    worker_s: float = 0.0
     events: int = 0
     calls: int = 0
     commits: int = 0
@@ -105,7 +109,7 @@ def run_seed(seed: int, kind: str, make_store: MakeStore) -> Seed:
     outcome = Seed(seed, kind)
     random = Random(f"{seed}/plan")
     WORLD.set(World(Random(f"{seed}/world"), slow=0.4 if random.random() < SLOW_SEEDS else 0.03))
-    weather = Storm(Random(f"{seed}/weather"))
+    weather = draw_storm(Random(f"{seed}/weather"))
     with simulation(app, make_store, seed=seed, weather=weather, settings=SETTINGS) as cluster:
         play = Play(cluster, weather, random, kind)
         try:
@@ -118,6 +122,7 @@ def run_seed(seed: int, kind: str, make_store: MakeStore) -> Seed:
             _note_moves(detail, outcome.notes)
         outcome.digest = cluster.loop.digest
         outcome.simulated_s = cluster.loop.now_s
+        outcome.worker_s = cluster.loop.now_s * play.workers
         outcome.events = cluster.loop.events
         outcome.calls = cluster.network.calls
         outcome.commits = cluster.history.commits
@@ -126,6 +131,15 @@ def run_seed(seed: int, kind: str, make_store: MakeStore) -> Seed:
         outcome.faults = cluster.history.faults
         outcome.notes += cluster.history.notes
     return outcome
+
+
+def draw_storm(random: Random) -> Storm:
+    """A storm of a seed's own: some faults often, others hardly ever."""
+
+    def share(usual: float) -> float:
+        return 3 * usual * random.random() ** 2
+
+    return Storm(random, lost=share(0.02), answer_lost=share(0.02), unknown=share(0.02), late=share(0.015))
 
 
 class Play:
@@ -137,8 +151,10 @@ class Play:
         self.kind = kind
         self.poison = random.random() < 0.1
         self.requests = draw_requests(random, count=REQUESTS, kind=kind, poison=self.poison)
+        self.workers = random.choice(WORKERS)
+        period_s = PERIOD_S * (0.5 + 1.5 * random.random())
         self.nemesis = Nemesis(
-            cluster, weather, Random(f"{cluster.seed}/nemesis"), workers=WORKERS, period_s=PERIOD_S
+            cluster, weather, Random(f"{cluster.seed}/nemesis"), workers=self.workers, period_s=period_s
         )
         self.acked: dict[int, RunId] = {}
         self.refused: set[int] = set()
@@ -150,7 +166,7 @@ class Play:
     async def run(self) -> None:
         """Everything, from the first start to the last end."""
         system = self.cluster.loop.system
-        for _ in range(WORKERS):
+        for _ in range(self.workers):
             self.nemesis.start_worker()
         clients = [self.cluster.make_client(f"client-{number}") for number in range(2)]
         plays = [
@@ -200,11 +216,20 @@ class Play:
         self.acked[request.number] = handle.id
         for number, payload in enumerate(request.signals):
             await asyncio.sleep(request.signal_gap_s)
-            await self.signal(client, handle, payload, number)
+            for _ in range(1 + (self.random.random() < TWICE)):
+                await self.signal(client, handle, payload, number)
         if request.cancel_after_s is not None:
+            if request.cancel_after_kill:
+                await self.some_kill()
             await asyncio.sleep(request.cancel_after_s)
             await self.cancel(handle, request)
         self.answers[request.number] = await self.result(handle)
+
+    async def some_kill(self) -> None:
+        """Wait until a worker has been killed, for a few seconds."""
+        kills, until_s = self.nemesis.kills, self.cluster.loop.now_s + 6
+        while self.nemesis.kills == kills and self.cluster.loop.now_s < until_s:
+            await asyncio.sleep(0.1)
 
     async def start(self, client: Client, request: Request) -> RunHandle[Any] | None:
         """Start it, as a careful program does: an unknown answer is asked for again only with a key."""
@@ -361,14 +386,14 @@ def main() -> int:
         if one.violations:
             bad += 1
             print(one, flush=True)  # noqa: T201 - a program's output
-        for name in ("simulated_s", "events", "calls", "commits", "runs", "kills", "pauses", "outages"):
+        for name in ("simulated_s", "worker_s", "events", "calls", "commits", "runs", "kills", "pauses", "outages"):
             setattr(totals, name, getattr(totals, name) + getattr(one, name))
         totals.faults += one.faults
         totals.notes += one.notes
     took_s = time.monotonic() - began
     print(  # noqa: T201
         f"{options.seeds} seeds on {options.store} from {first} in {took_s:.1f} s: {totals.simulated_s / 3600:.2f} simulated "
-        f"hours x {WORKERS} workers ({totals.simulated_s / took_s:.0f} times real time), {totals.events} events, "
+        f"hours ({totals.worker_s / 3600:.2f} worker hours, {totals.simulated_s / took_s:.0f} times real time), {totals.events} events, "
         f"{totals.runs} runs, {totals.calls} store calls, {totals.commits} commits, {totals.kills} kills, "
         f"{totals.pauses} pauses, {totals.outages} outages, faults {dict(totals.faults)}\n"
         + "\n".join(f"  {totals.notes[what]:8d}  {what}" for what in sorted({*SOMETIMES, *totals.notes}))

@@ -205,9 +205,10 @@ def sqlite_no_epoch() -> AbstractContextManager[None]:
 
 @mutant("finish without compare-and-set", kind="sqlite")
 def sqlite_no_guard_of_the_end() -> AbstractContextManager[None]:
-    guard = "and runs.status in ('running', 'compensating') and runs.epoch = b.column2"
-    legal = "and (runs.status = 'running' or b.column3 <> 'completed')"
-    return sql("commit_finish", f"{guard}\n    {legal}", "")
+    name = "commit_finish"
+    key = "where runs.shard = 0 and runs.id = b.column1"
+    guard = statements.sql(name).partition(key)[2]
+    return sql(name, key + guard, key)
 
 
 @mutant("park ignores the waits that were closed", kind="sqlite")

@@ -9,6 +9,13 @@ from holdfast.testing.sim.cluster import Cluster, WorkerProcess
 from holdfast.testing.sim.network import Storm
 
 
+WEIGHTS = {"kill": 4.0, "pause": 2.0, "mute": 2.0, "drain": 1.0, "outage": 1.0, "clock": 1.0, "jump": 0.5}
+"""What it likes to do, before a seed has its say."""
+
+JUMP_S = 0.4
+"""How far the database's clock jumps."""
+
+
 class Nemesis:
     """Kills, pauses and drains workers, takes the database away, and sets clocks; dead workers are replaced."""
 
@@ -18,6 +25,8 @@ class Nemesis:
         self.random = random
         self.workers = workers
         self.period_s = period_s
+        # Each seed has its own likings, so that together they reach what an even mixture never would.
+        self._weights = {name: weight * random.random() ** 2 for name, weight in WEIGHTS.items()}
         self.kills = self.pauses = self.drains = self.outages = self.mutes = self.clock_steps = 0
         self._paused: list[WorkerProcess] = []
 
@@ -53,28 +62,30 @@ class Nemesis:
 
     async def _break_something(self) -> None:
         living = self.cluster.living_workers()
-        draw = self.random.random()
-        if draw < 0.85 and not living:
+        if not living:
             return
-        if draw < 0.35:
-            self.kills += 1
-            self.random.choice(living).process.kill()
-        elif draw < 0.52:
-            self._pause(self.random.choice(living))
-        elif draw < 0.67:
-            self._mute(self.random.choice(living))
-        elif draw < 0.74:
-            self.drains += 1
-            self.random.choice(living).worker.stop()
-        elif draw < 0.85:
-            self.clock_steps += 1
-            self.random.choice(living).process.step_clock(self.random.choice((-3600.0, 3600.0, -5.0, 5.0)))
-        elif draw < 0.95:
-            self.outages += 1
-            self._take_database_away(0.1 + 8 * self.random.random() ** 2)
-        else:
-            self.clock_steps += 1
-            self.cluster.clock.jump(0.4)
+        one = self.random.choice(living)
+        (action,) = self.random.choices(list(self._weights), list(self._weights.values()))
+        match action:
+            case "kill":
+                self.kills += 1
+                one.process.kill()
+            case "pause":
+                self._pause(one)
+            case "mute":
+                self._mute(one)
+            case "drain":
+                self.drains += 1
+                one.worker.stop()
+            case "outage":
+                self.outages += 1
+                self._take_database_away(0.1 + 8 * self.random.random() ** 2)
+            case "clock":
+                self.clock_steps += 1
+                one.process.step_clock(self.random.choice((-3600.0, 3600.0, -5.0, 5.0)))
+            case _:
+                self.clock_steps += 1
+                self.cluster.clock.jump(JUMP_S)
 
     def _pause(self, one: WorkerProcess) -> None:
         if one in self._paused:

@@ -45,6 +45,8 @@ class Request:
     signals: list[str] = field(default_factory=list[str])
     signal_gap_s: float = 1.0
     cancel_after_s: float | None = None
+    cancel_after_kill: bool = False
+    """Whether to wait for the death of some worker first."""
 
     @property
     def name(self) -> str:
@@ -191,6 +193,13 @@ def _cancelled(random: Random, n: int, _kind: str) -> Request:
     return request
 
 
+def _cancelled_at_work(random: Random, n: int, _kind: str) -> Request:
+    request = _request(n, workloads.busy, (n, 6.0), [*done(n + 1), Ending(X, "")], 9)
+    request.cancel_after_s = 0.5 + random.random()
+    request.cancel_after_kill = True
+    return request
+
+
 def _cancelled_saga(random: Random, n: int, _kind: str) -> Request:
     request = _saga(random, n, _kind)
     request.endings += [Ending(X, "")]
@@ -238,6 +247,8 @@ _KINDS: list[Callable[[Random, int, str], Request]] = [
     _hurry,
     _cancelled,
     _cancelled_saga,
+    _cancelled_at_work,
+    _cancelled_at_work,
     _values,
     _plain,
     _booking,

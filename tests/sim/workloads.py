@@ -74,6 +74,12 @@ async def note(text: str) -> str:
 
 
 @app.step
+async def work(n: int, seconds: float) -> int:
+    await act(seconds)
+    return n
+
+
+@app.step
 async def die() -> None:
     await kill_own_process()
 
@@ -156,6 +162,12 @@ async def rest(n: int, seconds: float) -> int:
     x = await add(n, 1)
     await hf.sleep(seconds)
     return x
+
+
+@app.workflow
+async def busy(n: int, seconds: float) -> int:
+    x = await add(n, 1)
+    return await work(x, seconds)
 
 
 @app.workflow

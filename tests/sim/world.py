@@ -34,9 +34,9 @@ class World:
     """Whether it answers at once, always."""
     effects: list[Effect] = field(default_factory=list[Effect])
 
-    async def act(self) -> None:
-        """Do what a step is for."""
-        await asyncio.sleep(self._latency_s())
+    async def act(self, seconds: float = 0) -> None:
+        """Do what a step is for, which takes at least so long."""
+        await asyncio.sleep(seconds + self._latency_s())
         call = self.perform()
         call.effects += 1
         await asyncio.sleep(self._latency_s())
@@ -61,9 +61,9 @@ class World:
 WORLD: ContextVar[World] = ContextVar("world")
 
 
-async def act() -> None:
+async def act(seconds: float = 0) -> None:
     """Act upon the world of this simulation."""
-    await WORLD.get().act()
+    await WORLD.get().act(seconds)
 
 
 async def kill_own_process() -> None:

@@ -24,7 +24,7 @@ from holdfast.store.sqlite import SqliteStore
 from holdfast.store.sqlite.watcher import FOREIGN
 from tests.contract.scene import new_run
 
-SECRET = "hunter2-hunter2"
+SECRET = "hunter2-hunter2"  # noqa: S105 - looked for in messages
 NOBODY = 65_534
 
 

@@ -36,7 +36,8 @@ from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.host import Host
 from holdfast.store.port import Store
-from holdfast.workflow.registry import Registry, seconds
+from holdfast.workflow.duration import seconds
+from holdfast.workflow.registry import Registry
 from holdfast.workflow.workflow import Workflow
 
 R = TypeVar("R")

@@ -123,7 +123,7 @@ def _held(detail: RunDetail) -> Reason:
 
 
 def _wait(detail: RunDetail, wait: Wait) -> Reason:
-    until = "" if wait.due_ms is None else f", until {_in(detail, wait.due_ms)}"
+    until = "" if wait.due_ms is None else f", {_for(detail, wait.due_ms)}"
     match wait.kind:
         case WaitKind.TIMER:
             text = f"{wait.key}: it sleeps{until}"
@@ -168,6 +168,10 @@ def _span(milliseconds: int) -> str:
 
 def _ago(detail: RunDetail, moment_ms: UnixMs | None) -> str:
     return "at an unknown time" if moment_ms is None else f"{_span(detail.now_ms - moment_ms)} ago"
+
+
+def _for(detail: RunDetail, moment_ms: UnixMs) -> str:
+    return f"for {_span(moment_ms - detail.now_ms)} more" if moment_ms > detail.now_ms else "until now"
 
 
 def _in(detail: RunDetail, moment_ms: UnixMs | None) -> str:

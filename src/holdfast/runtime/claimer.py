@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.errors import CommitUnknown, StoreError, StoreUnavailable
+from holdfast.errors import PASSING, CommitUnknown, StoreUnavailable
 from holdfast.model.ids import RunId, WorkerId
 from holdfast.model.run import Claim, ClaimedRun
 from holdfast.runtime.backoff import Backoff
@@ -79,7 +79,7 @@ class Claimer:
                 while await self.run_once():
                     pass
                 backoff = Backoff(self._services.host.random)
-            except StoreError as error:
+            except PASSING as error:
                 logger.warning("claiming failed: %s; trying again", error)
                 await asyncio.sleep(backoff.next_s())
                 if isinstance(error, CommitUnknown):

@@ -14,7 +14,8 @@ import traceback
 from collections.abc import Callable
 
 from holdfast.errors import StoreError
-from holdfast.model.ids import UnixMs, WorkerId
+from holdfast.model.ids import UnixMs
+from holdfast.model.run import WorkerInfo
 from holdfast.runtime.host import Host
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.store.port import Store
@@ -31,11 +32,12 @@ LEASE_SHARE = 0.9
 class Heartbeat:
     """Extends the worker's lease while its event loop lives."""
 
-    def __init__(self, store: Store, host: Host, settings: WorkerSettings, *, worker: WorkerId) -> None:
+    def __init__(self, store: Store, host: Host, settings: WorkerSettings, *, worker: WorkerInfo) -> None:
         self._store = store
         self._host = host
         self._settings = settings
         self._worker = worker
+        self._answered_ms: UnixMs | None = None
         self._loop_seen_ms = host.monotonic_ms()
         self._extended_ms = host.monotonic_ms()
         self._loop_thread = threading.get_ident()
@@ -84,11 +86,16 @@ class Heartbeat:
         if blocked_ms > self._settings.stall.total_seconds() * 1000:
             return None
         try:
-            answer = self._store.heartbeat(self._worker, lease_ms=self._settings.lease_ms)
+            answer = self._store.heartbeat(self._worker.id, lease_ms=self._settings.lease_ms)
+            if self._answered_ms is not None and answer - self._answered_ms > self._settings.lease_ms:
+                # The lease had run out, maybe so long ago that the worker was forgotten. Only the database's clock can
+                # tell: this process's own stands still while the machine sleeps.
+                answer = self._store.register_worker(self._worker, lease_ms=self._settings.lease_ms)
         except StoreError as error:
             logger.warning("no heartbeat: %s", error)
             return None
         self._extended_ms = now_ms
+        self._answered_ms = answer
         return answer
 
     def _loop_stack(self) -> str:

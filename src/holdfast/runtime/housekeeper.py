@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from holdfast.errors import StoreError
+from holdfast.errors import PASSING
 from holdfast.model.ids import UnixMs
 from holdfast.runtime.settings import WorkerSettings
 
@@ -47,7 +47,7 @@ class Housekeeper:
         while True:
             try:
                 await self.run_once()
-            except StoreError as error:
+            except PASSING as error:
                 logger.warning("the agenda could not be read: %s; trying again", error)
             await self._pause()
 

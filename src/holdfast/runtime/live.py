@@ -10,7 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from holdfast.errors import StoreError
+from holdfast.errors import PASSING
 from holdfast.model.ids import RunId, WorkerId
 from holdfast.runtime.settings import WorkerSettings
 
@@ -63,7 +63,7 @@ class Live:
             self._wake.clear()
             try:
                 await self.run_once()
-            except StoreError as error:
+            except PASSING as error:
                 logger.warning("news for held runs could not be read: %s; trying again", error)
 
     async def run_once(self) -> None:

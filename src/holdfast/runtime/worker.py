@@ -121,7 +121,7 @@ class Worker:
                 lambda: self.host.call("keep", self.store.register_worker, info, lease_ms=self.settings.lease_ms)
             )
         )
-        self._assemble(services)
+        self._assemble(services, info)
         self.heartbeat.start()
         self._unsubscribe = self.store.hints.subscribe(self._hint_from_any_thread)
         for name, loop in (
@@ -133,10 +133,10 @@ class Worker:
             self._tasks.append(self._loop.create_task(self._guard(name, loop), name=f"holdfast-{name}"))
         logger.info("worker %s started: %d workflow(s)", self.id, len(self.registry.workflow_names))
 
-    def _assemble(self, services: Services) -> None:
+    def _assemble(self, services: Services, info: WorkerInfo) -> None:
         settings = self.settings
         services.committer = Committer(services, lanes=self._lanes)
-        self.heartbeat = Heartbeat(self.store, self.host, settings, worker=self.id)
+        self.heartbeat = Heartbeat(self.store, self.host, settings, worker=info)
         self.claimer = Claimer(
             services,
             settings,

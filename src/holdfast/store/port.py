@@ -32,10 +32,9 @@ from holdfast.model.run import (
     WorkerRow,
 )
 
-
 WORKER_KEPT_MS: Final = 86_400_000
-"""How long the row of a worker that holds no run outlives its lease: a day, so that people can still see which worker was
-lost overnight. Without an end the table would grow by a row with every restart of every process."""
+"""How long the row of a worker that holds no run outlives its lease: a day, so that what went wrong overnight can still
+be looked into. Without an end the table would grow by a row with every restart of every process."""
 
 
 class Hint(Struct, frozen=True, kw_only=True):
@@ -106,7 +105,7 @@ class Store(Protocol):
         ...
 
     def retire_worker(self, worker: WorkerId, *, limit: int) -> int:
-        """End the worker: its lease, and up to ``limit`` of its runs are handed back. Returns how many it still holds."""
+        """End the worker: its lease, and up to ``limit`` of its runs are handed back. Returns how many are left."""
         ...
 
     def claim_runs(
@@ -143,7 +142,7 @@ class Store(Protocol):
         ...
 
     def read_live(self, worker: WorkerId, run_ids: Sequence[RunId]) -> list[LiveUpdate]:
-        """Of these runs, those the worker holds that are to be cancelled or have closed waits, with all closed waits."""
+        """Of these runs, those it holds that are to be cancelled or have closed waits, with all closed waits."""
         ...
 
     # Housekeeping: any worker, at any time, as often as it likes
@@ -182,7 +181,7 @@ class Store(Protocol):
         ...
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
-        """A page of runs, newest first. ``after`` is the ``next`` of the page before. Raises UsageError for a bad one."""
+        """A page of runs, newest first. ``after``: the ``next`` of the page before. Raises UsageError for a bad one."""
         ...
 
     def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:

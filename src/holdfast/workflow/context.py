@@ -162,6 +162,18 @@ def current() -> RunInfo | StepInfo:
     return place.info if isinstance(place, Branch) else place
 
 
+def current_step() -> StepInfo:
+    """The step and attempt whose handler this code is part of: its idempotency key, say.
+
+    Raises:
+        NotInWorkflow: it is not part of a handler that a worker executes.
+    """
+    place = CURRENT.get()
+    if not isinstance(place, StepInfo):
+        raise NotInWorkflow(operation="hf.current_step()", where="in the handler of a step")
+    return place
+
+
 def require_branch(operation: str) -> Branch | None:
     """The branch that a durable operation belongs to; None outside a run, where operations just run.
 

@@ -15,7 +15,7 @@ from holdfast.errors import NotInWorkflow, UsageError
 from holdfast.model.ids import RunId
 from holdfast.workflow import outside
 from holdfast.workflow.context import Branch, require_branch
-from holdfast.workflow.registry import seconds
+from holdfast.workflow.duration import optional_seconds, seconds
 from holdfast.workflow.workflow import Workflow
 
 P = ParamSpec("P")
@@ -107,7 +107,7 @@ async def wait_for_signal(
         NotInWorkflow: outside a run.
     """
     check_name("signal", name)
-    limit = None if timeout is None else seconds(timeout, "the timeout of hf.wait_for_signal()")
+    limit = optional_seconds(timeout, "the timeout of hf.wait_for_signal()")
     branch = _branch("hf.wait_for_signal()")
     return await branch.wait_for_signal(name, timeout=limit, type_=type_, key=key)
 

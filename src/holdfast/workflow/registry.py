@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 from holdfast.core.failure import ErrorRegistry
 from holdfast.core.names import check_name
 from holdfast.core.retry import Retry
-from holdfast.errors import DuplicateName, UsageError, WorkflowNotRegistered
+from holdfast.errors import DuplicateName, WorkflowNotRegistered
 from holdfast.model.ids import DEFAULT_QUEUE
 from holdfast.workflow.step import (
     AsyncStep,
@@ -24,6 +24,7 @@ from holdfast.workflow.step import (
     StepOptions,
     connection_class,
 )
+from holdfast.workflow.duration import optional_seconds
 from holdfast.workflow.workflow import AsyncWorkflow, PlainWorkflow, Workflow, WorkflowOptions
 
 P = ParamSpec("P")
@@ -74,7 +75,7 @@ class Registry:
     def step(self, function: Callable[P, R], /) -> PlainStep[P, R]: ...
     @overload
     def step(
-        self, /, *, name: str | None = None, retry: Retry | None = None, timeout: timedelta | None = None
+        self, /, *, name: str | None = None, retry: Retry | None = None, timeout: timedelta | float | None = None
     ) -> StepDecorator: ...
     def step(
         self,
@@ -83,7 +84,7 @@ class Registry:
         *,
         name: str | None = None,
         retry: Retry | None = None,
-        timeout: timedelta | None = None,
+        timeout: timedelta | float | None = None,
     ) -> Any:
         """Register a step: a function whose outcome is journaled, so that it never runs again once recorded.
 
@@ -91,12 +92,12 @@ class Registry:
             function: an ``async def``, which runs on the worker's loop, or a ``def``, which runs in a thread.
             name: what the journal calls it; the function's name by default.
             retry: which failures are tried again; ``Retry()`` by default: three attempts, 1 s, 2 s apart.
-            timeout: how long one attempt may take; no limit by default.
+            timeout: how long one attempt may take; a timedelta, or seconds; no limit by default.
 
         Raises:
             DuplicateName: a step of this name is registered.
         """
-        options = StepOptions(retry=retry or Retry(), timeout=timeout)
+        options = StepOptions(retry=retry or Retry(), timeout=optional_seconds(timeout, "a step's timeout"))
 
         def register(function: Callable[..., Any]) -> Step[Any, Any]:
             kind = AsyncStep[Any, Any] if inspect.iscoroutinefunction(function) else PlainStep[Any, Any]
@@ -142,7 +143,7 @@ class Registry:
     def workflow(self, function: Callable[P, R], /) -> PlainWorkflow[P, R]: ...
     @overload
     def workflow(
-        self, /, *, name: str | None = None, queue: str = DEFAULT_QUEUE, timeout: timedelta | None = None
+        self, /, *, name: str | None = None, queue: str = DEFAULT_QUEUE, timeout: timedelta | float | None = None
     ) -> WorkflowDecorator: ...
     def workflow(
         self,
@@ -151,7 +152,7 @@ class Registry:
         *,
         name: str | None = None,
         queue: str = DEFAULT_QUEUE,
-        timeout: timedelta | None = None,
+        timeout: timedelta | float | None = None,
     ) -> Any:
         """Register a workflow.
 
@@ -159,12 +160,14 @@ class Registry:
             function: an ``async def``, or a ``def``, which a worker executes in a thread.
             name: what runs call it; the function's name by default. Renaming orphans live runs.
             queue: the line its runs stand in.
-            timeout: a run's deadline, counted from its start; none by default.
+            timeout: a run's deadline, counted from its start; a timedelta, or seconds; none by default.
 
         Raises:
             DuplicateName: a workflow of this name is registered.
         """
-        options = WorkflowOptions(queue=check_name("queue", queue), timeout=timeout)
+        options = WorkflowOptions(
+            queue=check_name("queue", queue), timeout=optional_seconds(timeout, "a workflow's timeout")
+        )
 
         def register(function: Callable[..., Any]) -> Workflow[Any, Any]:
             kind = AsyncWorkflow[Any, Any] if inspect.iscoroutinefunction(function) else PlainWorkflow[Any, Any]
@@ -224,18 +227,3 @@ class Registry:
             raise DuplicateName(kind="step", name=step.name)
         self._steps[step.name] = step
         return step
-
-
-def seconds(value: timedelta | float, what: str) -> timedelta:
-    """A duration given as a timedelta or in seconds. Raises UsageError for a negative, infinite or endless one."""
-    try:
-        duration = value if isinstance(value, timedelta) else timedelta(seconds=value)
-    except (OverflowError, ValueError) as error:
-        raise UsageError(f"{what} must be a duration, not {value!r}") from error
-    if duration < timedelta(0) or duration > LONGEST:
-        raise UsageError(f"{what} must be between 0 and {LONGEST.days} days, not {value!r}")
-    return duration
-
-
-LONGEST = timedelta(days=366 * 100)
-"""The longest duration: a century keeps every stored time far inside a 64-bit integer and a datetime."""

@@ -18,6 +18,7 @@ from holdfast.core.names import check_name
 from holdfast.core.retry import Retry
 from holdfast.errors import UsageError
 from holdfast.workflow.context import CURRENT, Branch
+from holdfast.workflow.duration import optional_seconds
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,14 +55,14 @@ class Step(Generic[P, R_co]):
         update_wrapper(cast("Callable[..., Any]", self), function)
 
     def with_options(
-        self, *, key: str | None = None, retry: Retry | None = None, timeout: timedelta | None = None
+        self, *, key: str | None = None, retry: Retry | None = None, timeout: timedelta | float | None = None
     ) -> Self:
         """The same step with other options for the calls made through the returned object.
 
         Args:
             key: the step's key in the journal; must be unique in the run. Raises DuplicateStepKey at the call if not.
             retry: instead of the step's own.
-            timeout: for one attempt, instead of the step's own.
+            timeout: for one attempt, instead of the step's own; a timedelta, or seconds.
         """
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
@@ -69,7 +70,7 @@ class Step(Generic[P, R_co]):
             self.options,
             key=self.options.key if key is None else check_name("key", key),
             retry=retry or self.options.retry,
-            timeout=timeout or self.options.timeout,
+            timeout=optional_seconds(timeout, "a step's timeout") or self.options.timeout,
         )
         return twin
 
@@ -80,14 +81,18 @@ class Step(Generic[P, R_co]):
         """
         return self.compensate_with(retry=Retry(max_attempts=10))(function)
 
-    def compensate_with(self, *, retry: Retry | None = None, timeout: timedelta | None = None) -> Callable[[F], F]:
+    def compensate_with(
+        self, *, retry: Retry | None = None, timeout: timedelta | float | None = None
+    ) -> Callable[[F], F]:
         """As ``compensate``, with options of its own."""
 
         def register(function: F) -> F:
             if self.compensation is not None:
                 raise UsageError(f"step {self.name!r} has a compensation already")
             self.compensation = function
-            self.compensation_options = StepOptions(retry=retry or Retry(max_attempts=10), timeout=timeout)
+            self.compensation_options = StepOptions(
+                retry=retry or Retry(max_attempts=10), timeout=optional_seconds(timeout, "a compensation's timeout")
+            )
             return function
 
         return register

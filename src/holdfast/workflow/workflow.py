@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, get_type_hints
 from holdfast.core.names import check_name
 from holdfast.model.ids import DEFAULT_QUEUE
 from holdfast.workflow.context import ChildOptions
+from holdfast.workflow.duration import optional_seconds
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,7 +48,7 @@ class Workflow(Generic[P, R_co]):
         key: str | None = None,
         queue: str | None = None,
         priority: int | None = None,
-        timeout: timedelta | None = None,
+        timeout: timedelta | float | None = None,
     ) -> Self:
         """The same workflow, started with these options by ``hf.run_child`` and ``hf.start_child``.
 
@@ -55,7 +56,7 @@ class Workflow(Generic[P, R_co]):
             key: the child's key in its parent's journal; must be unique in the parent.
             queue: the line the child stands in.
             priority: higher is claimed first; the parent's by default.
-            timeout: the child's deadline, counted from its start.
+            timeout: the child's deadline, counted from its start; a timedelta, or seconds.
         """
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
@@ -63,7 +64,7 @@ class Workflow(Generic[P, R_co]):
             key=key if key is None else check_name("key", key),
             queue=queue if queue is None else check_name("queue", queue),
             priority=priority,
-            timeout=timeout,
+            timeout=optional_seconds(timeout, "a child's timeout"),
         )
         return twin
 

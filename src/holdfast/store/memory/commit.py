@@ -116,7 +116,8 @@ def _take_kept_signal(unit: Unit, record: Record, wait: Wait) -> None:
     if kept:
         signal = kept[0].signal
         unit.close_wait(record, wait.key, WaitOutcome.SIGNALLED, payload=signal.payload)
-        unit.tables.signals[(signal.tenant, signal.id)] = structs.replace(kept[0], consumed_ms=unit.now_ms, wait_key=wait.key)
+        consumed = structs.replace(kept[0], consumed_ms=unit.now_ms, wait_key=wait.key)
+        unit.tables.signals[(signal.tenant, signal.id)] = consumed
 
 
 def _make_move(unit: Unit, record: Record, move: Park | Release | Compensate | Finish | None) -> None:
@@ -145,8 +146,8 @@ def _make_move(unit: Unit, record: Record, move: Park | Release | Compensate | F
 def _park(unit: Unit, record: Record, move: Park) -> None:
     waits = record.open_waits()
     run = record.run
-    # A cancel that its worker has not noticed yet must not be left to a worker that is about to forget the run. One that
-    # compensates already is not cancelled any more, and would only be claimed and parked again without end.
+    # A cancel that raced the park must not be left to a worker that is about to forget the run. A run that compensates
+    # is not cancelled any more, and would only be claimed and parked again without end.
     is_cancelled = run.cancel_requested and run.status is RunStatus.RUNNING
     if len(waits) < move.open_waits or is_cancelled:
         unit.put_in_line(record, reason="waiting", crashes=0)

@@ -79,9 +79,7 @@ class Tables:
     """All that is stored."""
 
     records: dict[RunId, Record] = field(default_factory=dict[RunId, Record])
-    signals: dict[tuple[Tenant, RunId], StoredSignal] = field(
-        default_factory=dict[tuple[Tenant, RunId], StoredSignal]
-    )
+    signals: dict[tuple[Tenant, RunId], StoredSignal] = field(default_factory=dict[tuple[Tenant, RunId], StoredSignal])
     """By tenant and id: another tenant's signal with the same id is another signal."""
     workers: dict[WorkerId, WorkerRow] = field(default_factory=dict[WorkerId, WorkerRow])
 

@@ -6,19 +6,20 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from holdfast.errors import StoreMisconfigured, StoreUnavailable
 from holdfast.store.schema import HEAD, REVISIONS, VERSION_TABLE, check_revision
 from holdfast.store.sqlite.database import Database
+from holdfast.store.urls import one_line, read_scheme, read_sqlite_path, shown
 
 _WAIT_MS: Final = 60_000
 """How long an SQLite file may be in use by others before a migration gives up."""
@@ -34,13 +35,14 @@ def migrate(url: str) -> str:
 
     Raises:
         SchemaTooNew: the tables are of a revision that this version does not know.
-        StoreMisconfigured: the URL names neither SQLite nor PostgreSQL, or a file that is no database.
+        StoreMisconfigured: the URL names neither SQLite nor PostgreSQL, or what cannot be used: a file that is no
+            database, a server that refuses us.
         StoreBusy, StoreUnavailable: the database is in use, or does not answer.
     """
     with _transaction(url) as connection:
         found = _read_revision(connection)
         if found is not None and found not in REVISIONS:
-            check_revision(make_url(url).render_as_string(), found)
+            check_revision(shown(make_url(url)), found)
         if found != HEAD:
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
@@ -62,17 +64,13 @@ def _read_revision(connection: Connection) -> str | None:
 @contextmanager
 def _transaction(url: str) -> Generator[Connection, None, None]:
     """One transaction that no other migrator can be in at the same time."""
-    try:
-        backend = make_url(url).get_backend_name()
-    except ArgumentError as error:
-        raise StoreMisconfigured(url="the database URL", why=str(error)) from error
-    match backend:
+    match read_scheme(url):
         case "sqlite":
             opened = _sqlite(url)
-        case "postgresql":
+        case "postgresql" | "postgres":
             opened = _postgresql(url)
-        case _:
-            raise StoreMisconfigured(url=make_url(url).render_as_string(), why="it must be sqlite:// or postgresql://")
+        case other:
+            raise StoreMisconfigured(url=f"{other}://...", why="it must begin with sqlite:/// or postgresql://")
     with opened as connection:
         yield connection
 
@@ -81,33 +79,65 @@ def _transaction(url: str) -> Generator[Connection, None, None]:
 def _postgresql(url: str) -> Generator[Connection, None, None]:
     import psycopg
 
-    conninfo = "postgresql://" + url.partition("://")[2]
-    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(conninfo), poolclass=NullPool)
+    from holdfast.store.postgres.connection import Address
+    from holdfast.store.postgres.sqlstate import Meaning, meaning_of
+
+    address = Address(url, prepare=False)
+
+    def connect() -> psycopg.Connection[Any]:
+        try:
+            connection = psycopg.connect(**address.plain)
+        except psycopg.Error as error:
+            raise address.refusal(error) from error
+        try:
+            address.check_writable(connection.info)
+        except StoreMisconfigured:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
     try:
         with engine.begin() as connection:
             connection.exec_driver_sql("select pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
             yield connection
-    except psycopg.OperationalError as error:
-        raise StoreUnavailable(url=make_url(url).render_as_string(), why=str(error)) from error
+    except (psycopg.Error, DBAPIError) as error:
+        cause = error if isinstance(error, psycopg.Error) else error.orig
+        match meaning_of(cause or error):
+            case Meaning.MISCONFIGURED:
+                raise StoreMisconfigured(url=address.shown, why=one_line(cause or error)) from error
+            case Meaning.LOST | Meaning.AWAY | Meaning.CONFLICT:
+                # All of it is one transaction, and a second one finds nothing to do: even a lost COMMIT may be repeated.
+                raise StoreUnavailable(url=address.shown, why=one_line(cause or error)) from error
+            case Meaning.DATA | Meaning.OTHER:
+                raise
 
 
 @contextmanager
 def _sqlite(url: str) -> Generator[Connection, None, None]:
-    path = make_url(url).database
-    if not path:
-        raise StoreMisconfigured(url=url, why="it names no file; use sqlite:///relative.db or sqlite:////absolute.db")
-    database = Database(path, busy_timeout_ms=_WAIT_MS, library=sqlite3.sqlite_version_info)
+    database = Database(read_sqlite_path(url), busy_timeout_ms=_WAIT_MS, library=sqlite3.sqlite_version_info)
     try:
         with database.writing() as driver:
             engine = create_engine("sqlite://", creator=lambda: driver, poolclass=StaticPool, pool_reset_on_return=None)
             # SQLAlchemy rolls back when it first connects, so it comes before BEGIN; it does not know of the latter.
-            with engine.connect() as connection:
-                driver.execute("begin immediate")
-                try:
-                    yield connection
-                except BaseException:
-                    driver.execute("rollback")
-                    raise
-                driver.execute("commit")
+            with engine.connect() as connection, _begun(driver):
+                yield connection
     finally:
         database.close()
+
+
+@contextmanager
+def _begun(driver: sqlite3.Connection) -> Generator[None, None, None]:
+    """A transaction, committed unless an exception leaves it. The driver's errors come out bare of SQLAlchemy's."""
+    driver.execute("begin immediate")
+    try:
+        yield
+    except DBAPIError as error:
+        driver.execute("rollback")
+        if isinstance(error.orig, sqlite3.Error):
+            raise error.orig from error
+        raise
+    except BaseException:
+        driver.execute("rollback")
+        raise
+    driver.execute("commit")

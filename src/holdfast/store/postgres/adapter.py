@@ -44,7 +44,7 @@ from holdfast.store.postgres.rows import (
     status_of,
     waits_by_run,
 )
-from holdfast.store.postgres.session import DataRefused, Session, rows_of, rows_of_all
+from holdfast.store.postgres.session import DataRefused, Session, rows_of
 from holdfast.store.postgres.statements import Params
 from holdfast.store.postgres.verdict import judge
 from holdfast.store.records import run_from, transition_from, worker_from
@@ -183,26 +183,28 @@ class PostgresStore:
             worker=worker, queues=list(queues), workflows=list(workflows), limit=limit, suspects=suspects
         )
 
-        def read_records(cursor: Cursor, rows: list[Row]) -> Claim:
-            if rows[0][1] is None:
-                return Claim(rows[0][0], [])
-            # A run under its first epoch has recorded nothing.
-            resumed = [row[1] for row in rows if row[11] > 1]
-            if not resumed:
-                return Claim(rows[0][0], [claimed_run(row, [], [], []) for row in rows])
-            more = self._params(ids=id_array(resumed), closed=False)
-            journal_rows, wait_rows, attempt_rows = rows_of_all(
-                cursor, [("read_journal", more), ("read_waits", more), ("read_attempts", more)]
+        rows = self._session.write("claim_runs", params)
+        if rows[0][1] is None:
+            return Claim(rows[0][0], [])
+        # A run under its first epoch has recorded nothing.
+        resumed = [row[1] for row in rows if row[11] > 1]
+        if not resumed:
+            return Claim(rows[0][0], [claimed_run(row, [], [], []) for row in rows])
+        # Read after the claim has committed: from then on nobody else writes a journal, and a wait that somebody closes
+        # meanwhile is only the newer truth.
+        more = self._params(ids=id_array(resumed), closed=False)
+        try:
+            journal_rows, wait_rows, attempt_rows = self._session.pipeline(
+                [("read_journal", more), ("read_waits", more), ("read_attempts", more)]
             )
-            journal, waits = entries_by_run(journal_rows), waits_by_run(wait_rows)
-            attempts = attempts_by_run(attempt_rows)
-            claimed = [
-                claimed_run(row, journal.get(row[1], []), waits.get(row[1], []), attempts.get(row[1], []))
-                for row in rows
-            ]
-            return Claim(rows[0][0], claimed)
-
-        return self._session.transaction(("claim_runs", params), read_records)
+        except StoreUnavailable as error:
+            raise CommitUnknown(why=f"the claim was done, but what was claimed could not be read: {error}") from error
+        journal, waits = entries_by_run(journal_rows), waits_by_run(wait_rows)
+        attempts = attempts_by_run(attempt_rows)
+        claimed = [
+            claimed_run(row, journal.get(row[1], []), waits.get(row[1], []), attempts.get(row[1], [])) for row in rows
+        ]
+        return Claim(rows[0][0], claimed)
 
     def release_unknown(self, worker: WorkerId, *, known: Sequence[RunId]) -> int:
         """Hand back the runs that the worker does not know it holds. Returns how many."""

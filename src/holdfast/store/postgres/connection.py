@@ -20,11 +20,12 @@ from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ConnStatus, Format, TransactionStatus
 from psycopg.rows import tuple_row
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from holdfast.errors import StoreMisconfigured, StoreUnavailable
 from holdfast.store.postgres.sqlstate import Meaning, meaning_of
+from holdfast.store.urls import UNREADABLE, one_line, read_scheme, shown
 
 Row = tuple[Any, ...]
 Connection = psycopg.Connection[Row]
@@ -135,15 +136,13 @@ class Address:
     def refusal(self, error: psycopg.Error) -> StoreMisconfigured | StoreUnavailable:
         """What a failed attempt to connect means."""
         # libpq reports the server's answer to a login only as text. A wrong password or database will stay wrong.
-        text = str(error).strip()
+        text = one_line(error)
         if "unsupported startup parameter" in text:
             return StoreMisconfigured(url=self.shown, why=f"a pooler needs prepare=False, listen=False: {text}")
         if meaning_of(error) is Meaning.MISCONFIGURED or any(one in text for one in _LOGIN_REFUSALS):
             return StoreMisconfigured(url=self.shown, why=text)
         return StoreUnavailable(url=self.shown, why=text)
 
-
-_SECRETS: Final = frozenset({"password", "sslpassword", "oauth_client_secret"})
 
 _LOGIN_REFUSALS: Final = (
     "password authentication failed",
@@ -155,21 +154,20 @@ _LOGIN_REFUSALS: Final = (
 
 def _read_url(text: str) -> tuple[str, dict[str, Any]]:
     """The URL for messages, without its password, and libpq's parameters."""
-    _, separator, rest = text.partition("://")
+    if read_scheme(text) not in {"postgresql", "postgres"}:
+        raise StoreMisconfigured(url=f"{read_scheme(text)}://...", why="it must begin with postgresql://")
+    bare = f"postgresql://{text.partition('://')[2]}"
     try:
-        url = make_url(text)
-        if not separator or url.get_backend_name() not in {"postgresql", "postgres"}:
-            raise StoreMisconfigured(url=url.render_as_string(), why="it must begin with postgresql://")
-        given = conninfo_to_dict(f"postgresql://{rest}")
-    except (ArgumentError, psycopg.ProgrammingError, ValueError) as error:
-        raise StoreMisconfigured(url="the database URL", why="it cannot be read") from error
-    query = {key: value for key, value in url.query.items() if key not in _SECRETS}
-    shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database, query)
+        url = make_url(bare)
+        given = conninfo_to_dict(bare)
+    except (ArgumentError, psycopg.ProgrammingError, ValueError):
+        # The cause quotes what it could not read, and that may be a piece of the password.
+        raise StoreMisconfigured(url=UNREADABLE, why="it cannot be read") from None
     defaults: dict[str, Any] = dict(_DEFAULTS)
     if "," in str(given.get("host") or ""):
         # Of several hosts the one that can be written to; a single one is asked after it was connected to.
         defaults["target_session_attrs"] = "read-write"
-    return shown.render_as_string(hide_password=False), {**defaults, **given}
+    return shown(url), {**defaults, **given}
 
 
 class Pool:

@@ -66,8 +66,8 @@ def commit_plain(connection: sqlite3.Connection, batch: Sequence[RunCommit], now
     rows = [entry_values(commit.run_id, commit.epoch, entry) for commit in batch for entry in commit.entries]
     refused: dict[RunId, str] = {}
     if run_rows(connection, "commit_entries", rows) < len(rows):
-        # What the fence refused is what is absent under the commit's epoch: the key itself may have been journaled by the
-        # run's next holder. A key that was there before would have raised.
+        # What the fence refused is what is absent under the commit's epoch: the key itself may have been journaled by
+        # the run's next holder. A key that was there before would have raised.
         keys = as_json([(commit.run_id, commit.entries[0].key, commit.epoch) for commit in batch])
         found = read_json(connection, "commit_entries_absent", IDS, rows=keys)
         absent = frozenset(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -152,7 +153,11 @@ def simulation(
                 yield cluster
             finally:
                 cluster.network.close()
-                cluster.loop.close()
+                with warnings.catch_warnings():
+                    # What a killed process had not awaited yet is no mistake of its program.
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                    cluster.loop.close()
+                    gc.collect()
     finally:
         cluster.store.close()
         if collecting:

@@ -14,7 +14,7 @@ from holdfast.core.codec import Codec
 from holdfast.core.failure import read_failure
 from holdfast.model.ids import RunId
 from holdfast.model.run import RunDetail
-from holdfast.model.status import RunStatus
+from holdfast.model.status import TERMINAL_STATUSES, RunStatus
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.store.memory import MemoryStore
 from holdfast.testing.sim.cluster import Cluster, MakeStore, simulation
@@ -124,7 +124,7 @@ def crash_everywhere(
         repeat = f"repeat it with only=CrashPoint({point.call}, Fault.{point.fault.name})"
         try:
             after, _ = sweep.run(point, reset, check)
-        except AssertionError as error:
+        except (AssertionError, SimulationError) as error:
             raise CrashFound(f"{point}: {error}; {repeat}") from error
         difference = _difference(outcome, after, same)
         if difference is not None:
@@ -150,7 +150,7 @@ class _OneFault:
         self.calls = 0
 
     def fate_of(self, call: StoreCall) -> Fate:
-        if call.process.name != WORKER or not call.writes:
+        if call.process.name != WORKER or not call.writes or call.method == "heartbeat":
             return Fate()
         self.calls += 1
         point = self.point
@@ -197,7 +197,10 @@ class _Sweep:
             problems = cluster.check()
             assert not problems, "; ".join(problems)
             detail = cluster.read_all()[run_id]
-            assert cluster.loop.now_s < self.within_s, f"the run has not ended: it is {detail.run.status}"
+            if detail.run.status not in TERMINAL_STATUSES:
+                after = "" if point is None else f" with a {point}"
+                limit = timedelta(seconds=self.within_s)
+                raise SimulationError(f"the run{after} has not ended after {limit}: it is {detail.run.status}")
             outcome = _outcome_of(detail, self.workflow)
         if check is not None:
             check(outcome)

@@ -21,6 +21,6 @@ select
         left join workers as w on w.id = held.worker
         where held.worker is not null and (w.id is null or w.lease_until_ms <= :now_ms))
     or exists (
-        select 1 from workers as w
-        where w.lease_until_ms < :before_ms and not exists (
-            select 1 from runs as r where r.shard = 0 and r.worker is not null and r.worker = w.id))
+        select 1 from workers as gone
+        where gone.lease_until_ms < :before_ms and not exists (
+            select 1 from runs as r where r.shard = 0 and r.worker is not null and r.worker = gone.id))

@@ -1,0 +1,24 @@
+"""The campaign notices every planted bug, so that its silence means something."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.campaign import run_seed
+from tests.sim.mutants import MUTANTS, Mutant
+from tests.sim.stores import store_maker
+from tests.sim.test_campaign import SEEDS
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_a_planted_bug_is_found_within_the_seeds_that_the_engine_passes(mutant: Mutant) -> None:
+    with store_maker(mutant.kind) as make_store:
+        for seed in range(SEEDS[mutant.kind]):
+            with mutant.plant():
+                outcome = run_seed(seed, mutant.kind, make_store)
+            if outcome.violations:
+                return
+
+    pytest.fail(f"{mutant} survived {SEEDS[mutant.kind]} seeds")
