@@ -43,11 +43,12 @@ SLOW_SEEDS = 0.25
 """In how many seeds the world is so slow that many a worker is taken for dead in the middle of a step."""
 SLACK_S = 8.0
 """Beside lease, polls and its own work, what a run may need after everything works again."""
-POISON_S = 60.0
+POISON_S = 110.0
 """What a run that takes workers down may cost the others."""
 SETTINGS = hf.WorkerSettings(
-    lease=timedelta(seconds=5), poll=timedelta(seconds=1), grace=timedelta(seconds=3)
+    lease=timedelta(seconds=5), poll=timedelta(seconds=1), grace=timedelta(seconds=3), crashes_max=8
 )
+"""So many crashes in a row that no innocent run has them by chance."""
 
 SOMETIMES = (
     "a claim handed back whose answer was lost",

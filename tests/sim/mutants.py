@@ -29,7 +29,6 @@ from holdfast.runtime.committer import Committer
 from holdfast.runtime.execution import RunExecution, Stop
 from holdfast.runtime.heartbeat import Heartbeat
 from holdfast.runtime.services import Services
-from holdfast.runtime.worker import Worker
 from holdfast.store.memory import adapter as memory
 from holdfast.store.memory import commit as memory_commit
 from holdfast.store.memory.adapter import MemoryStore
@@ -40,6 +39,8 @@ from holdfast.testing.sim.loop import PROCESS
 from holdfast.testing.sim.observe import replaced
 from holdfast.workflow.context import CURRENT, StepInfo
 from holdfast.workflow.step import Step
+from holdfast.workflow.workflow import Workflow
+from tests.sim import workloads
 
 Planting = Callable[[], AbstractContextManager[None]]
 
@@ -51,6 +52,8 @@ class Mutant:
     name: str
     plant: Planting
     kind: str
+    swept: tuple[Workflow[..., Any], tuple[Any, ...]] | None
+    """The run in which single faults find it; None if a campaign does."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.kind})"
@@ -59,11 +62,13 @@ class Mutant:
 MUTANTS: list[Mutant] = []
 
 
-def mutant(name: str, *, kind: str = "memory") -> Callable[[Planting], Planting]:
+def mutant(
+    name: str, *, kind: str = "memory", swept: tuple[Workflow[..., Any], tuple[Any, ...]] | None = None
+) -> Callable[[Planting], Planting]:
     """Add a mistake to the list."""
 
     def add(plant: Planting) -> Planting:
-        MUTANTS.append(Mutant(name, plant, kind))
+        MUTANTS.append(Mutant(name, plant, kind, swept))
         return plant
 
     return add
@@ -203,7 +208,7 @@ def sqlite_no_epoch() -> AbstractContextManager[None]:
     return sql("commit_entries", "and r.epoch = b.column2", "")
 
 
-@mutant("finish without compare-and-set", kind="sqlite")
+@mutant("finish without compare-and-set", kind="sqlite", swept=(workloads.rest, (1, 1.0)))
 def sqlite_no_guard_of_the_end() -> AbstractContextManager[None]:
     name = "commit_finish"
     key = "where runs.shard = 0 and runs.id = b.column1"
@@ -349,7 +354,7 @@ def late_commit_taken_for_a_defect() -> AbstractContextManager[None]:
     return replaced(Committer, "_which_came_late", which_came_late)
 
 
-@mutant("unknown commit judged by the order of events alone")
+@mutant("unknown commit judged by the order of events alone", swept=(workloads.bookings, (1, "memory")))
 def unknown_commit_judged_by_order() -> AbstractContextManager[None]:
     async def has_rows(self: Services, _execution: Any, _commit: RunCommit) -> bool:
         return True
@@ -373,17 +378,6 @@ def cancelled_before_its_first_step() -> AbstractContextManager[None]:
 @mutant("claims without a lease")
 def claims_without_a_lease() -> AbstractContextManager[None]:
     return replaced(Heartbeat, "holds_lease", property(lambda _self: True))
-
-
-@mutant("two executions of one run in one worker")
-def two_executions() -> AbstractContextManager[None]:
-    original = Worker._begin
-
-    def begin(self: Worker, run: Any) -> None:
-        self._executions.pop(run.id, None)
-        original(self, run)
-
-    return replaced(Worker, "_begin", begin)
 
 
 @mutant("result left out of a compensation's place")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from holdfast.testing import CrashFound
 from tests.sim.campaign import run_seed
 from tests.sim.mutants import MUTANTS, Mutant
 from tests.sim.stores import store_maker
-from tests.sim.test_campaign import SEEDS
+from tests.sim.test_campaign import SEEDS, SWEEPS, sweep
 
 pytestmark = pytest.mark.timeout(300)
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+@pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if not mutant.swept], ids=str)
 def test_a_planted_bug_is_found_within_the_seeds_that_the_engine_passes(mutant: Mutant) -> None:
     with store_maker(mutant.kind) as make_store:
         for seed in range(SEEDS[mutant.kind]):
@@ -22,3 +23,10 @@ def test_a_planted_bug_is_found_within_the_seeds_that_the_engine_passes(mutant: 
                 return
 
     pytest.fail(f"{mutant} survived {SEEDS[mutant.kind]} seeds")
+
+
+@pytest.mark.parametrize("mutant", [mutant for mutant in MUTANTS if mutant.swept], ids=str)
+def test_a_planted_bug_is_found_by_the_single_faults_that_the_engine_passes(mutant: Mutant) -> None:
+    with store_maker(mutant.kind) as make_store, pytest.raises(CrashFound), mutant.plant():
+        for seed in range(SWEEPS):
+            sweep(mutant, make_store, seed)

@@ -9,7 +9,7 @@ import pytest
 from holdfast.store.migrations import migrate
 from holdfast.store.port import Hint
 from holdfast.store.sqlite import SqliteStore
-from holdfast.store.sqlite.watcher import FOREIGN
+from holdfast.store.sqlite.watcher import FOREIGN, QUIET_FACTOR, QUIET_LOOKS
 from tests.contract.scene import new_run
 from tests.unit.sqlite_programs import SOUND, program, start_many
 
@@ -81,3 +81,15 @@ def test_a_store_watches_only_if_it_is_asked_to_and_somebody_listens(path: str) 
     watching.close()
 
     assert (unheard - before, heard - before, threading.active_count() - before) == (0, 1, 0)
+
+
+def test_a_watcher_looks_more_rarely_while_nobody_commits(store: SqliteStore) -> None:
+    busy_s = store.hints.pause_s
+    for _ in range(QUIET_LOOKS + 1):
+        store.hints.look()
+    quiet_s = store.hints.pause_s
+
+    store.start_runs([new_run(1)])
+    store.hints.look()
+
+    assert (quiet_s, store.hints.pause_s) == (busy_s * QUIET_FACTOR, busy_s)

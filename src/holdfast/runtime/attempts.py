@@ -96,7 +96,7 @@ async def execute_step(
     options = step.options
     if execution.replaying or not step.is_async or step.compensation or step.wants or options.timeout:
         return await _execute_in_full(Call(branch, step, key, args, kwargs, fingerprint))
-    if execution.durable < execution.staged:
+    if execution.staged.durable < execution.staged.count:
         await execution.saved()
     if execution.draining:
         await _hold(branch)
@@ -184,7 +184,7 @@ async def attempt_until_settled(
             # A failed attempt may have had its effect: only an outcome in the journal lets it be compensated.
             branch.finishing = call.input is not None
             await _wait_before_retry(call, attempt - 1)
-        if execution.durable < execution.staged:
+        if execution.staged.durable < execution.staged.count:
             await execution.saved()
         if execution.draining:
             await _hold(branch)

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from holdfast.errors import CommitUnknown, StoreError, StoreUnavailable
+from holdfast.errors import PASSING, CommitUnknown, StoreError
 from holdfast.model.commit import CommitAnswer, Finish, Park, Progress, Release, RunCommit
 from holdfast.model.ids import RunId
 from holdfast.model.status import HELD_STATUSES
@@ -59,7 +59,7 @@ class Committer:
     def _submit_lazy(self) -> None:
         self._lazy_timer = None
         for execution in self._lazy:
-            if execution.staged > execution.taken:
+            if execution.staged.count > execution.staged.taken:
                 self.submit(execution)
         self._lazy.clear()
 
@@ -67,6 +67,11 @@ class Committer:
         """Give back the lease of a run that this worker cannot execute, with nothing recorded."""
         commit = RunCommit(run_id=execution.run.id, epoch=execution.epoch, move=Release(reason="engine_failed"))
         self._spawn(self._send_alone(commit))
+
+    def close(self) -> None:
+        """Give up what a database that does not answer was to be told again and again."""
+        for task in self._tasks:
+            task.cancel()
 
     async def _send_alone(self, commit: RunCommit) -> None:
         services = self._services
@@ -103,7 +108,7 @@ class Committer:
         for execution in waiting:
             if execution in in_flight or len(batch) >= BATCH_MAX:
                 kept[execution] = None
-            elif execution.staged > execution.taken and execution.ending is None:
+            elif execution.staged.count > execution.staged.taken and execution.ending is None:
                 in_flight.add(execution)
                 batch.append((execution, execution.take()))
         self._waiting = kept
@@ -113,7 +118,7 @@ class Committer:
         error = call.exception()
         if error is None:
             self._settle(lane, batch, call.result())
-        elif isinstance(error, (StoreUnavailable, CommitUnknown)):
+        elif isinstance(error, PASSING):
             self._spawn(self._recover(lane, batch, error))
         else:
             logger.error("a commit failed for a reason of the engine's own", exc_info=error)
@@ -167,7 +172,7 @@ class Committer:
                 break
             except CommitUnknown as raised:
                 unknown, error = True, raised
-            except StoreUnavailable as raised:
+            except PASSING as raised:
                 error = raised
             except Exception as raised:  # noqa: BLE001 - one run's records may be what breaks the engine
                 await self._recover_alone(lane, batch, raised)

@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from holdfast.errors import DeadlineExceeded, DecodeError, NonDeterminismError, StoreError
-from holdfast.model.commit import CommitAnswer, Compensate, Finish, LiveUpdate, Move, NewWait, Park, Release, RunCommit
+from holdfast.errors import DeadlineExceeded, StoreError
+from holdfast.model.commit import CommitAnswer, Compensate, Finish, LiveUpdate, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import Json, UnixMs
 from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Wait
-from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind
 from holdfast.runtime.settings import CHILD_LINGER_MS, LINGER_MS
+from holdfast.runtime.staged import Staged
 from holdfast.workflow.context import CURRENT
 
 if TYPE_CHECKING:
@@ -66,18 +67,12 @@ class RunExecution:
 
     __slots__ = (
         "active",
-        "barriers",
         "branch_count",
         "branches",
-        "cancelled",
-        "children",
         "compensable",
         "deadline_timer",
         "draining",
-        "durable",
-        "elapsed",
         "ending",
-        "entries",
         "epoch",
         "failed_attempts",
         "joins",
@@ -85,9 +80,6 @@ class RunExecution:
         "leaving",
         "linger_until_ms",
         "loop",
-        "move",
-        "new_attempts",
-        "new_waits",
         "open",
         "quiet_check",
         "refused",
@@ -97,7 +89,6 @@ class RunExecution:
         "services",
         "staged",
         "stop",
-        "taken",
         "timer",
         "unread",
         "waits",
@@ -119,17 +110,7 @@ class RunExecution:
         self.replaying = run.epoch > 1
         """An earlier lease may have left records to be read."""
 
-        # Staged, not yet part of a commit
-        self.entries: list[Entry] = []
-        self.new_attempts: list[Attempt] = []
-        self.new_waits: list[NewWait] = []
-        self.children: list[NewRun] = []
-        self.elapsed: list[str] = []
-        self.cancelled: list[str] = []
-        self.move: Move | None = None
-        # Counters of staged records: all, those in a commit, those that are durable
-        self.staged = self.taken = self.durable = 0
-        self.barriers: list[tuple[int, asyncio.Future[None]]] = []
+        self.staged = Staged()
 
         # Branches and what they wait for
         self.active = self.branch_count = 0
@@ -204,11 +185,13 @@ class RunExecution:
             self._clear()
 
     async def _execute(self, branch: RunBranch) -> None:
+        from holdfast.runtime.outcome import check_all_read, end_otherwise
+
         try:
             value = await self._call_workflow(branch)
             if self.ending is not None:
                 return
-            self._check_all_read()
+            check_all_read(self)
             result = self.services.codec.encode(value, f"the result of workflow {self.run.workflow!r}")
             await self.finish(RunStatus.COMPLETED, "completed", result=result)
         except Suspend:
@@ -216,25 +199,7 @@ class RunExecution:
                 raise
         except BaseException as error:  # noqa: BLE001 - a workflow may raise anything; all of it ends the run
             if self.ending is None:
-                await self._end_otherwise(branch, error)
-
-    async def _end_otherwise(self, branch: RunBranch, error: BaseException) -> None:
-        """The body raised: cancel, set aside, compensate or fail the run."""
-        from holdfast.runtime.compensation import compensate
-
-        failure = self._why(error)
-        self._calm()
-        if failure is None:
-            await self.finish(RunStatus.CANCELLED, "cancelled")
-        elif isinstance(failure, NonDeterminismError):
-            await self.finish(RunStatus.STUCK, "non_determinism", error=self.record_error(failure))
-        else:
-            reason = self._terminal_reason(failure)
-            if self.compensable:
-                await self._begin_compensation(failure, reason)
-                await compensate(self, branch)
-            else:
-                await self.finish(RunStatus.FAILED, reason, error=self.record_error(failure))
+                await end_otherwise(self, branch, error)
 
     async def _call_workflow(self, branch: RunBranch) -> Any:
         if self.run.deadline_ms is not None and self.services.now_ms() >= self.run.deadline_ms:
@@ -245,24 +210,15 @@ class RunExecution:
             return await self.workflow.function(*args, **kwargs)
         return await branch.run_plain(self.workflow.function, args, kwargs)
 
-    def _why(self, error: BaseException) -> BaseException | None:
-        """The failure that ends the run; None if it ends as cancelled."""
-        if self.refused is not None:
-            return self.refused
-        if self.stop is Stop.DEADLINE:
-            return DeadlineExceeded(run_id=self.run.id)
-        if self.stop is Stop.CANCEL:
-            return None
-        return error
+    async def finish(
+        self, status: RunStatus, reason: str, *, result: Json | None = None, error: Json | None = None
+    ) -> None:
+        """End the run, together with all that is staged."""
+        self.leaving = True
+        self.staged.add_move(Finish(status=status, reason=reason, result=result, error=error))
+        await self.saved()
 
-    def _terminal_reason(self, failure: BaseException) -> str:
-        if isinstance(failure, DeadlineExceeded):
-            return "deadline_exceeded"
-        if isinstance(failure, DecodeError) and not self.seq:
-            return "undecodable"
-        return "retries_exhausted" if getattr(failure, "__holdfast_step__", None) else "error"
-
-    def _calm(self) -> None:
+    def calm(self) -> None:
         """After the body was stopped: what it waited for is waited for no longer, and stopping it is over."""
         self.refused = None
         task = self.branches[0].task
@@ -272,36 +228,15 @@ class RunExecution:
             self.deadline_timer.cancel()
         self.drop_waits([key for key, wait in self.waits.items() if wait.outcome is None])
 
-    async def _begin_compensation(self, failure: BaseException, reason: str) -> None:
-        error = self.record_error(failure)
-        self.run = _compensating(self.run, error)
-        self.move = Compensate(error=error, reason=reason)
-        self.staged += 1
-        await self.saved()
-
-    async def finish(
-        self, status: RunStatus, reason: str, *, result: Json | None = None, error: Json | None = None
-    ) -> None:
-        """End the run, together with all that is staged."""
-        self.leaving = True
-        self.move = Finish(status=status, reason=reason, result=result, error=error)
-        self.staged += 1
+    async def begin_compensation(self, error: Json, reason: str) -> None:
+        """The run has failed for good: from now on it only undoes."""
+        self.run = structs.replace(self.run, status=RunStatus.COMPENSATING, error=error)
+        self.staged.add_move(Compensate(error=error, reason=reason))
         await self.saved()
 
     def record_error(self, error: BaseException) -> Json:
         """The stored form of an error that ends the run."""
         return self.services.record_failure(error, retryable=False)
-
-    def _check_all_read(self) -> None:
-        if self.unread:
-            first = min(self.unread, key=lambda key: self.journal[key].seq)
-            entry = self.journal[first]
-            raise NonDeterminismError(
-                run_id=self.run.id,
-                key=first,
-                recorded=f"{entry.kind} {entry.name!r}",
-                asked="the end of the workflow without it",
-            )
 
     # Records
 
@@ -315,8 +250,8 @@ class RunExecution:
         self.journal[entry.key] = entry
         if entry.input is not None and entry.status is EntryStatus.COMPLETED:
             self.compensable = True
-        self.entries.append(entry)
-        self.staged += 1
+        self.staged.entries.append(entry)
+        self.staged.count += 1
         self.services.committer.note(self)
 
     def remember(self, entry: Entry) -> None:
@@ -328,8 +263,8 @@ class RunExecution:
     def stage_attempt(self, attempt: Attempt) -> None:
         """Record a failed attempt with the next commit."""
         self.failed_attempts[attempt.key] = attempt.attempt
-        self.new_attempts.append(attempt)
-        self.staged += 1
+        self.staged.attempts.append(attempt)
+        self.staged.count += 1
         self.services.committer.note(self)
 
     def stage_wait(self, wait: NewWait, child: NewRun | None = None) -> None:
@@ -343,71 +278,47 @@ class RunExecution:
             due_ms=wait.due_ms if wait.delay_ms is None else UnixMs(self.services.now_ms() + wait.delay_ms),
             opened_ms=UnixMs(0),
         )
-        self.new_waits.append(wait)
+        self.staged.waits.append(wait)
         if child is not None:
-            self.children.append(child)
-        self.staged += 1
+            self.staged.children.append(child)
+        self.staged.count += 1
         self.services.committer.note(self)
 
     def stage_child(self, child: NewRun) -> None:
         """Start a child with the next commit."""
-        self.children.append(child)
-        self.staged += 1
+        self.staged.children.append(child)
+        self.staged.count += 1
         self.services.committer.note(self)
 
     def drop_waits(self, keys: Iterable[str]) -> None:
         """Close waits that the workflow no longer waits for."""
         for key in keys:
             self.open.pop(key, None)
-            self.cancelled.append(key)
-            self.staged += 1
-        if self.cancelled:
+            self.staged.cancelled.append(key)
+            self.staged.count += 1
+        if self.staged.cancelled:
             self.services.committer.note(self)
 
     async def saved(self) -> None:
         """The barrier: return when all that is staged now is durable."""
-        target = self.staged
-        while self.durable < target:
+        staged = self.staged
+        target = staged.count
+        while staged.durable < target:
             if self.ending is not None:
                 raise Suspend
             barrier: asyncio.Future[None] = self.loop.create_future()
-            self.barriers.append((target, barrier))
+            staged.barriers.append((target, barrier))
             self.services.committer.submit(self)
             await barrier
 
     def take(self) -> RunCommit:
         """All that is staged, for the commit that begins now."""
-        # An empty list stays ours: what is staged from now on must not slip into a commit that is under way.
-        commit = RunCommit(
-            run_id=self.run.id,
-            epoch=self.epoch,
-            entries=self.entries or _NONE,
-            attempts=self.new_attempts or _NONE,
-            waits=self.new_waits or _NONE,
-            children=self.children or _NONE,
-            elapsed=self.elapsed or _NONE,
-            cancelled=self.cancelled or _NONE,
-            move=self.move,
-        )
-        if self.entries:
-            self.entries = []
-        if self.new_attempts:
-            self.new_attempts = []
-        if self.new_waits:
-            self.new_waits = []
-        if self.children:
-            self.children = []
-        if self.elapsed:
-            self.elapsed = []
-        if self.cancelled:
-            self.cancelled = []
-        self.move = None
-        self.taken = self.staged
-        return commit
+        return self.staged.take(self.run.id, self.epoch)
 
     def committed(self, commit: RunCommit, answer: CommitAnswer) -> None:
         """The commit is durable: let those go on who waited for it."""
-        self.durable = self.taken
+        staged = self.staged
+        staged.durable = staged.taken
         if self.ending is not None:
             return
         move = commit.move
@@ -416,8 +327,8 @@ class RunExecution:
                 self._expect_next(answer)
             self._leave(_ENDINGS[type(move)])
             return
-        if self.barriers:
-            self._open_barriers()
+        if staged.barriers and staged.open_barriers():
+            self.services.committer.submit(self)
         if answer.waits and (waits := answer.waits.get(self.run.id)):
             self.absorb(waits)
 
@@ -430,17 +341,6 @@ class RunExecution:
             dues.append(self.run.deadline_ms)
         if dues:
             self.services.expect(min(dues))
-
-    def _open_barriers(self) -> None:
-        kept: list[tuple[int, asyncio.Future[None]]] = []
-        for target, barrier in self.barriers:
-            if target > self.durable:
-                kept.append((target, barrier))
-            elif not barrier.done():
-                barrier.set_result(None)
-        self.barriers = kept
-        if kept:
-            self.services.committer.submit(self)
 
     def lost(self) -> None:
         """The lease is gone: drop the work."""
@@ -456,8 +356,7 @@ class RunExecution:
         if self.ending is not None:
             return
         logger.error("run %s: the database refused its records: %s", self.run.id, why)
-        self.entries, self.new_attempts, self.new_waits = [], [], []
-        self.children, self.elapsed, self.cancelled = [], [], []
+        self.staged.clear()
         error = StoreError(f"the database refused what the run recorded: {why}")
         if self.refused is not None:
             # Not even the failure can be recorded: leave the run to another worker, or to a person.
@@ -467,16 +366,14 @@ class RunExecution:
         if self.run.status is RunStatus.COMPENSATING or (self.leaving and not self.compensable):
             self.leaving = True
             self.refused = error
-            self.move = Finish(status=RunStatus.FAILED, reason="error", error=self.record_error(error))
-            self.staged += 1
+            self.staged.add_move(Finish(status=RunStatus.FAILED, reason="error", error=self.record_error(error)))
             self.services.committer.submit(self)
             return
         self.leaving = False
         self.refused = error
         # Nothing is on its way to the database now: those who wait for it hear why.
-        self.durable = self.staged
-        blocked: list[asyncio.Future[Any]] = [barrier for _, barrier in self.barriers]
-        self.barriers = []
+        self.staged.durable = self.staged.count
+        blocked: list[asyncio.Future[Any]] = [*self.staged.take_barriers()]
         for key in list(self.open):
             future = self.open.pop(key)
             self.active += 1
@@ -570,10 +467,10 @@ class RunExecution:
         now_ms = self.services.now_ms()
         for key in self.open:
             due_ms = self.waits[key].due_ms
-            if due_ms is not None and due_ms <= now_ms and key not in self.elapsed:
-                self.elapsed.append(key)
-                self.staged += 1
-        if self.elapsed:
+            if due_ms is not None and due_ms <= now_ms and key not in self.staged.elapsed:
+                self.staged.elapsed.append(key)
+                self.staged.count += 1
+        if self.staged.elapsed:
             self.services.committer.submit(self)
         else:
             self.arm()
@@ -597,7 +494,7 @@ class RunExecution:
         if dues and min(dues) - now_ms <= LINGER_MS:
             stay_ms = max(stay_ms, LINGER_MS)
         if stay_ms > 0:
-            if self.staged > self.durable:
+            if self.staged.count > self.staged.durable:
                 self.services.committer.submit(self)
             self.arm()
             self.services.listen(self)
@@ -607,8 +504,7 @@ class RunExecution:
 
     def _give_back(self, move: Park | Release) -> None:
         self.leaving = True
-        self.move = move
-        self.staged += 1
+        self.staged.add_move(move)
         self.services.committer.submit(self)
 
     # Stopping
@@ -652,10 +548,8 @@ class RunExecution:
         """The one place where a run is unwound."""
         self.ending = ending
         self._cancel_timers()
-        for _, barrier in self.barriers:
-            if not barrier.done():
-                barrier.set_result(None) if ending is Ending.FINISHED else _unwind(barrier)
-        self.barriers = []
+        for barrier in self.staged.take_barriers():
+            barrier.set_result(None) if ending is Ending.FINISHED else _unwind(barrier)
         if self.open or self.joins:
             blocked: list[asyncio.Future[Any]] = [*self.open.values(), *self.joins.values()]
             for future in blocked:
@@ -678,9 +572,6 @@ class RunExecution:
 
 
 _ENDINGS: dict[type[Any], Ending] = {Park: Ending.PARKED, Release: Ending.RELEASED, Finish: Ending.FINISHED}
-_NONE: list[Any] = []
-"""Shared by all commits, and never written to."""
-
 _CLOSED_BY_OTHERS = frozenset({WaitKind.SIGNAL, WaitKind.CHILD})
 
 
@@ -688,12 +579,3 @@ def _unwind(future: asyncio.Future[Any]) -> None:
     future.set_exception(Suspend())
     # Whoever waits for it may be gone already; asyncio shall not complain of that.
     future.exception()
-
-
-def _compensating(run: ClaimedRun, error: Json) -> ClaimedRun:
-    return structs.replace(run, status=RunStatus.COMPENSATING, error=error)
-
-
-def closed_in_time(wait: Wait) -> bool:
-    """Whether the wait brought what it waited for, rather than elapsing."""
-    return wait.outcome in (WaitOutcome.SIGNALLED, WaitOutcome.CHILD_ENDED)

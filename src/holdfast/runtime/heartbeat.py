@@ -40,6 +40,7 @@ class Heartbeat:
         self._answered_ms: UnixMs | None = None
         self._loop_seen_ms = host.monotonic_ms()
         self._extended_ms = host.monotonic_ms()
+        self._beaten_ms = host.monotonic_ms()
         self._loop_thread = threading.get_ident()
         self._warned = False
         self._stop: Callable[[], None] | None = None
@@ -72,7 +73,8 @@ class Heartbeat:
     def beat_once(self) -> UnixMs | None:
         """Extend the lease once, unless the loop has been blocked for longer than ``stall``. Never raises."""
         now_ms = self._host.monotonic_ms()
-        late_ms = now_ms - self._extended_ms
+        late_ms = now_ms - self._beaten_ms
+        self._beaten_ms = now_ms
         if late_ms > self._settings.lease_ms:
             logger.error(
                 "no sign of life for %.1f s (the process was paused, or something held the GIL): "

@@ -48,7 +48,7 @@ class Live:
 
     def listen(self, execution: RunExecution) -> None:
         """The run begins to wait in memory: something may have happened before its wait was recorded."""
-        if execution.waits_for_others and execution.staged == execution.durable:
+        if execution.waits_for_others and execution.staged.count == execution.staged.durable:
             self._wanted.add(execution.run.id)
             self._wake.set()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from holdfast.core.codec import Codec
 from holdfast.core.failure import Failure, read_failure, rebuild, record_failure
-from holdfast.errors import CommitUnknown, StoreUnavailable
+from holdfast.errors import PASSING, StoreBusy, StoreUnavailable
 from holdfast.model.ids import Json, UnixMs
 from holdfast.runtime.backoff import Backoff
 
@@ -144,7 +144,7 @@ class Services:
         while True:
             try:
                 return await call()
-            except StoreUnavailable as error:
+            except (StoreUnavailable, StoreBusy) as error:
                 logger.warning("%s; trying again", error)
                 await asyncio.sleep(backoff.next_s())
 
@@ -154,7 +154,7 @@ class Services:
         while True:
             try:
                 return await call()
-            except (StoreUnavailable, CommitUnknown) as error:
+            except PASSING as error:
                 logger.warning("%s; trying again", error)
                 await asyncio.sleep(backoff.next_s())
 

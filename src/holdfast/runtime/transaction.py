@@ -20,72 +20,104 @@ from holdfast.workflow.context import CURRENT, StepInfo
 if TYPE_CHECKING:
     from holdfast.runtime.attempts import Call
 
+Decode = Callable[[Json, str], Any]
 
-async def run_transaction(call: Call, *, attempt: int, started_ms: UnixMs, decode: Callable[[Json, str], Any]) -> Any:
+
+async def run_transaction(call: Call, *, attempt: int, started_ms: UnixMs, decode: Decode) -> Any:
     """Run the handler on a connection of the store and commit its SQL together with the step's journal row.
 
     Whatever the handler raises rolls both back. If the lease is lost, both are refused.
     """
-    execution, services = call.execution, call.execution.services
-    run = execution.run
-    wants = call.step.wants
-    assert wants is not None
-    made: list[tuple[RunCommit, Entry, Any]] = []
-    info = StepInfo(
-        run_id=run.id, tenant=run.tenant, workflow=run.workflow, step=call.step.name, key=call.key, attempt=attempt
-    )
-    context = contextvars.copy_context()
-    context.run(CURRENT.set, info)
-
-    def record(value: Any) -> RunCommit:
-        where = f"the result of step {call.key!r}"
-        result = services.codec.encode(value, where)
-        entry = call.entry(EntryStatus.COMPLETED, attempts=attempt, started_ms=started_ms, result=result)
-        commit = RunCommit(run_id=run.id, epoch=execution.epoch, entries=[entry])
-        made.append((commit, entry, decode(result, where)))
-        return commit
-
-    def handle(connection: Any) -> RunCommit:
-        with ending_forked_children(services.host, call.step.name):
-            value = context.run(call.step.function, connection, *call.args, **call.kwargs)
-            value = context.run(asyncio.run, value) if asyncio.iscoroutine(value) else value
-        return record(value)
-
-    async def handle_async(connection: Any) -> RunCommit:
-        with ending_forked_children(services.host, call.step.name):
-            value = await call.step.function(connection, *call.args, **call.kwargs)
-        return record(value)
-
-    async def commit() -> CommitAnswer:
-        if not wants.__name__.startswith("Async"):
-            return await services.host.run_thread(lambda: services.store.commit_with(handle, wants=wants))
-        commit_async = getattr(services.store, "commit_with_async", None)
-        if commit_async is None:
-            raise UsageError(f"step {call.step.name!r} wants a {wants.__name__}, which this database does not have")
-        answer: CommitAnswer = await execution.loop.create_task(
-            commit_async(handle_async, wants=wants), context=context
-        )
-        return answer
-
+    execution = call.execution
+    transaction = _Transaction(call, attempt=attempt, started_ms=started_ms, decode=decode)
     call.branch.in_handler = True
-    backoff = Backoff(services.host.random)
-    answer: CommitAnswer | None = None
     try:
-        while answer is None:
-            try:
-                answer = await services.until_available(commit)
-            except CommitUnknown:
-                if made and await services.has_rows(execution, made[-1][0]):
-                    break
-                # It was not done, which is no failure of the handler: again.
-                await asyncio.sleep(backoff.next_s())
+        await transaction.commit()
     finally:
         call.branch.in_handler = False
-    if answer is not None and run.id in answer.refused:
-        execution.lost()
-        raise Suspend
-    if answer is not None and run.id in answer.broken and not await services.has_rows(execution, made[-1][0]):
-        raise UsageError(f"the database refused the result of step {call.key!r}: {answer.broken[run.id]}")
-    _, entry, decoded = made[-1]
-    execution.remember(entry)
-    return decoded
+    execution.remember(transaction.entry)
+    return transaction.result
+
+
+class _Transaction:
+    """One attempt; ``entry`` and ``result`` are those of the transaction that was committed."""
+
+    entry: Entry
+    result: Any
+
+    def __init__(self, call: Call, *, attempt: int, started_ms: UnixMs, decode: Decode) -> None:
+        run, step = call.execution.run, call.step
+        assert step.wants is not None
+        self._call = call
+        self._services = call.execution.services
+        self._wants = step.wants
+        self._attempt = attempt
+        self._started_ms = started_ms
+        self._decode = decode
+        self._sent: RunCommit | None = None
+        self._context = contextvars.copy_context()
+        info = StepInfo(
+            run_id=run.id, tenant=run.tenant, workflow=run.workflow, step=step.name, key=call.key, attempt=attempt
+        )
+        self._context.run(CURRENT.set, info)
+
+    async def commit(self) -> None:
+        """Return when handler and journal row are committed, once; an unknown commit is looked at before repeating."""
+        execution = self._call.execution
+        run_id = execution.run.id
+        backoff = Backoff(self._services.host.random)
+        while True:
+            try:
+                answer = await self._services.until_available(self._send)
+            except CommitUnknown:
+                if await self._was_done():
+                    return
+                # It was not done, which is no failure of the handler: again.
+                await asyncio.sleep(backoff.next_s())
+                continue
+            if run_id in answer.refused:
+                execution.lost()
+                raise Suspend
+            if run_id in answer.broken and not await self._was_done():
+                why = answer.broken[run_id]
+                raise UsageError(f"the database refused the result of step {self._call.key!r}: {why}")
+            return
+
+    async def _was_done(self) -> bool:
+        return self._sent is not None and await self._services.has_rows(self._call.execution, self._sent)
+
+    async def _send(self) -> CommitAnswer:
+        services = self._services
+        if not self._wants.__name__.startswith("Async"):
+            return await services.host.run_thread(lambda: services.store.commit_with(self._handle, wants=self._wants))
+        commit_async = getattr(services.store, "commit_with_async", None)
+        if commit_async is None:
+            step = self._call.step.name
+            raise UsageError(f"step {step!r} wants a {self._wants.__name__}, which this database does not have")
+        committing = commit_async(self._handle_async, wants=self._wants)
+        answer: CommitAnswer = await self._call.execution.loop.create_task(committing, context=self._context)
+        return answer
+
+    def _handle(self, connection: Any) -> RunCommit:
+        call, run = self._call, self._context.run
+        with ending_forked_children(self._services.host, call.step.name):
+            value = run(call.step.function, connection, *call.args, **call.kwargs)
+            # An async handler on a blocking connection has a loop of its own, in the thread that owns the connection.
+            value = run(asyncio.run, value) if asyncio.iscoroutine(value) else value
+        return self._record(value)
+
+    async def _handle_async(self, connection: Any) -> RunCommit:
+        call = self._call
+        with ending_forked_children(self._services.host, call.step.name):
+            value = await call.step.function(connection, *call.args, **call.kwargs)
+        return self._record(value)
+
+    def _record(self, value: Any) -> RunCommit:
+        call, where = self._call, f"the result of step {self._call.key!r}"
+        stored = self._services.codec.encode(value, where)
+        self.entry = call.entry(
+            EntryStatus.COMPLETED, attempts=self._attempt, started_ms=self._started_ms, result=stored
+        )
+        self.result = self._decode(stored, where)
+        self._sent = RunCommit(run_id=call.execution.run.id, epoch=call.execution.epoch, entries=[self.entry])
+        return self._sent

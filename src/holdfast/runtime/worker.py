@@ -221,7 +221,12 @@ class Worker:
             logger.warning("%d run(s) did not finish their steps in time and are handed back", len(self._executions))
             for execution in list(self._executions.values()):
                 execution.abandon()
-            await self._all_ended(self.settings.lease.total_seconds())
+            if not await self._all_ended(self.settings.lease.total_seconds()):
+                # The database does not answer, and the lease has ended by itself: there is nothing to hand back.
+                for execution in list(self._executions.values()):
+                    execution.lost()
+                await self._all_ended(LOOP_TICK_S)
+        self.services.committer.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

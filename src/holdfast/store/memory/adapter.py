@@ -429,9 +429,8 @@ def _send(unit: Unit, signal: Signal, run_id: RunId) -> list[RunId]:
         raise RunFinished(run_id=run_id, status=record.run.status)
     key = _deliver(unit, record, signal)
     consumed_ms = None if key is None else unit.now_ms
-    unit.tables.signals[(signal.tenant, signal.id)] = StoredSignal(
-        signal, unit.now_ms, consumed_ms=consumed_ms, wait_key=key
-    )
+    stored = StoredSignal(signal, unit.now_ms, consumed_ms=consumed_ms, wait_key=key)
+    unit.tables.signals[(signal.tenant, signal.id)] = stored
     return [] if key is None else [run_id]
 
 

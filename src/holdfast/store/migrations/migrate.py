@@ -107,7 +107,7 @@ def _postgresql(url: str) -> Generator[Connection, None, None]:
             case Meaning.MISCONFIGURED:
                 raise StoreMisconfigured(url=address.shown, why=one_line(cause or error)) from error
             case Meaning.LOST | Meaning.AWAY | Meaning.CONFLICT:
-                # All of it is one transaction, and a second one finds nothing to do: even a lost COMMIT may be repeated.
+                # It is all one transaction, and a second one finds nothing to do: even a lost COMMIT may be repeated.
                 raise StoreUnavailable(url=address.shown, why=one_line(cause or error)) from error
             case Meaning.DATA | Meaning.OTHER:
                 raise

@@ -6,9 +6,10 @@ committed; SQLite's ``data_version`` then tells whether it was somebody else, fo
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from typing import Final
 
 from holdfast.store.hints import LocalHints
 from holdfast.store.port import Hint
@@ -17,12 +18,19 @@ FOREIGN = Hint(work=True, ended=None, live=None)
 """Somebody committed something."""
 
 
+QUIET_LOOKS: Final = 50
+"""After so many looks that saw no commit, a second of them by default, the watcher slows down."""
+
+QUIET_FACTOR: Final = 5
+"""By this much: an idle process looks ten times a second, and the first hint after a rest is that much later at most."""
+
+
 class SqliteHints(LocalHints):
     """This process's hints, and with ``watch`` those of other processes, by a thread from the first subscriber on."""
 
     def __init__(self, path: str, *, foreign_version: Callable[[], int | None], watch: bool, interval_ms: int) -> None:
         super().__init__()
-        self._wal = Path(f"{path}-wal")
+        self._wal = f"{path}-wal"
         self._foreign_version = foreign_version
         self._watch = watch
         self._interval_s = interval_ms / 1000
@@ -32,6 +40,7 @@ class SqliteHints(LocalHints):
         self._seen: tuple[int, int] | None = None
         self._version: int | None = None
         self._looks = 0
+        self._quiet = 0
 
     def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
         """Call ``listener`` at each hint until the returned function is called."""
@@ -58,9 +67,11 @@ class SqliteHints(LocalHints):
         commits may bear the same. While our own writer is busy it is asked for at the next look.
         """
         stat = self._stat()
+        self._quiet += 1
         if stat != self._seen:
             self._seen = stat
             self._looks = 2
+            self._quiet = 0
         if self._looks == 0:
             return
         version = self._foreign_version()
@@ -71,13 +82,18 @@ class SqliteHints(LocalHints):
             self._version = version
             self.publish(FOREIGN)
 
+    @property
+    def pause_s(self) -> float:
+        """How long to wait for the next look: longer when nobody has committed anything for a while."""
+        return self._interval_s if self._quiet < QUIET_LOOKS else self._interval_s * QUIET_FACTOR
+
     def _stat(self) -> tuple[int, int] | None:
         try:
-            found = self._wal.stat()
+            found = os.stat(self._wal)
         except OSError:
             return None
         return found.st_size, found.st_mtime_ns
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
+        while not self._stop.wait(self.pause_s):
             self.look()

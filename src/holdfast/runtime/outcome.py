@@ -1,0 +1,67 @@
+"""How a run ends whose body did not simply return."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from holdfast.errors import DeadlineExceeded, DecodeError, NonDeterminismError
+from holdfast.model.status import RunStatus
+from holdfast.runtime.compensation import compensate
+from holdfast.runtime.execution import Stop
+
+if TYPE_CHECKING:
+    from holdfast.runtime.branch import RunBranch
+    from holdfast.runtime.execution import RunExecution
+
+
+async def end_otherwise(execution: RunExecution, branch: RunBranch, error: BaseException) -> None:
+    """The body raised: cancel the run, set it aside, compensate it, or fail it."""
+    failure = _failure(execution, error)
+    execution.calm()
+    if failure is None:
+        await execution.finish(RunStatus.CANCELLED, "cancelled")
+    elif isinstance(failure, NonDeterminismError):
+        await execution.finish(RunStatus.STUCK, "non_determinism", error=execution.record_error(failure))
+    else:
+        reason = _terminal_reason(execution, failure)
+        stored = execution.record_error(failure)
+        if execution.compensable:
+            await execution.begin_compensation(stored, reason)
+            await compensate(execution, branch)
+        else:
+            await execution.finish(RunStatus.FAILED, reason, error=stored)
+
+
+def _failure(execution: RunExecution, error: BaseException) -> BaseException | None:
+    """The failure that ends the run; None if it ends as cancelled."""
+    if execution.refused is not None:
+        return execution.refused
+    match execution.stop:
+        case Stop.DEADLINE:
+            return DeadlineExceeded(run_id=execution.run.id)
+        case Stop.CANCEL:
+            return None
+        case None:
+            return error
+
+
+def _terminal_reason(execution: RunExecution, failure: BaseException) -> str:
+    if isinstance(failure, DeadlineExceeded):
+        return "deadline_exceeded"
+    if isinstance(failure, DecodeError) and not execution.seq:
+        return "undecodable"
+    return "retries_exhausted" if getattr(failure, "__holdfast_step__", None) else "error"
+
+
+def check_all_read(execution: RunExecution) -> None:
+    """The body returned: it must have asked for everything that is recorded. Raises NonDeterminismError."""
+    if not execution.unread:
+        return
+    first = min(execution.unread, key=lambda key: execution.journal[key].seq)
+    entry = execution.journal[first]
+    raise NonDeterminismError(
+        run_id=execution.run.id,
+        key=first,
+        recorded=f"{entry.kind} {entry.name!r}",
+        asked="the end of the workflow without it",
+    )
