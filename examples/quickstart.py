@@ -28,5 +28,6 @@ async def main() -> None:
         print(await run.result())
 
 
-with contextlib.suppress(KeyboardInterrupt):
-    asyncio.run(main())
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main())

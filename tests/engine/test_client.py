@@ -145,7 +145,13 @@ async def test_runs_are_listed_by_filters_and_pages(engine: Engine) -> None:
     assert [run.key for run in (await client.list(key="k3")).runs] == ["k3"]
     assert await client.count() == {"cancelled": 1, "queued": 7}
     assert (await client.list(created_before=datetime.now(UTC) - timedelta(days=1))).runs == []
-    for bad in ({"status": "done"}, {"limit": 0}, {"after": "???"}, {"created_from": datetime(2026, 1, 1)}):  # noqa: DTZ001
+    malformed: list[dict[str, Any]] = [
+        {"status": "done"},
+        {"limit": 0},
+        {"after": "???"},
+        {"created_from": datetime(2026, 1, 1)},  # noqa: DTZ001 - without a time zone is what is refused
+    ]
+    for bad in malformed:
         with pytest.raises(hf.errors.UsageError):
             await client.list(**bad)
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib import import_module
-from multiprocessing.context import ForkServerProcess
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -48,6 +48,7 @@ QUICKLY: Final = hf.WorkerSettings(lease=LEASE, poll=timedelta(milliseconds=100)
 
 T = TypeVar("T")
 
+_numbers = count(1)
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(list(PRELOADED))
 
@@ -77,11 +78,9 @@ class Effect:
 class Process:
     """A process of the test's."""
 
-    def __init__(self, folder: Path, number: int, target: Callable[..., object], *args: Any) -> None:
-        self.log_file = folder / f"process-{number}.log"
-        self._process: ForkServerProcess = _forks.Process(  # type: ignore[assignment]  # as typeshed has it
-            target=_run, args=(str(folder), str(self.log_file), target, args)
-        )
+    def __init__(self, log_file: Path, target: Callable[..., object], *args: Any) -> None:
+        self._log_file = log_file
+        self._process = _forks.Process(target=_run, args=(str(log_file), target, args))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -89,12 +88,7 @@ class Process:
     @property
     def log(self) -> str:
         """All that it has written."""
-        return self.log_file.read_text("utf-8", "replace") if self.log_file.exists() else ""
-
-    @property
-    def messages(self) -> list[str]:
-        """The messages of its log."""
-        return [str(json.loads(line)["message"]) for line in self.log.splitlines() if line.startswith("{")]
+        return self._log_file.read_text("utf-8", "replace") if self._log_file.exists() else ""
 
     def says(self, what: str) -> None:
         """Wait for a text in its log."""
@@ -134,11 +128,11 @@ class Process:
         self._process.close()
 
 
-def _run(folder: str, log_file: str, target: Callable[..., object], args: tuple[Any, ...]) -> None:
+def _run(log_file: str, target: Callable[..., object], args: tuple[Any, ...]) -> None:
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    os.chdir(folder)
+    os.chdir(Path(log_file).parent)
     sys.exit(target(*args))  # type: ignore[arg-type]  # an exit code or None
 
 
@@ -170,7 +164,7 @@ class Stage:
 
     def start(self, target: Callable[..., object], *args: Any) -> Process:
         """A process that executes a function of a module."""
-        process = Process(self.folder, len(self.processes), target, *args)
+        process = Process(self.folder / f"process-{next(_numbers)}.log", target, *args)
         self.processes.append(process)
         return process
 
@@ -184,9 +178,9 @@ class Stage:
         return worker
 
     def close(self) -> None:
-        """End all of them."""
-        for process in self.processes:
-            process.close()
+        """End all of them. Idempotent."""
+        while self.processes:
+            self.processes.pop().close()
 
     # Gates and effects
 

@@ -43,12 +43,11 @@ SLOW_SEEDS = 0.25
 """In how many seeds the world is so slow that many a worker is taken for dead in the middle of a step."""
 SLACK_S = 8.0
 """Beside lease, polls and its own work, what a run may need after everything works again."""
-POISON_S = 110.0
+POISON_S = 80.0
 """What a run that takes workers down may cost the others."""
 SETTINGS = hf.WorkerSettings(
-    lease=timedelta(seconds=5), poll=timedelta(seconds=1), grace=timedelta(seconds=3), crashes_max=8
+    lease=timedelta(seconds=5), poll=timedelta(seconds=1), grace=timedelta(seconds=3), crashes_max=6
 )
-"""So many crashes in a row that no innocent run has them by chance."""
 
 SOMETIMES = (
     "a claim handed back whose answer was lost",
@@ -315,7 +314,7 @@ class Play:
         if run.finalized_ms is None:
             return
         wrong = judge(request, detail)
-        if wrong is not None:
+        if wrong is not None and not self._is_out_of_luck(run):
             yield wrong
         if request.number in self.cancelled and run.status is not RunStatus.CANCELLED:
             yield f"{request.name} was answered to be cancelled, and ended {run.status}"
@@ -326,8 +325,13 @@ class Play:
             RunStatus.STUCK: "RunStuck",
         }.get(run.status)
         expected = [ending.result for ending in request.endings if ending.status is run.status] if told is None else [told]
-        if request.number in self.answers and answer not in expected:
+        if request.number in self.answers and answer not in expected and not self._is_out_of_luck(run):
             yield f"{request.name}: its client was told {answer!r}; it ended {run.status}"
+
+    def _is_out_of_luck(self, run: Run) -> bool:
+        """Whether it was set aside for losing one worker after the other, each of which had a lease as it claimed it."""
+        claims = self.cluster.history.claimed.get(run.id, [])[-SETTINGS.crashes_max :]
+        return run.terminal_reason == "worker_crashes" and all(claim.leased for claim in claims)
 
     def _judge_bookings(self) -> Iterator[str]:
         booked = bookings(self.kind, self.cluster.store)

@@ -87,6 +87,20 @@ class Start(Struct, frozen=True, kw_only=True):
     queue: str | None = None
     attributes: Mapping[str, str] = {}
 
+    @classmethod
+    def asked(cls, workflow: Any, args: tuple[Any, ...], options: StartOptions) -> Start:
+        """What a call of ``Client.start`` asks for, but for the connection."""
+        return cls(
+            workflow=workflow,
+            args=args,
+            key=options.get("key"),
+            delay=options.get("delay", 0),
+            priority=options.get("priority", 0),
+            timeout=options.get("timeout"),
+            queue=options.get("queue"),
+            attributes=options.get("attributes", {}),
+        )
+
 
 class RunHandle(Generic[R_co]):
     """A run that was started or looked up."""
@@ -119,7 +133,7 @@ class RunHandle(Generic[R_co]):
         """Send this run a signal. Returns whether a wait took it at once; otherwise it is kept for the next one."""
         return bool(await self._client.signal(name, payload, run_id=self.id))
 
-    async def cancel(self, reason: str = "") -> Run:
+    async def cancel(self, reason: str = "cancelled") -> Run:
         """Ask for the run to be cancelled."""
         return await self._client.cancel(self.id, reason=reason)
 
@@ -266,23 +280,22 @@ class Client:
             StoreUnavailable: the database does not answer, and nothing was started.
             CommitUnknown: it is not known whether the run was started; start it again with the same key.
         """
+        start = Start.asked(workflow, args, options)
         connection = options.get("connection")
-        start = Start(
-            workflow=workflow,
-            args=args,
-            key=options.get("key"),
-            delay=options.get("delay", 0),
-            priority=options.get("priority", 0),
-            timeout=options.get("timeout"),
-            queue=options.get("queue"),
-            attributes=options.get("attributes", {}),
-        )
-        new = self._new_run(start)
-        if connection is not None:
-            started = await self._start_in(connection, [new])
-        else:
-            started = await self._send(self.store.start_runs, [new])
-        return self._handle(start, started[0])
+        if connection is None:
+            started = await self._send(self.store.start_runs, [self._new_run(start)])
+            return self._handle(start, started[0])
+        start_async = getattr(self.store, "start_runs_in_async", None)
+        if start_async is None or not type(connection).__name__.startswith("Async"):
+            return self.start_in(connection, start)
+        return self._handle(start, (await start_async(connection, [self._new_run(start)]))[0])
+
+    def start_in(self, connection: Any, start: Start) -> RunHandle[Any]:
+        """Start a run in the caller's open transaction, on the caller's own thread, because the connection is the caller's.
+
+        What ``start`` does with a connection that blocks. Raises as ``start`` does.
+        """
+        return self._handle(start, self.store.start_runs_in(connection, [self._new_run(start)])[0])
 
     async def start_many(self, starts: Iterable[Start]) -> list[RunHandle[Any]]:
         """Start many runs in one transaction: all of them or none. Raises as ``start`` does."""
@@ -326,13 +339,6 @@ class Client:
         if self._registry is None:
             return check_name("workflow", workflow)
         return self._registry.find_workflow(workflow)
-
-    async def _start_in(self, connection: Any, runs: list[NewRun]) -> list[Started]:
-        """Inside the caller's transaction: on the caller's own thread, because the connection is the caller's."""
-        start_async = getattr(self.store, "start_runs_in_async", None)
-        if start_async is not None and type(connection).__name__.startswith("Async"):
-            return cast("list[Started]", await start_async(connection, runs))
-        return self.store.start_runs_in(connection, runs)
 
     def _handle(self, start: Start, started: Started) -> RunHandle[Any]:
         workflow = self._find(start.workflow)
@@ -475,7 +481,7 @@ class Client:
         )
         return await self._send(self.store.send_signal, signal)
 
-    async def cancel(self, run_id: str, *, reason: str = "") -> Run:
+    async def cancel(self, run_id: str, *, reason: str = "cancelled") -> Run:
         """Ask for a run to be cancelled: at once if no worker holds it, else as soon as its worker notices.
 
         Repeatable. Raises RunNotFound; RunFinished if it ended otherwise.

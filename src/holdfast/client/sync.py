@@ -44,7 +44,7 @@ class SyncRunHandle(Generic[R_co]):
         """As ``RunHandle.signal``."""
         return self._portal.call(self._handle.signal(name, payload))
 
-    def cancel(self, reason: str = "") -> Run:
+    def cancel(self, reason: str = "cancelled") -> Run:
         """As ``RunHandle.cancel``."""
         return self._portal.call(self._handle.cancel(reason))
 
@@ -149,6 +149,10 @@ class SyncClient:
     def start(self, workflow: str, /, *args: Any, **options: Unpack[StartOptions]) -> SyncRunHandle[Any]: ...
     def start(self, workflow: Any, /, *args: Any, **options: Unpack[StartOptions]) -> SyncRunHandle[Any]:
         """As ``Client.start``."""
+        connection = options.get("connection")
+        if connection is not None:
+            start_here = Start.asked(workflow, args, options)
+            return SyncRunHandle(self._portal, self._client.start_in(connection, start_here))
         start = cast("Any", self._client.start)
         return SyncRunHandle(self._portal, self._portal.call(start(workflow, *args, **options)))
 
@@ -222,6 +226,6 @@ class SyncClient:
         """As ``Client.signal``."""
         return self._portal.call(self._client.signal(name, payload, run_id=run_id, signal_id=signal_id))
 
-    def cancel(self, run_id: str, *, reason: str = "") -> Run:
+    def cancel(self, run_id: str, *, reason: str = "cancelled") -> Run:
         """As ``Client.cancel``."""
         return self._portal.call(self._client.cancel(run_id, reason=reason))

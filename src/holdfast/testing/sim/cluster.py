@@ -146,6 +146,7 @@ def simulation(
     """
     collecting = gc.isenabled()
     gc.disable()
+    gc.freeze()
     cluster = Cluster(registry, make_store, seed=seed, weather=weather, settings=settings)
     try:
         with observed(registry, cluster.history, seed=seed):
@@ -160,5 +161,6 @@ def simulation(
                     gc.collect()
     finally:
         cluster.store.close()
+        gc.unfreeze()
         if collecting:
             gc.enable()

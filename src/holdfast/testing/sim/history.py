@@ -37,6 +37,8 @@ class Claimed:
     run: ClaimedRun
     process: Process
     at_s: float
+    leased: bool
+    """Whether the worker had a lease at that moment."""
 
 
 @dataclass(slots=True)
@@ -181,7 +183,8 @@ class History:
             earlier = self.claimed.setdefault(run.id, [])
             if earlier:
                 self._compare(earlier[-1].run, run)
-            earlier.append(Claimed(run, process, self.loop.now_s))
+            leased = self.clock() < self._leases.get(worker, 0)
+            earlier.append(Claimed(run, process, self.loop.now_s, leased))
             for wait in run.waits:
                 if wait.outcome is WaitOutcome.ELAPSED and (wait.due_ms or 0) > self.store_ms_max:
                     self.violation(f"run {run.id}: the wait {wait.key!r} fired before it was due, at {wait.due_ms}")
