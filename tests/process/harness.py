@@ -168,9 +168,7 @@ class Stage:
         self.processes.append(process)
         return process
 
-    def worker(
-        self, app: str = "app", *, settings: hf.WorkerSettings = QUICKLY, is_ready: bool = True
-    ) -> Process:
+    def worker(self, app: str = "app", *, settings: hf.WorkerSettings = QUICKLY, is_ready: bool = True) -> Process:
         """A worker process; ``is_ready`` waits until it works."""
         worker = self.start(work, f"{PROGRAM}:{app}", self.url, settings)
         if is_ready:

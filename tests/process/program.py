@@ -224,9 +224,25 @@ def fork_and_raise() -> int:
     return status
 
 
+@app.transaction
+def fork_in_psycopg(connection: psycopg.Connection) -> int:
+    leave("fork")
+    return fork_and_return()
+
+
+@app.transaction
+def fork_in_sqlite(connection: sqlite3.Connection) -> int:
+    leave("fork")
+    return fork_and_return()
+
+
 @app.workflow
 async def forking(where: str) -> int:
     match where:
+        case "psycopg":
+            status = await fork_in_psycopg.aio()
+        case "sqlite":
+            status = await fork_in_sqlite.aio()
         case "loop":
             status = await fork_on_loop()
         case "thread":
@@ -271,7 +287,7 @@ def hold_interpreter(seconds: float) -> None:
 async def block_loop(seconds: float) -> None:
     leave("hold")
     if first_time("loop-blocked"):
-        time.sleep(seconds)  # noqa: ASYNC251 - what it is here for
+        time.sleep(seconds)
 
 
 @app.workflow

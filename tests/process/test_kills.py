@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import signal
 import time
@@ -13,11 +12,10 @@ from datetime import timedelta
 import pytest
 
 import holdfast as hf
-from holdfast.client.sync import SyncClient
 from holdfast.model.run import RunDetail
 from holdfast.model.status import EntryKind, RunStatus
 from tests.process import program
-from tests.process.harness import QUICKLY, Process, Stage, check_ended_once, eventually, times_lost, wait_until_ended
+from tests.process.harness import QUICKLY, Stage, check_ended_once, eventually, times_lost, wait_until_ended
 
 WITHIN = timedelta(seconds=2)
 """How long after the end of its lease a dead worker's run may wait (on an idle machine)."""
@@ -255,17 +253,17 @@ def test_a_loop_that_is_blocked_for_less_than_the_stall_keeps_its_runs(stage: St
 def test_a_step_that_forks_and_returns_twice_goes_on_in_the_parent_alone(stage: Stage) -> None:
     with stage.client() as client:
         worker = stage.worker()
-        ways = ["loop", "thread", "raise"]
+        ways = ["loop", "thread", "raise", "sqlite" if stage.is_sqlite else "psycopg"]
         runs = [client.start(program.forking, where) for where in ways]
 
-        assert [run.result(30) for run in runs] == [70, 70, 70]
+        assert [run.result(30) for run in runs] == [70, 70, 70, 70]
         details = [client.detail(run.id) for run in runs]
     for detail in details:
         assert [entry.attempts for entry in detail.journal] == [1, 1]
         check_ended_once(detail)
-    assert worker.log.count("forked and returned in the child process") == 3
+    assert worker.log.count("forked and returned in the child process") == 4
     assert {effect.pid for effect in stage.effects} == {worker.pid}
-    assert Counter(effect.what for effect in stage.effects) == {"fork": 3, "last": 3}
+    assert Counter(effect.what for effect in stage.effects) == {"fork": 4, "last": 4}
 
 
 @pytest.mark.requirement("fault-9")
@@ -276,5 +274,3 @@ def test_a_step_may_start_processes_of_its_own(stage: Stage) -> None:
 
         assert [run.result(30) for run in runs] == [["42", "25", "0"]] * 3
         assert client.start(program.short).result(30) == 3
-
-

@@ -98,7 +98,7 @@ class Starter:
                 self._enough.wait(0.02)
 
 
-@pytest.mark.requirement("fault-14", "fault-15", "fault-41", "promise-1", "promise-2", "promise-5", "promise-11", "S-56")
+@pytest.mark.requirement("fault-14", "fault-15", "fault-41", "promise-1", "promise-2", "promise-5", "promise-11")
 def test_runs_workers_and_clients_survive_a_server_that_is_killed(
     mortal_stage: Stage, mortal_server: MortalServer
 ) -> None:
@@ -369,5 +369,3 @@ def set_revision(stage: Stage, revision: str) -> None:
         with psycopg.connect(stage.url) as connection:
             connection.execute("set search_path to holdfast, public")
             connection.execute("update holdfast_version set version_num = %s", (revision,))
-
-

@@ -291,7 +291,7 @@ class Client:
         return self._handle(start, (await start_async(connection, [self._new_run(start)]))[0])
 
     def start_in(self, connection: Any, start: Start) -> RunHandle[Any]:
-        """Start a run in the caller's open transaction, on the caller's own thread, because the connection is the caller's.
+        """Start a run in the caller's open transaction, on the caller's own thread, as the connection is the caller's.
 
         What ``start`` does with a connection that blocks. Raises as ``start`` does.
         """
