@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -209,7 +209,7 @@ class Stage:
     # The database
 
     @contextmanager
-    def client(self) -> Iterator[SyncClient]:
+    def client(self) -> Generator[SyncClient, None, None]:
         """A client in the test's own process."""
         from tests.process.program import app
 

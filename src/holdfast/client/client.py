@@ -36,7 +36,7 @@ from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.host import Host
 from holdfast.store.port import Store
-from holdfast.workflow.duration import seconds
+from holdfast.workflow.duration import milliseconds, seconds, unix_milliseconds
 from holdfast.workflow.registry import Registry
 from holdfast.workflow.workflow import Workflow
 
@@ -324,8 +324,8 @@ class Client:
             queue=check_name("queue", start.queue or (options.queue if options else DEFAULT_QUEUE)),
             key=key,
             priority=start.priority,
-            delay_ms=_ms(seconds(start.delay, "delay")),
-            timeout_ms=None if timeout is None else _ms(seconds(timeout, "timeout")),
+            delay_ms=milliseconds(seconds(start.delay, "delay")),
+            timeout_ms=None if timeout is None else milliseconds(seconds(timeout, "timeout")),
             attributes=attributes,
         )
 
@@ -529,9 +529,4 @@ def _moment(moment: datetime | None) -> UnixMs | None:
         return None
     if moment.tzinfo is None:
         raise UsageError(f"{moment.isoformat()} has no time zone")
-    return UnixMs(int(moment.timestamp() * 1000))
-
-
-def _ms(duration: timedelta) -> int:
-    """Milliseconds, rounded up: nothing may come early."""
-    return -(-duration // timedelta(milliseconds=1))
+    return UnixMs(unix_milliseconds(moment))

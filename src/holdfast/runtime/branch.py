@@ -28,6 +28,7 @@ from holdfast.runtime.attempts import execute_step
 from holdfast.runtime.execution import RunExecution, Suspend
 from holdfast.runtime.plain import PlainBody
 from holdfast.workflow.context import CURRENT, Branch, ChildOptions, RunInfo
+from holdfast.workflow.duration import milliseconds, unix_milliseconds
 
 if TYPE_CHECKING:
     from holdfast.workflow.step import Step
@@ -184,9 +185,11 @@ class RunBranch(Branch):
         key = branch.next_key("sleep", key)
         wait = branch.known_wait(key, WaitKind.TIMER)
         if wait is None:
-            due_ms = None if until is None else UnixMs(-int(-until.timestamp() * 1000 // 1))
-            delay_ms = None if delay is None else -int(-delay / timedelta(milliseconds=1) // 1)
-            branch.open_wait(NewWait(key=key, seq=0, kind=WaitKind.TIMER, delay_ms=delay_ms, due_ms=due_ms))
+            due_ms = None if until is None else UnixMs(unix_milliseconds(until))
+            delay_ms = None if delay is None else milliseconds(delay)
+            self.execution.stage_wait(
+                NewWait(key=key, seq=self.execution.next_seq(), kind=WaitKind.TIMER, delay_ms=delay_ms, due_ms=due_ms)
+            )
         await branch.wait(key)
 
     async def wait_for_signal(self, name: str, *, timeout: timedelta | None, type_: Any, key: str | None) -> Any:
@@ -196,8 +199,10 @@ class RunBranch(Branch):
         key = branch.next_key(f"signal:{name}", key)
         wait = branch.known_wait(key, WaitKind.SIGNAL, signal=name)
         if wait is None:
-            delay_ms = None if timeout is None else -int(-timeout / timedelta(milliseconds=1) // 1)
-            branch.open_wait(NewWait(key=key, seq=0, kind=WaitKind.SIGNAL, signal=name, delay_ms=delay_ms))
+            delay_ms = None if timeout is None else milliseconds(timeout)
+            self.execution.stage_wait(
+                NewWait(key=key, seq=self.execution.next_seq(), kind=WaitKind.SIGNAL, signal=name, delay_ms=delay_ms)
+            )
         wait = await branch.wait(key)
         if wait.outcome is WaitOutcome.SIGNALLED and wait.result is not None:
             where = f"the payload of signal {name!r} to run {execution.run.id}"
@@ -217,11 +222,6 @@ class RunBranch(Branch):
             self.diverged(key, f"a wait for a {wait.kind}" + (f" {wait.signal!r}" if wait.signal else ""), asked)
         return wait
 
-    def open_wait(self, wait: NewWait, child: NewRun | None = None) -> None:
-        """Open a wait with the next commit."""
-        execution = self.execution
-        execution.stage_wait(_with_seq(wait, execution.next_seq()), child)
-
     # Children
 
     async def run_child(
@@ -233,7 +233,9 @@ class RunBranch(Branch):
         child = child_id(self.execution.run.id, key)
         if branch.known_wait(key, WaitKind.CHILD) is None:
             new = branch.new_child(workflow, args, kwargs, key, child, options)
-            branch.open_wait(NewWait(key=key, seq=0, kind=WaitKind.CHILD, child_id=child), new)
+            self.execution.stage_wait(
+                NewWait(key=key, seq=self.execution.next_seq(), kind=WaitKind.CHILD, child_id=child), new
+            )
         return branch.child_result(workflow, child, await branch.wait(key))
 
     async def start_child(
@@ -266,7 +268,9 @@ class RunBranch(Branch):
         branch = self.enter()
         key = branch.next_key(f"result:{child}", None)
         if branch.known_wait(key, WaitKind.CHILD) is None:
-            branch.open_wait(NewWait(key=key, seq=0, kind=WaitKind.CHILD, child_id=child))
+            self.execution.stage_wait(
+                NewWait(key=key, seq=self.execution.next_seq(), kind=WaitKind.CHILD, child_id=child)
+            )
         return branch.child_result(workflow, child, await branch.wait(key))
 
     def new_child(
@@ -288,7 +292,7 @@ class RunBranch(Branch):
             input=execution.services.codec.encode_arguments(args, kwargs, f"the input of child {workflow.name!r}"),
             queue=options.queue or workflow.options.queue,
             priority=execution.run.priority if options.priority is None else options.priority,
-            timeout_ms=None if timeout is None else int(timeout.total_seconds() * 1000),
+            timeout_ms=None if timeout is None else milliseconds(timeout),
             attributes=workflow.options.attributes,
             parent_id=execution.run.id,
             parent_key=key,
@@ -432,15 +436,3 @@ def _return(awaitable: Awaitable[Any]) -> Callable[[], Awaitable[Any]]:
 
 def _call(function: Callable[[Any], Any], item: Any) -> Callable[[], Awaitable[Any]]:
     return lambda: function(item)
-
-
-def _with_seq(wait: NewWait, seq: int) -> NewWait:
-    return NewWait(
-        key=wait.key,
-        seq=seq,
-        kind=wait.kind,
-        signal=wait.signal,
-        child_id=wait.child_id,
-        delay_ms=wait.delay_ms,
-        due_ms=wait.due_ms,
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from holdfast.errors import UsageError
@@ -20,6 +20,16 @@ def seconds(value: timedelta | float, what: str) -> timedelta:
     if duration < timedelta(0) or duration > LONGEST:
         raise UsageError(f"{what} must be between 0 and {LONGEST.days} days, not {value!r}")
     return duration
+
+
+def milliseconds(duration: timedelta) -> int:
+    """Whole milliseconds, rounded up: nothing may come early."""
+    return -(-duration // timedelta(milliseconds=1))
+
+
+def unix_milliseconds(moment: datetime) -> int:
+    """An aware moment in whole milliseconds since 1970, rounded up."""
+    return milliseconds(moment - datetime(1970, 1, 1, tzinfo=UTC))
 
 
 def optional_seconds(value: timedelta | float | None, what: str) -> timedelta | None:

@@ -15,6 +15,7 @@ from holdfast.core.names import check_name
 from holdfast.core.retry import Retry
 from holdfast.errors import DuplicateName, WorkflowNotRegistered
 from holdfast.model.ids import DEFAULT_QUEUE
+from holdfast.workflow.duration import optional_seconds
 from holdfast.workflow.step import (
     AsyncStep,
     AsyncTransaction,
@@ -24,7 +25,6 @@ from holdfast.workflow.step import (
     StepOptions,
     connection_class,
 )
-from holdfast.workflow.duration import optional_seconds
 from holdfast.workflow.workflow import AsyncWorkflow, PlainWorkflow, Workflow, WorkflowOptions
 
 P = ParamSpec("P")

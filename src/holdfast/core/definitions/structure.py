@@ -150,13 +150,15 @@ def not_before(shape: Shape, questions: Sequence[tuple[int, int]]) -> list[tuple
 
     A node that lies on a cycle, or follows one, is not judged.
     """
-    wanted = {(node, other) for node, other in questions if other not in shape.sources[node]}
+    asked: dict[int, set[int]] = {}
+    for node, other in questions:
+        asked.setdefault(node, set()).add(other)
+    for node, others in asked.items():
+        others.difference_update(shape.sources[node])
+    wanted = sorted(set[int]().union(*asked.values()))
     if not wanted:
         return []
-    bit = {other: 1 << place for place, other in enumerate(sorted({other for _, other in wanted}))}
-    asked: dict[int, list[int]] = {}
-    for node, other in sorted(wanted):
-        asked.setdefault(node, []).append(other)
+    bit = {other: 1 << place for place, other in enumerate(wanted)}
     # One integer per node is the set of what it follows; it is dropped once all its targets have read it.
     before: dict[int, int] = {}
     readers = [len(targets) for targets in shape.targets]

@@ -177,7 +177,7 @@ Node: TypeAlias = Union[
 MACROS = frozenset({"all", "any", "map", "filter", "count"})
 
 
-def children(node: Node) -> tuple[Node, ...]:  # noqa: PLR0911, C901 - one line for each class of node
+def children(node: Node) -> tuple[Node, ...]:  # noqa: C901 - one line for each class of node
     """The parts that a node is made of, in the order of the text."""
     match node:
         case Literal() | Name():
@@ -221,7 +221,7 @@ def read_paths(node: Node, bound: frozenset[str] = frozenset()) -> Iterator[Path
         match target:
             case Field(name=name):
                 steps.append(name)
-            case Index(key=Literal(value=int(position))):
+            case Index(key=Literal(value=int(position))) if not isinstance(position, bool):
                 steps.append(position)
             case Index(key=key):
                 steps.clear()

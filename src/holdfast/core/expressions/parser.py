@@ -108,14 +108,20 @@ class _Parser:
         if self._peek().text != "?" or self._peek().type is not T.SYMBOL:
             return test
         at = self._take().at
+        self._descend()
         then = self._expression()
         self._expect(":")
-        return Conditional(test, then, self._expression(), at)
+        otherwise = self._expression()
+        self._recursion -= 1
+        return Conditional(test, then, otherwise, at)
 
-    def _binary(self, power_min: int) -> Node:
+    def _descend(self) -> None:
         self._recursion += 1
         if self._recursion > _RECURSION_MAX:
             raise self._error(self._peek(), f"nested deeper than {NESTING_MAX} levels")
+
+    def _binary(self, power_min: int) -> Node:
+        self._descend()
         left = self._operand()
         while (power := self._power()) > power_min:
             left = self._chain(left, power)
@@ -238,6 +244,8 @@ class _Parser:
         return items
 
     def _call(self, name: Token, arguments: list[Node], *, receiver: bool) -> Node:
+        if name.text in _RESERVED:
+            raise self._error(name, f"{name.text!r} is no function")
         self._expect("(")
         arguments += self._items(")")
         if name.text in MACROS:

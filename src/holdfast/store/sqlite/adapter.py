@@ -59,8 +59,9 @@ class SqliteStore:
 
     ``clock`` is the store's time in milliseconds, read when the write lock is held. A writer that waits for others
     gives up with StoreBusy after ``busy_timeout_ms``. ``watch`` makes the hints include those of other processes, by a
-    thread that looks at the file every ``watch_interval_ms``, more rarely when it is quiet, once somebody has subscribed. ``library`` is the version
-    of SQLite whose bugs are to be kept out; another than the real one is for tests.
+    thread that looks at the file every ``watch_interval_ms``, more rarely when it is quiet, once somebody has
+    subscribed. ``library`` is the version of SQLite whose bugs are to be kept out; another than the real one is for
+    tests.
     """
 
     def __init__(

@@ -6,9 +6,9 @@ committed; SQLite's ``data_version`` then tells whether it was somebody else, fo
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from holdfast.store.hints import LocalHints
@@ -22,7 +22,7 @@ QUIET_LOOKS: Final = 50
 """After so many looks that saw no commit, a second of them by default, the watcher slows down."""
 
 QUIET_FACTOR: Final = 5
-"""By this much: an idle process looks ten times a second, and the first hint after a rest is that much later at most."""
+"""By this much: an idle process looks ten times a second, and after a rest the first hint is a tenth late at most."""
 
 
 class SqliteHints(LocalHints):
@@ -30,7 +30,7 @@ class SqliteHints(LocalHints):
 
     def __init__(self, path: str, *, foreign_version: Callable[[], int | None], watch: bool, interval_ms: int) -> None:
         super().__init__()
-        self._wal = f"{path}-wal"
+        self._wal = Path(f"{path}-wal")
         self._foreign_version = foreign_version
         self._watch = watch
         self._interval_s = interval_ms / 1000
@@ -89,7 +89,7 @@ class SqliteHints(LocalHints):
 
     def _stat(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._wal)
+            found = self._wal.stat()
         except OSError:
             return None
         return found.st_size, found.st_mtime_ns

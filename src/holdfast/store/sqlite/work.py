@@ -30,7 +30,7 @@ from holdfast.store.sqlite.rows import (
 from holdfast.store.sqlite.statements import as_json, decode, read_json, read_row, run
 
 FEW_LINES: Final = 6
-"""Up to so many (queue, workflow) pairs, each is read as far as the claim could go: quicker than a merge, by measure."""
+"""Up to so many (queue, workflow) pairs, each is read as far as the claim could go: that is quicker than a merge."""
 
 
 def register(change: Change, worker: WorkerInfo, *, lease_ms: int) -> None:
