@@ -116,8 +116,8 @@ class NotInWorkflow(UsageError):
     code = "not_in_workflow"
     template = "{operation} works only {where}"
 
-    def __init__(self, *, operation: str, where: str = "inside a workflow that a worker executes") -> None:
-        super().__init__(operation=operation, where=where)
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message, **{"where": "inside a workflow that a worker executes", **facts})
 
 
 class PayloadError(UsageError):
