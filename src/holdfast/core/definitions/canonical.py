@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from functools import cache
 from typing import Any, Final, get_args
 
@@ -21,6 +22,7 @@ from holdfast.model.definition import Definition, Part
 DEPTH_MAX: Final = 64
 """Levels of nesting in a document, as in any payload."""
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _INTEGERS: Final = range(-(2**63), 2**64)
 
 
@@ -110,7 +112,7 @@ def _scalar(value: Any) -> Any:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise DefinitionError(why=f"the key {value!r:.80} is no text")
-    if "\0" in value or not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+    if "\0" in value or _SURROGATE.search(value):
         raise DefinitionError(why=f"the text {value!a:.80} contains a character that cannot be stored")
     return str(value)
 

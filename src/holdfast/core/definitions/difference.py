@@ -115,9 +115,7 @@ def _field_changes(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "
             changes += _field_changes(before, after, f"{path}{name}.")
         elif before is _ABSENT or after is _ABSENT or _text(before) != _text(after):
             changes.append(
-                FieldChange(
-                    path + name, None if before is _ABSENT else before, None if after is _ABSENT else after
-                )
+                FieldChange(path + name, None if before is _ABSENT else before, None if after is _ABSENT else after)
             )
     return changes
 

@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
 
-from holdfast.core.expressions.errors import ExpressionError
-from holdfast.core.expressions.nodes import read_paths
-from holdfast.core.expressions.parser import parse_tree
+from holdfast.core.expressions import ExpressionError, Kind, parse
 
 RESULTS: Final = "results"
 """The variable that holds the results of nodes by key."""
 
-EVERYWHERE: Final = frozenset({"input", "run", RESULTS})
-IN_EDGE: Final = EVERYWHERE | {"result"}
-IN_LOOP: Final = EVERYWHERE | {"result", "iteration"}
-IN_MAP: Final = EVERYWHERE | {"item", "index"}
+Variables = Mapping[str, Kind]
+
+EVERYWHERE: Final[Variables] = {"input": Kind.DYN, "run": Kind.MAP, RESULTS: Kind.MAP}
+IN_EDGE: Final[Variables] = {**EVERYWHERE, "result": Kind.DYN}
+IN_LOOP: Final[Variables] = {**EVERYWHERE, "result": Kind.DYN, "iteration": Kind.INT}
+IN_MAP: Final[Variables] = {**EVERYWHERE, "item": Kind.DYN, "index": Kind.INT}
 """The variables of expressions: in most places, and where a definition says that they see more."""
+
+ANYTHING: Final = frozenset(Kind)
+A_BOOL: Final = frozenset({Kind.BOOL})
+A_LIST: Final = frozenset({Kind.LIST})
+A_NUMBER: Final = frozenset({Kind.INT, Kind.FLOAT})
+A_STRING: Final = frozenset({Kind.STRING})
+"""What an expression may answer, as far as its text tells."""
 
 
 class Reading(Struct, frozen=True):
     """What an expression needs."""
 
-    flaw: str | None = None
-    """Why the text is no expression; nothing else is known then."""
-    variables: frozenset[str] = frozenset()
+    flaw: tuple[str, str] | None = None
+    """A problem's code and reason."""
     nodes: frozenset[str] = frozenset()
     """The keys whose results it reads, as far as the text tells: ``results[input.step]`` names none."""
 
 
-def read_expression(source: str) -> Reading:
-    """Parse an expression and look at what it reads."""
+def read_expression(source: str, variables: Variables, wanted: frozenset[Kind]) -> Reading:
+    """Parse an expression, check it, and look at what it reads."""
     try:
-        paths = list(read_paths(parse_tree(source)))
+        expression = parse(source)
     except ExpressionError as error:
-        return Reading(flaw=str(error))
-    variables = frozenset(str(path[0]) for path in paths)
-    nodes = frozenset(str(path[1]) for path in paths if path[0] == RESULTS and len(path) > 1)
-    return Reading(variables=variables, nodes=nodes)
+        return Reading(("bad_expression", f"is no expression: {error}"))
+    paths = expression.paths
+    nodes = frozenset(path[1] for path in paths if path[0] == RESULTS and len(path) > 1 and isinstance(path[1], str))
+    unknown = sorted(expression.variables - variables.keys())
+    if unknown:
+        names, known = ", ".join(map(repr, unknown)), ", ".join(sorted(variables))
+        return Reading(("unknown_variable", f"names {names}; known here are {known}"), nodes)
+    try:
+        kind = expression.check(variables)
+    except ExpressionError as error:
+        return Reading(("bad_expression", f"cannot work: {error}"), nodes)
+    if kind is not Kind.DYN and kind not in wanted:
+        expected = " or ".join(sorted(wanted))
+        return Reading(("bad_expression", f"answers {kind}, where {expected} is needed"), nodes)
+    return Reading(None, nodes)

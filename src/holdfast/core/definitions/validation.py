@@ -13,8 +13,22 @@ from typing import Final
 from msgspec import Struct
 
 from holdfast.core.definitions.canonical import flaw_of
-from holdfast.core.definitions.reading import EVERYWHERE, IN_EDGE, IN_LOOP, IN_MAP, Reading, read_expression
+from holdfast.core.definitions.reading import (
+    A_BOOL,
+    A_LIST,
+    A_NUMBER,
+    A_STRING,
+    ANYTHING,
+    EVERYWHERE,
+    IN_EDGE,
+    IN_LOOP,
+    IN_MAP,
+    Reading,
+    Variables,
+    read_expression,
+)
 from holdfast.core.definitions.structure import Shape, cycles, not_before, path_text, shape_of, unreachable
+from holdfast.core.expressions import Kind
 from holdfast.core.names import check_name
 from holdfast.errors import UsageError
 from holdfast.model.definition import (
@@ -218,7 +232,7 @@ class _Level:
     def look_at_node(self, node: Node) -> None:
         key = node.key
         if node.when is not None:
-            self.expression(key, "when", node.when)
+            self.expression(key, "when", node.when, wanted=A_BOOL)
         if node.compensate is not None:
             if isinstance(node, StepNode | LoopNode | MapNode):
                 self.check.name(self.at(key), "compensation", node.compensate)
@@ -229,43 +243,30 @@ class _Level:
             self.call(key, node, variables)
         self.look_at_kind(node)
 
-    def look_at_kind(self, node: Node) -> None:  # noqa: C901 - one case for each kind
-        key, check = node.key, self.check
+    def look_at_kind(self, node: Node) -> None:
         match node:
             case ParallelNode():
-                self.branches(key, node.branches)
+                self.branches(node.key, node.branches)
             case RouteNode():
-                self.branches(key, node.branches)
-                self.computed(key, "the selector", node.selector)
-                self.mapping(key, "input", node.input, EVERYWHERE)
-                if node.default is not None and node.default not in node.branches:
-                    self.add(key, "unknown_branch", f"its default {node.default!r} is none of its branches")
+                self.route(node)
             case LoopNode():
                 self.loop(node)
             case MapNode():
                 self.map(node)
             case SleepNode():
-                if isinstance(node.duration_ms, Computed):
-                    self.computed(key, "the duration", node.duration_ms)
-                else:
-                    check.duration(self.at(key), "the duration", node.duration_ms)
+                self.sleep(node)
             case SignalNode():
-                if isinstance(node.signal, Computed):
-                    self.computed(key, "the signal", node.signal)
-                else:
-                    check.name(self.at(key), "signal", node.signal)
-                check.duration(self.at(key), "the timeout", node.timeout_ms)
+                self.signal(node)
             case ChildNode():
                 self.child(node)
             case ApproveNode():
                 self.approve(node)
             case SubgraphNode():
-                self.mapping(key, "input", node.input, EVERYWHERE)
                 self.subgraph(node)
             case StepNode() | GraftNode():
                 pass
 
-    def call(self, key: str, call: CallNode | Branch, variables: frozenset[str], what: str = "") -> None:
+    def call(self, key: str, call: CallNode | Branch, variables: Variables, what: str = "") -> None:
         """A handler and how it is called; ``what`` says which, if the node has several."""
         at = self.at(key)
         self.check.name(at, f"{what}handler", call.handler)
@@ -284,26 +285,46 @@ class _Level:
             if branch.compensate is not None:
                 self.check.name(self.at(key), "compensation", branch.compensate)
 
+    def route(self, node: RouteNode) -> None:
+        self.branches(node.key, node.branches)
+        self.computed(node.key, "the selector", node.selector, wanted=A_STRING)
+        self.mapping(node.key, "input", node.input)
+        if node.default is not None and node.default not in node.branches:
+            self.add(node.key, "unknown_branch", f"its default {node.default!r:.80} is none of its branches")
+
     def loop(self, node: LoopNode) -> None:
         if (node.until is None) == (node.condition is None):
             self.add(node.key, "not_one_of", "a loop has either until or condition")
         for what, computed in (("until", node.until), ("condition", node.condition)):
             if computed is not None:
-                self.computed(node.key, what, computed, IN_LOOP)
+                self.computed(node.key, what, computed, wanted=A_BOOL, variables=IN_LOOP)
         if node.max_iterations < 1:
             self.add(node.key, "out_of_range", f"max_iterations must be at least 1, not {node.max_iterations}")
 
     def map(self, node: MapNode) -> None:
-        self.expression(node.key, "over", node.over)
+        self.expression(node.key, "over", node.over, wanted=A_LIST)
         if node.concurrency < 1:
             self.add(node.key, "out_of_range", f"concurrency must be at least 1, not {node.concurrency}")
         if node.tolerate is not None and not 0 <= node.tolerate < float("inf"):
             self.add(node.key, "out_of_range", f"tolerate must be a number of 0 or more, not {node.tolerate}")
 
+    def sleep(self, node: SleepNode) -> None:
+        if isinstance(node.duration_ms, Computed):
+            self.computed(node.key, "the duration", node.duration_ms, wanted=A_NUMBER)
+        else:
+            self.check.duration(self.at(node.key), "the duration", node.duration_ms)
+
+    def signal(self, node: SignalNode) -> None:
+        if isinstance(node.signal, Computed):
+            self.computed(node.key, "the signal", node.signal, wanted=A_STRING)
+        else:
+            self.check.name(self.at(node.key), "signal", node.signal)
+        self.check.duration(self.at(node.key), "the timeout", node.timeout_ms)
+
     def child(self, node: ChildNode) -> None:
         at = self.at(node.key)
         self.check.name(at, "workflow", node.workflow)
-        self.mapping(node.key, "input", node.input, EVERYWHERE)
+        self.mapping(node.key, "input", node.input)
         if node.queue is not None:
             self.check.name(at, "queue", node.queue)
         self.check.limit(at, "the timeout", node.timeout_ms)
@@ -318,9 +339,12 @@ class _Level:
             self.check.name(at, "person's or group's", person)
         self.check.limit(at, "escalate_after", node.escalate_after_ms)
         if (node.escalate_after_ms is None) != (not node.escalate_to):
-            self.add(key, "half_escalation", "an escalation needs both a time (escalate_after) and people (escalate_to)")
+            self.add(
+                key, "half_escalation", "an escalation needs both a time (escalate_after) and people (escalate_to)"
+            )
 
     def subgraph(self, node: SubgraphNode) -> None:
+        self.mapping(node.key, "input", node.input)
         path = (*self.path, node.key)
         if len(path) > SUBGRAPHS_MAX:
             self.add(node.key, "too_deep", f"more than {SUBGRAPHS_MAX} subgraphs are nested in each other")
@@ -330,34 +354,34 @@ class _Level:
     # Expressions
 
     def computed(
-        self, key: str, what: str, computed: Computed, variables: frozenset[str] = EVERYWHERE
+        self, key: str, what: str, computed: Computed, *, wanted: frozenset[Kind], variables: Variables = EVERYWHERE
     ) -> None:
         if (computed.expression is None) == (computed.handler is None):
             self.add(key, "not_one_of", f"{what} is either an expression or a handler")
         if computed.expression is not None:
-            self.expression(key, what, computed.expression, variables)
+            self.expression(key, what, computed.expression, wanted=wanted, variables=variables)
         if computed.handler is not None:
             self.check.name(self.at(key), "handler", computed.handler)
 
-    def mapping(self, key: str, what: str, mapping: Mapping[str, str], variables: frozenset[str]) -> None:
+    def mapping(self, key: str, what: str, mapping: Mapping[str, str], variables: Variables = EVERYWHERE) -> None:
         for parameter, source in mapping.items():
             if not parameter.isidentifier():
                 self.add(key, "bad_parameter", f"{what}: {parameter!r:.80} cannot be a parameter's name")
-            self.expression(key, f"{what} {parameter!r:.80}", source, variables)
+            self.expression(key, f"{what} {parameter!r:.80}", source, wanted=ANYTHING, variables=variables)
 
-    def expression(self, key: str, what: str, source: str, variables: frozenset[str] = EVERYWHERE) -> None:
+    def expression(
+        self, key: str, what: str, source: str, *, wanted: frozenset[Kind], variables: Variables = EVERYWHERE
+    ) -> None:
         """An expression that is evaluated when everything before the node ``key`` has been decided."""
-        reading = self.read(key, what, source, variables)
+        reading = self.read(key, what, source, wanted=wanted, variables=variables)
         for read in sorted(reading.nodes & self.number.keys()):
             self.questions.append((self.number[key], self.number[read], key, what))
 
-    def read(self, key: str, what: str, source: str, variables: frozenset[str]) -> Reading:
-        reading = read_expression(source)
+    def read(self, key: str, what: str, source: str, *, wanted: frozenset[Kind], variables: Variables) -> Reading:
+        reading = read_expression(source, variables, wanted)
         if reading.flaw is not None:
-            self.add(key, "bad_expression", f"{what} is no expression: {reading.flaw}")
-        for variable in sorted(reading.variables - variables):
-            known = ", ".join(sorted(variables))
-            self.add(key, "unknown_variable", f"{what} names {variable!r}; known here are {known}")
+            code, reason = reading.flaw
+            self.add(key, code, f"{what} {reason}")
         for read in sorted(reading.nodes - self.number.keys()):
             self.add(key, "unknown_node", f"{what} reads the result of {read!r:.80}, which is no node here")
         return reading
@@ -382,7 +406,7 @@ class _Level:
 
     def look_at_condition(self, edge: Edge) -> None:
         what = f"the condition of its edge to {edge.target!r}"
-        reading = self.read(edge.source, what, edge.condition, IN_EDGE)
+        reading = self.read(edge.source, what, edge.condition, wanted=A_BOOL, variables=IN_EDGE)
         # The source has ended by then, so its own result may be read as well.
         for read in sorted(reading.nodes & self.number.keys() - {edge.source}):
             if edge.source in self.number:

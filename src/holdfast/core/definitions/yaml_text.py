@@ -27,9 +27,7 @@ def read_yaml(text: str, *, depth_max: int) -> Any:
 def write_yaml(plain: Any) -> str:
     """A JSON value as YAML; the order of dicts is kept."""
     return str(
-        yaml.dump(
-            plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=_WIDTH
-        )
+        yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=_WIDTH)
     )
 
 
@@ -69,7 +67,7 @@ class _Loader(_LoaderBase):  # type: ignore[misc, unused-ignore]
 class _Dumper(_DumperBase):  # type: ignore[misc, unused-ignore]
     """The safe dumper; it also quotes text that only our reading would take for something else."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as its base
         return True
 
 

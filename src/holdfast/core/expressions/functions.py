@@ -25,6 +25,7 @@ from holdfast.core.expressions.machine import (
     COPIED_PER_UNIT,
     LIST_ITEMS_MAX,
     RECASED_PER_UNIT,
+    SHORT_HAYSTACK,
     STRING_CHARS_MAX,
     Machine,
 )
@@ -154,7 +155,7 @@ def _round(machine: Machine, site: Site, arguments: list[Value]) -> Value:
     machine.spend(20, site)
     shown = Decimal(repr(finite(value, site)))
     rounded = shown.quantize(Decimal(1).scaleb(-digits), context=_EXACT)
-    return finite(float(rounded), site) if len(arguments) > 1 else whole(int(rounded), site)
+    return finite(float(rounded) + 0.0, site) if len(arguments) > 1 else whole(int(rounded), site)
 
 
 def _sum(machine: Machine, site: Site, arguments: list[Value]) -> Value:
@@ -225,7 +226,7 @@ def _split(machine: Machine, site: Site, arguments: list[Value]) -> Value:
     if not separator:
         raise site.error(ExpressionValueError, "split needs a separator")
     _check_text(text, site)
-    machine.spend_search(text, separator, site)
+    machine.spend_search(len(text), len(separator), site)
     parts: list[Value] = []
     parts += text.split(separator, LIST_ITEMS_MAX)
     machine.check_length(len(parts), site)
@@ -258,22 +259,24 @@ def _ends_with(machine: Machine, site: Site, arguments: list[Value]) -> Value:
 
 def _contains(machine: Machine, site: Site, arguments: list[Value]) -> Value:
     text, part = _texts(arguments)
-    machine.spend_search(text, part, site)
+    machine.spend_search(len(text), len(part), site)
     return part in text
 
 
 def _glob(machine: Machine, site: Site, arguments: list[Value]) -> Value:
     text, pattern = _texts(arguments)
-    machine.spend(1 + len(pattern) // SCANNED_GLOB, site)
+    machine.spend(len(pattern), site)
     first, *others = pattern.split("*")
     if not others:
         return text == pattern
     last = others.pop()
     if len(first) + len(last) > len(text) or not (text.startswith(first) and text.endswith(last)):
         return False
+    longest = max(map(len, others), default=0)
+    for size in {len(text), min(len(text), SHORT_HAYSTACK - 1)}:  # all searches together cross the text once
+        machine.spend_search(size, longest, site)
     at, end = len(first), len(text) - len(last)
     for part in others:  # the leftmost place for each part leaves the most room for the rest
-        machine.spend_search(text[at : at + _GLOB_WINDOW], part, site)
         found = text.find(part, at, end)
         if found < 0:
             return False
@@ -294,6 +297,8 @@ def _sorted_keys(machine: Machine, site: Site, value: Value) -> list[str]:
     """In an order of our own: a database may keep a map's keys in another one than they came in."""
     assert isinstance(value, dict)
     machine.check_length(len(value), site)
+    if not all(type(key) is str for key in value):
+        raise site.error(ExpressionTypeError, "a key of this map is no string")
     rounds = max(1, len(value).bit_length())
     machine.spend(rounds * (len(value) + sum(map(len, value)) // COPIED_PER_UNIT), site)
     return sorted(value)

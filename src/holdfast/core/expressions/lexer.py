@@ -1,4 +1,4 @@
-"""An expression's text as a list of tokens. The patterns cannot backtrack: each character is looked at once or twice."""
+"""An expression's text as a list of tokens. No pattern backtracks: a character is looked at once or twice."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def read_number(text: str, site: Site) -> int | float:
 
 
 _PLAIN: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\", '"': '\\"'}
-_UNPRINTED: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\\\\"]")
+_UNPRINTED: Final = re.compile('[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\\\"]')
 
 
 def write_literal(value: Value) -> str:

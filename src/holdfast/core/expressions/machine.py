@@ -46,7 +46,9 @@ RECASED_PER_UNIT: Final = 16
 ENCODED_PER_UNIT: Final = 128
 """Bytes of a variable's part that is measured because the result contains it: 2 ns each."""
 
-_SHORT_HAYSTACK: Final = 30_000
+SHORT_HAYSTACK: Final = 30_000
+"""Below this many characters, Python searches for a short text the simple way."""
+
 _SHORT_NEEDLE: Final = 100
 _PRODUCT_PER_UNIT: Final = 1024
 _TINY_HAYSTACK: Final = 2_500
@@ -107,42 +109,47 @@ class Machine:
         self.made.add(id(entries))
         return entries
 
-    def spend_search(self, text: str, part: str, site: Site) -> None:
-        """Pay for finding ``part`` in ``text``: in proportion to both together, and where Python's search is the
-        simple one, to their product.
+    def spend_search(self, size: int, sought: int, site: Site) -> None:
+        """Pay for finding a text of ``sought`` characters in one of ``size``: in proportion to both together, and where
+        Python's search is the simple one, to their product.
         """
-        size, sought = len(text), len(part)
-        units = (size + sought) // SCANNED_PER_UNIT
-        if size < _TINY_HAYSTACK or (size < _SHORT_HAYSTACK and sought < _SHORT_NEEDLE):
+        units = 1 + (size + sought) // SCANNED_PER_UNIT
+        if size < _TINY_HAYSTACK or (size < SHORT_HAYSTACK and sought < _SHORT_NEEDLE):
             units += size * min(size, sought) // _PRODUCT_PER_UNIT
-        self.spend(1 + units, site)
+        self.spend(units, site)
 
     def equals(self, left: Value, right: Value, site: Site) -> bool:
         """Whether two values are the same JSON: 1 is 1.0, but not true. Needs no recursion, however deep they are."""
+        kind = type(left)
+        if kind is not list and kind is not dict:
+            return self._equals_scalar(left, right, site)
         pairs = [(left, right)]
         while pairs:
             one, other = pairs.pop()
-            self.spend(1, site)
-            if isinstance(one, bool) or isinstance(other, bool) or one is None or other is None:
-                same = one is other
-            elif isinstance(one, str) and isinstance(other, str):
-                self.spend(len(one) // COPIED_PER_UNIT, site)
-                same = one == other
-            elif isinstance(one, list) and isinstance(other, list):
-                same = len(one) == len(other)
-                if same:
-                    self.spend(len(one), site)
-                    pairs.extend(zip(one, other, strict=True))
-            elif isinstance(one, dict) and isinstance(other, dict):
-                self.spend(len(one), site)
-                same = one.keys() == other.keys()
-                if same:
-                    pairs.extend((one[key], other[key]) for key in one)
-            else:
-                same = isinstance(one, int | float) and isinstance(other, int | float) and one == other
-            if not same:
+            if type(one) is list and type(other) is list:
+                self.spend(1 + 2 * len(one), site)
+                if len(one) != len(other):
+                    return False
+                pairs.extend(zip(one, other, strict=True))
+            elif type(one) is dict and type(other) is dict:
+                self.spend(1 + 3 * len(one), site)
+                if one.keys() != other.keys():
+                    return False
+                pairs.extend((one[key], other[key]) for key in one)
+            elif not self._equals_scalar(one, other, site):
                 return False
         return True
+
+    def _equals_scalar(self, one: Value, other: Value, site: Site) -> bool:
+        kind, other_kind = type(one), type(other)
+        if kind is str and other_kind is str:
+            assert isinstance(one, str)
+            self.spend(1 + len(one) // COPIED_PER_UNIT, site)
+            return one == other
+        self.spend(1, site)
+        if kind in _NUMBERS and other_kind in _NUMBERS:
+            return one == other
+        return kind is other_kind and kind in _SINGLES and one is other
 
     def weigh(self, value: Value, site: Site) -> None:
         """Refuse a result that is no JSON, or that would be too large when written.
@@ -187,6 +194,8 @@ class Machine:
 
 
 _CELL_BYTES: Final = 4
+_NUMBERS: Final = (int, float)
+_SINGLES: Final = (bool, type(None))
 
 Step: TypeAlias = Callable[[Machine], Value]
 """A compiled node: evaluates it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias, Union
+from typing import Final, TypeAlias
 
 from holdfast.core.expressions.kinds import Value
 
@@ -156,25 +156,25 @@ class Default:
     at: int = field(compare=False)
 
 
-Node: TypeAlias = Union[
-    Literal,
-    Name,
-    Field,
-    Index,
-    ListOf,
-    MapOf,
-    Unary,
-    Logic,
-    Compare,
-    Arithmetic,
-    Conditional,
-    Call,
-    Macro,
-    Has,
-    Default,
-]
+Node: TypeAlias = (
+    Literal
+    | Name
+    | Field
+    | Index
+    | ListOf
+    | MapOf
+    | Unary
+    | Logic
+    | Compare
+    | Arithmetic
+    | Conditional
+    | Call
+    | Macro
+    | Has
+    | Default
+)
 
-MACROS = frozenset({"all", "any", "map", "filter", "count"})
+MACROS: Final = frozenset({"all", "any", "map", "filter", "count"})
 
 
 def children(node: Node) -> tuple[Node, ...]:  # noqa: C901 - one line for each class of node

@@ -1,6 +1,6 @@
 """Text becomes a tree: operator precedence for what stands side by side, recursion only for what is nested.
 
-From loose to tight: ``? :``, ``||``, ``&&``, comparisons (which do not chain), ``+ -``, ``* / %``, ``! -``, ``. [] ()``.
+From loose to tight: ``? :``, ``||``, ``&&``, comparisons (which do not chain), ``+ -``, ``* / %``, ``! -``, ``.``.
 """
 
 from __future__ import annotations
@@ -153,10 +153,9 @@ class _Parser:
             signs.append(self._take())
         if signs and signs[-1].text == "-" and self._peek().type is T.NUMBER:
             minus = signs.pop()
-            node = self._number("-" + self._take().text, minus.at)
+            node = self._suffixes(self._number("-" + self._take().text, minus.at))
         else:
-            node = self._primary()
-        node = self._suffixes(node)
+            node = self._suffixes(self._primary())
         for sign in reversed(signs):
             node = Unary(sign.text, node, sign.at)
         return node
@@ -175,8 +174,10 @@ class _Parser:
                     at = self._take().at
                     key = self._expression()
                     self._expect("]")
-                    is_name = isinstance(key, Literal) and isinstance(key.value, str)
-                    target = Field(target, str(key.value), at) if is_name else Index(target, key, at)
+                    if isinstance(key, Literal) and isinstance(key.value, str):
+                        target = Field(target, key.value, at)
+                    else:
+                        target = Index(target, key, at)
                 case _:
                     break
         return target

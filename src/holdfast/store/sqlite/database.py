@@ -31,6 +31,8 @@ CHANGES_PER_CHECKPOINT: Final = 4_000
 """And after this many changed rows, because a WAL that is written from its beginning again does not grow."""
 CHANGES_PER_COMMIT: Final = 4
 """What the commit itself counts for: a small one writes about as many pages."""
+CHANGES_PER_LOOK: Final = 200
+"""Between two looks at the WAL's size: a twentieth of what makes a checkpoint due anyway."""
 WAL_BYTES_MAX: Final = 64 << 20
 """SQLite cuts a larger WAL back to this when it starts it from the beginning."""
 
@@ -293,19 +295,24 @@ class _Checkpoints:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._connection: sqlite3.Connection | None = None
+        self._wal = f"{database.path}-wal"
         self._changes = 0
+        self._look_at = 0
         self._wal_bytes = 0
 
     def count(self, writer: sqlite3.Connection, changes: int) -> None:
         """Note a commit, and copy the WAL into the database if it has grown enough."""
         self._changes += changes + CHANGES_PER_COMMIT
+        if self._changes < self._look_at:
+            return
+        self._look_at = self._changes + CHANGES_PER_LOOK
         try:
-            size = Path(f"{self._database.path}-wal").stat().st_size
+            size = os.stat(self._wal).st_size  # noqa: PTH116 - on the path of every commit, a Path costs more than the call
         except FileNotFoundError:
             return
         if self._changes < CHANGES_PER_CHECKPOINT and size < self._wal_bytes + WAL_CHECKPOINT_BYTES:
             return
-        self._changes, self._wal_bytes = 0, size
+        self._changes, self._look_at, self._wal_bytes = 0, 0, size
         try:
             self._run(writer)
         except (sqlite3.Error, StoreError) as error:

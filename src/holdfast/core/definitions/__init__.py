@@ -1,0 +1,30 @@
+"""Definitions as data: what is wrong with one, whether two are the same, and how one is written, read and drawn."""
+
+from holdfast.core.definitions.canonical import DefinitionError, canonical_bytes, content_hash, to_plain
+from holdfast.core.definitions.difference import Change, Difference, FieldChange, diff
+from holdfast.core.definitions.documents import from_json, from_yaml, json_schema, to_json, to_yaml
+from holdfast.core.definitions.mermaid import draw_mermaid
+from holdfast.core.definitions.svg import draw_svg
+from holdfast.core.definitions.validation import Needs, Problem, names_needed, validate
+
+__all__ = [
+    "Change",
+    "DefinitionError",
+    "Difference",
+    "FieldChange",
+    "Needs",
+    "Problem",
+    "canonical_bytes",
+    "content_hash",
+    "diff",
+    "draw_mermaid",
+    "draw_svg",
+    "from_json",
+    "from_yaml",
+    "json_schema",
+    "names_needed",
+    "to_json",
+    "to_plain",
+    "to_yaml",
+    "validate",
+]
