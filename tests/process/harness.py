@@ -91,8 +91,15 @@ class Process:
         return self._log_file.read_text("utf-8", "replace") if self._log_file.exists() else ""
 
     def says(self, what: str) -> None:
-        """Wait for a text in its log."""
-        eventually(lambda: what in self.log, f"{what!r} in the log of process {self.pid}, which is\n{self.log}")
+        """Wait for a text in its log. Fails at once when it has ended without it."""
+
+        def look() -> bool:
+            lived = self.lives
+            said = what in self.log
+            assert said or lived, f"process {self.pid} has ended without {what!r}; its log is\n{self.log}"
+            return said
+
+        eventually(look, f"{what!r} in the log of process {self.pid}")
 
     @property
     def lives(self) -> bool:

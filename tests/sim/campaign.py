@@ -22,7 +22,7 @@ from holdfast.model.run import Run, RunDetail
 from holdfast.model.status import RunStatus
 from holdfast.testing.sim.check import describe_run
 from holdfast.testing.sim.cluster import Cluster, MakeStore, simulation
-from holdfast.testing.sim.loop import Deadlock
+from holdfast.testing.sim.loop import SimulationError
 from holdfast.testing.sim.network import Storm
 from tests.sim.nemesis import Nemesis
 from tests.sim.requests import Request, draw_requests, judge
@@ -114,7 +114,7 @@ def run_seed(seed: int, kind: str, make_store: MakeStore) -> Seed:
         play = Play(cluster, weather, random, kind)
         try:
             cluster.run(play.run())
-        except Deadlock as error:
+        except SimulationError as error:
             outcome.violations.append(str(error))
         outcome.violations += cluster.check()
         outcome.violations += play.judge()

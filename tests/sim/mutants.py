@@ -326,6 +326,7 @@ def no_barrier() -> AbstractContextManager[None]:
             await original(self)
         else:
             self.services.committer.submit(self)
+            self.durable = self.staged
 
     return replaced(RunExecution, "saved", saved)
 

@@ -102,7 +102,7 @@ class Nemesis:
         name, muted = one.process.name, self.weather.muted
         muted.add(name)
         lease_s = self.cluster.settings.lease.total_seconds()
-        self.cluster.loop.system.call_later(lease_s * (1 + 2 * self.random.random()), muted.discard, name)
+        self.cluster.loop.system.call_later(lease_s * (1 + 4 * self.random.random()), muted.discard, name)
 
     def _resume(self, one: WorkerProcess) -> None:
         if one in self._paused:

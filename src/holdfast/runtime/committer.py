@@ -223,12 +223,14 @@ class Committer:
     async def _which_came_late(
         self, batch: list[tuple[RunExecution, RunCommit]], commits: list[RunCommit], answer: CommitAnswer
     ) -> set[RunId]:
-        """Runs whose first sending was done after all, between our look and the second one, whose keys it took."""
-        if not answer.broken:
+        """Runs whose first sending was done after all, between our look and the second one, which was turned away."""
+        turned_away = [one for one in commits if one.run_id in answer.broken or one.run_id in answer.refused]
+        if not turned_away:
             return set()
-        late = await self._which_were_done(batch, [commit for commit in commits if commit.run_id in answer.broken])
+        late = await self._which_were_done(batch, turned_away)
         for run_id in late:
-            del answer.broken[run_id]
+            answer.broken.pop(run_id, None)
+            answer.refused.pop(run_id, None)
         return late
 
     async def _with_waits(

@@ -25,6 +25,10 @@ EPOCH_S = 1_700_000_000.0
 """The wall clock's time when a simulation begins, in seconds since 1970."""
 
 
+EVENTS_MAX = 2_000_000
+"""More callbacks than that at one moment are a loop without end."""
+
+
 class SimulationError(Exception):
     """The simulated program cannot go on, or does what a simulation cannot have."""
 
@@ -150,6 +154,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self.now_s = 0.0
         self.events = 0
         self.digest = 0
+        self._events_before = 0
         self._timers: list[tuple[float, int, asyncio.Handle, Process]] = []
         self._order = itertools.count()
         self._runnable: list[Process] = []
@@ -263,7 +268,9 @@ class SimLoop(asyncio.BaseEventLoop):
                 heapq.heappop(timers)
             if not timers:
                 raise Deadlock(f"after {self.now_s:.3f} simulated seconds nothing can run and no timer is set")
-            self.now_s = max(self.now_s, timers[0][0])
+            if timers[0][0] > self.now_s:
+                self.now_s = timers[0][0]
+                self._events_before = self.events
         while timers and timers[0][0] <= self.now_s:
             _, _, handle, process = heapq.heappop(timers)
             if not handle.cancelled():
@@ -285,6 +292,8 @@ class SimLoop(asyncio.BaseEventLoop):
         if handle.cancelled():
             return
         self.events += 1
+        if self.events - self._events_before > EVENTS_MAX:
+            raise SimulationError(f"{EVENTS_MAX} callbacks ran at {self.now_s:.3f} s: somebody waits without sleeping")
         self.digest = hash((self.digest, int(self.now_s * 1e6), process.number, len(queue)))
         self._current = process
         handle._run()  # type: ignore[attr-defined]  # noqa: SLF001 - as BaseEventLoop does
