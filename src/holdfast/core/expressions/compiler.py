@@ -1,7 +1,7 @@
 """A tree becomes closures: one call per node instead of a walk that asks each node what it is.
 
-Each compiled node comes with its cost, the number of nodes in it. An evaluation pays for the whole expression once,
-and for a macro's body once more for each item, before it runs: also for a branch that is then not taken.
+Each node has a price. An evaluation pays for the whole expression once, and for a macro's body once for each item,
+before it runs: also for a branch that is then not taken.
 """
 
 from __future__ import annotations
@@ -72,13 +72,18 @@ def compile_tree(root: Node, source: str) -> Program:
     """
     compiler = _Compiler(source)
     step = compiler.compile(root, {})
-    return Program(step, count_nodes(root), compiler.slots, Site(source, 0))
+    return Program(step, price(root), compiler.slots, Site(source, 0))
 
 
-def count_nodes(node: Node) -> int:
-    """The number of nodes, without those of macros' bodies, which are paid for item by item."""
+def price(node: Node) -> int:
+    """The units of fuel that a node and its parts cost, without macros' bodies, which are paid for item by item."""
     parts = (node.items,) if isinstance(node, Macro) else children(node)
-    return 1 + sum(count_nodes(part) for part in parts)
+    own = 1 + 2 * len(node.rest) if isinstance(node, Arithmetic) else _PRICES.get(type(node), 1)
+    return own + sum(price(part) for part in parts)
+
+
+_PRICES: Final[dict[type, int]] = {Call: 4, Compare: 2, Unary: 2}
+"""Units for the nodes that do more than hand on a value."""
 
 
 Scope: TypeAlias = Mapping[str, int]
@@ -172,7 +177,7 @@ class _Compiler:
         self.slots = max(self.slots, slot + 1)
         body = self.compile(node.body, {**scope, node.variable: slot})
         site = Site(self._source, node.at)
-        rounds = _Rounds(items=items, body=body, slot=slot, cost=2 + count_nodes(node.body), site=site, name=node.name)
+        rounds = _Rounds(items=items, body=body, slot=slot, cost=2 + price(node.body), site=site, name=node.name)
         match node.name:
             case "all":
                 return rounds.all

@@ -36,6 +36,9 @@ KIND_OF_TYPE: Final[dict[type, Kind]] = {
 }
 """By exact type: a subclass may answer with code of its own, so it is no value here."""
 
+NUMBER_TYPES: Final = (int, float)
+"""Without bool, which is a subclass of int to Python alone."""
+
 
 def describe_kind(value: object) -> str:
     """The value's kind, for messages."""

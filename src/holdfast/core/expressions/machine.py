@@ -18,7 +18,7 @@ from holdfast.core.expressions.errors import (
     ExpressionValueError,
     Site,
 )
-from holdfast.core.expressions.kinds import KIND_OF_TYPE, Value, describe_kind
+from holdfast.core.expressions.kinds import KIND_OF_TYPE, NUMBER_TYPES, Value, describe_kind
 
 FUEL_DEFAULT: Final = 100_000
 """Enough for a simple condition over each of 10,000 items; spent in well under 50 ms."""
@@ -121,7 +121,7 @@ class Machine:
     def equals(self, left: Value, right: Value, site: Site) -> bool:
         """Whether two values are the same JSON: 1 is 1.0, but not true. Needs no recursion, however deep they are."""
         kind = type(left)
-        if kind is not list and kind is not dict:
+        if kind is not type(right) or (kind is not list and kind is not dict):
             return self._equals_scalar(left, right, site)
         pairs = [(left, right)]
         while pairs:
@@ -147,7 +147,7 @@ class Machine:
             self.spend(1 + len(one) // COPIED_PER_UNIT, site)
             return one == other
         self.spend(1, site)
-        if kind in _NUMBERS and other_kind in _NUMBERS:
+        if kind in NUMBER_TYPES and other_kind in NUMBER_TYPES:
             return one == other
         return kind is other_kind and kind in _SINGLES and one is other
 
@@ -194,7 +194,6 @@ class Machine:
 
 
 _CELL_BYTES: Final = 4
-_NUMBERS: Final = (int, float)
 _SINGLES: Final = (bool, type(None))
 
 Step: TypeAlias = Callable[[Machine], Value]

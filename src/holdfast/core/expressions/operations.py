@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from holdfast.core.expressions.errors import ExpressionTypeError, ExpressionValueError, Site
-from holdfast.core.expressions.kinds import KIND_OF_TYPE, NUMBERS, Kind, Value, describe_kind
+from holdfast.core.expressions.kinds import NUMBER_TYPES, Value, describe_kind
 from holdfast.core.expressions.lexer import INT_MAX, INT_MIN
 from holdfast.core.expressions.machine import COPIED_PER_UNIT, Machine
 
@@ -52,19 +52,15 @@ def number(value: Value, site: Site) -> int | float:
 
 def add(machine: Machine, site: Site, left: Value, right: Value) -> Value:
     """The sum of two numbers, two texts or two lists."""
+    if type(left) in NUMBER_TYPES and type(right) in NUMBER_TYPES:
+        return add_numbers(number(left, site), number(right, site), site)
     if type(left) is str and type(right) is str:
         return machine.new_text((left, right), site)
     if type(left) is list and type(right) is list:
         machine.check_length(len(left) + len(right), site)
         return machine.keep_list(left + right)
-    if {_kind(left), _kind(right)} <= NUMBERS:
-        return add_numbers(number(left, site), number(right, site), site)
     why = f"+ takes two numbers, two strings or two lists, not {describe_kind(left)} and {describe_kind(right)}"
     raise site.error(ExpressionTypeError, why)
-
-
-def _kind(value: Value) -> Kind:
-    return KIND_OF_TYPE.get(type(value), Kind.DYN)
 
 
 def add_numbers(left: float, right: float, site: Site) -> int | float:
@@ -124,13 +120,10 @@ def precedes(machine: Machine, site: Site, left: Value, right: Value) -> bool:
     if type(left) is str and type(right) is str:
         machine.spend(min(len(left), len(right)) // COPIED_PER_UNIT, site)
         return left < right
-    if type(left) in _ORDERED and type(right) in _ORDERED:
+    if type(left) in NUMBER_TYPES and type(right) in NUMBER_TYPES:
         return number(left, site) < number(right, site)
     why = f"only two numbers or two strings have an order, not {describe_kind(left)} and {describe_kind(right)}"
     raise site.error(ExpressionTypeError, why)
-
-
-_ORDERED: Final = (int, float)
 
 
 def _at_most(machine: Machine, site: Site, left: Value, right: Value) -> bool:
