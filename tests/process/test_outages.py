@@ -32,6 +32,7 @@ from holdfast.errors import CommitUnknown, StoreBusy, StoreError, StoreUnavailab
 from holdfast.model.status import RunStatus
 from holdfast.runtime.host import ProcessHost
 from holdfast.runtime.worker import Worker
+from holdfast.store.schema import HEAD
 from holdfast.store.sqlite.adapter import SqliteStore
 from tests.postgres_server import fresh_database
 from tests.process import program
@@ -334,37 +335,38 @@ MAIN = "import sys; from holdfast.cli.main import main; sys.exit(main())"
 
 
 @pytest.mark.requirement("fault-56", "fault-57", "S-17")
-@pytest.mark.parametrize(
-    ("revision", "code", "way_out"),
-    [("0000", "schema_too_old", "holdfast migrate"), ("9999", "schema_too_new", "upgrade holdfast")],
-)
+@pytest.mark.parametrize(("revision", "way_out"), [("0000", "run `holdfast migrate`"), ("9999", "upgrade holdfast")])
 def test_a_worker_of_another_version_than_its_tables_ends_and_says_what_to_do(
-    stage: Stage, revision: str, code: str, way_out: str
+    stage: Stage, revision: str, way_out: str
 ) -> None:
-    set_revision(stage, revision)
-
-    done = subprocess.run(
-        [sys.executable, "-c", f"{OLDER}\n{MAIN}", "worker", f"{PROGRAM}:app", "--database", stage.url],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    with at_revision(stage, revision):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{OLDER}\n{MAIN}", "worker", f"{PROGRAM}:app", "--database", stage.url],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
 
     assert done.returncode == 5, done.stderr
     assert way_out in done.stderr
     assert revision in done.stderr
-    error = {"schema_too_old": hf.errors.SchemaTooOld, "schema_too_new": hf.errors.SchemaTooNew}[code]
-    if error is hf.errors.SchemaTooNew:
-        with pytest.raises(error, match=way_out), stage.client():
-            pass
+
+
+@contextlib.contextmanager
+def at_revision(stage: Stage, revision: str) -> Generator[None, None, None]:
+    """Tables that say they are of this revision. The other tests use the same database."""
+    set_revision(stage, revision)
+    try:
+        yield
+    finally:
+        set_revision(stage, HEAD)
 
 
 def set_revision(stage: Stage, revision: str) -> None:
     if stage.is_sqlite:
-        with contextlib.closing(sqlite3.connect(stage_file(stage))) as file:
+        with contextlib.closing(sqlite3.connect(stage_file(stage))) as file, file:
             file.execute("update holdfast_version set version_num = ?", (revision,))
-            file.commit()
     else:
         with psycopg.connect(stage.url) as connection:
             connection.execute("set search_path to holdfast, public")

@@ -22,7 +22,7 @@ from holdfast.model.run import Run, RunDetail
 from holdfast.model.status import RunStatus
 from holdfast.testing.sim.check import describe_run
 from holdfast.testing.sim.cluster import Cluster, MakeStore, simulation
-from holdfast.testing.sim.loop import SimulationError
+from holdfast.testing.sim.loop import EPOCH_S, SimulationError
 from holdfast.testing.sim.network import Storm
 from tests.sim.nemesis import Nemesis
 from tests.sim.requests import Request, draw_requests, judge
@@ -95,13 +95,16 @@ class Seed:
     notes: Counter[str] = field(default_factory=Counter[str])
 
     def __str__(self) -> str:
-        return "\n  ".join(
-            [
-                f"seed {self.seed} on {self.kind}: {len(self.violations)} violation(s); replay it with "
-                f"python -m tests.sim.campaign --store {self.kind} --first {self.seed} --seeds 1",
-                *self.violations,
-            ]
-        )
+        replay = f"python -m tests.sim.campaign --store {self.kind} --first {self.seed} --seeds 1"
+        head = f"seed {self.seed} on {self.kind}: {len(self.violations)} violation(s); replay it with {replay}"
+        return "\n  ".join([head, *self.violations])
+
+    def add(self, other: Seed) -> None:
+        """Add another seed's numbers to these."""
+        for name in ("simulated_s", "worker_s", "events", "calls", "commits", "runs", "kills", "pauses", "outages"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.faults += other.faults
+        self.notes += other.notes
 
 
 def run_seed(seed: int, kind: str, make_store: MakeStore) -> Seed:
@@ -188,18 +191,23 @@ class Play:
 
     async def all_end(self) -> bool:
         """Whether every run has ended within its time."""
-        limit_s = self.healed_s + SLACK_S + POISON_S * self.poison + max(r.takes_s for r in self.requests) + 60
+        limit_s = self.healed_s + max(self._allowed_s(request) for request in self.requests) + SLACK_S
         while self.cluster.loop.now_s < limit_s:
             await asyncio.sleep(0.5)
             if len(self.acked) + len(self.refused) == len(self.requests) and not self._unended():
                 return True
         for run in self._unended():
-            self.cluster.history.violation(f"has not ended {limit_s - self.healed_s:.0f} s after the end of all faults: "
-                                           f"{describe_run(run)}")
+            waited_s = self.cluster.loop.now_s - self.healed_s
+            self.cluster.history.violation(f"{waited_s:.0f} s after all faults it has not ended: {describe_run(run)}")
         return False
 
+    def _allowed_s(self, request: Request) -> float:
+        """How long a run may take after the last fault: a take-over, two looks, what it does, and a little more."""
+        once_more_s = SETTINGS.lease.total_seconds() + 2 * SETTINGS.poll.total_seconds()
+        return once_more_s + request.takes_s + request.delay_s + SLACK_S + POISON_S * self.poison
+
     def _unended(self) -> list[Run]:
-        """The runs that have not ended, but for those that wait for signals of a client that never heard of their start."""
+        """The runs that have not ended, without those that wait for a client that never heard of their start."""
         given_up = {self.requests[number].name for number in self.refused if self.requests[number].signals}
         runs = [self.cluster.store.get_run(DEFAULT_TENANT, run_id) for run_id in self.cluster.unended()]
         return [run for run in runs if run.attributes.get("request") not in given_up]
@@ -313,6 +321,10 @@ class Play:
         run = detail.run
         if run.finalized_ms is None:
             return
+        ended_s = run.finalized_ms / 1000 - EPOCH_S - self.cluster.clock.offset_s
+        late_s = ended_s - max(self.healed_s, request.at_s) - self._allowed_s(request)
+        if late_s > 0:
+            yield f"{request.name} ended {late_s:.1f} s later than it should have: {describe_run(run)}"
         wrong = judge(request, detail)
         if wrong is not None and not self._is_out_of_luck(run):
             yield wrong
@@ -324,12 +336,14 @@ class Play:
             RunStatus.CANCELLED: "RunCancelled",
             RunStatus.STUCK: "RunStuck",
         }.get(run.status)
-        expected = [ending.result for ending in request.endings if ending.status is run.status] if told is None else [told]
+        expected: list[Any] = [told]
+        if told is None:
+            expected = [ending.result for ending in request.endings if ending.status is run.status]
         if request.number in self.answers and answer not in expected and not self._is_out_of_luck(run):
             yield f"{request.name}: its client was told {answer!r}; it ended {run.status}"
 
     def _is_out_of_luck(self, run: Run) -> bool:
-        """Whether it was set aside for losing one worker after the other, each of which had a lease as it claimed it."""
+        """Whether it was set aside for losing one worker after the other, each of which had a lease when it began."""
         claims = self.cluster.history.claimed.get(run.id, [])[-SETTINGS.crashes_max :]
         return run.terminal_reason == "worker_crashes" and all(claim.leased for claim in claims)
 
@@ -378,7 +392,23 @@ def run_campaign(seeds: Iterable[int], kind: str) -> Iterator[Seed]:
             yield run_seed(seed, kind, make_store)
 
 
+def describe(totals: Seed, seeds: int, took_s: float) -> str:
+    """A campaign in numbers."""
+    return "\n".join(
+        [
+            f"{seeds} seeds on {totals.kind} from {totals.seed} in {took_s:.1f} s:",
+            f"  {totals.simulated_s / 3600:.2f} simulated hours, {totals.worker_s / 3600:.2f} of workers",
+            f"  {totals.simulated_s / took_s:.0f} times real time, {totals.events} events",
+            f"  {totals.runs} runs, {totals.calls} store calls, {totals.commits} commits",
+            f"  {totals.kills} kills, {totals.pauses} pauses, {totals.outages} outages",
+            *(f"  {count:8d}  fault: {fault}" for fault, count in sorted(totals.faults.items())),
+            *(f"  {totals.notes[what]:8d}  {what}" for what in sorted({*SOMETIMES, *totals.notes})),
+        ]
+    )
+
+
 def main() -> int:
+    """The command line."""
     parser = argparse.ArgumentParser(description="Simulate seeds and check every promise.")
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--first", type=int, default=None, help="the first seed; by the clock if left out")
@@ -391,18 +421,9 @@ def main() -> int:
         if one.violations:
             bad += 1
             print(one, flush=True)  # noqa: T201 - a program's output
-        for name in ("simulated_s", "worker_s", "events", "calls", "commits", "runs", "kills", "pauses", "outages"):
-            setattr(totals, name, getattr(totals, name) + getattr(one, name))
-        totals.faults += one.faults
-        totals.notes += one.notes
+        totals.add(one)
     took_s = time.monotonic() - began
-    print(  # noqa: T201
-        f"{options.seeds} seeds on {options.store} from {first} in {took_s:.1f} s: {totals.simulated_s / 3600:.2f} simulated "
-        f"hours ({totals.worker_s / 3600:.2f} worker hours, {totals.simulated_s / took_s:.0f} times real time), {totals.events} events, "
-        f"{totals.runs} runs, {totals.calls} store calls, {totals.commits} commits, {totals.kills} kills, "
-        f"{totals.pauses} pauses, {totals.outages} outages, faults {dict(totals.faults)}\n"
-        + "\n".join(f"  {totals.notes[what]:8d}  {what}" for what in sorted({*SOMETIMES, *totals.notes}))
-    )
+    print(describe(totals, options.seeds, took_s))  # noqa: T201
     print(f"{bad} seed(s) with violations")  # noqa: T201
     return 1 if bad else 0
 

@@ -4,6 +4,8 @@ They are the mistakes that engines like this one have made, this one among them.
 proves nothing by being green.
 """
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -21,8 +23,8 @@ from holdfast.model.commit import Finish, Park, RunCommit
 from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import Entry, Wait
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus
+from holdfast.runtime import attempts, compensation
 from holdfast.runtime import branch as runtime_branch
-from holdfast.runtime import compensation
 from holdfast.runtime.branch import RunBranch
 from holdfast.runtime.claimer import Claimer
 from holdfast.runtime.committer import Committer
@@ -62,6 +64,14 @@ class Mutant:
 MUTANTS: list[Mutant] = []
 
 
+def _nothing(_self: object) -> None:
+    return None
+
+
+def _yes(_self: object) -> bool:
+    return True
+
+
 def mutant(
     name: str, *, kind: str = "memory", swept: tuple[Workflow[..., Any], tuple[Any, ...]] | None = None
 ) -> Callable[[Planting], Planting]:
@@ -88,7 +98,7 @@ def no_epoch() -> AbstractContextManager[None]:
 
 @mutant("finish without compare-and-set")
 def no_guard_of_the_end() -> AbstractContextManager[None]:
-    original = memory.find_refusal
+    original = memory_commit.find_refusal
 
     def find_refusal(tables: Tables, commit: RunCommit) -> str | None:
         return None if isinstance(commit.move, Finish) else original(tables, commit)
@@ -251,7 +261,7 @@ def sqlite_stale_write_answered_as_done() -> AbstractContextManager[None]:
 
 @mutant("journal before the effect")
 def journal_before_the_effect() -> AbstractContextManager[None]:
-    original = runtime_branch.execute_step
+    original = attempts.execute_step
 
     async def execute_step(
         planned: RunBranch, step: Step[Any, Any], key: str, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -262,8 +272,15 @@ def journal_before_the_effect() -> AbstractContextManager[None]:
         branch, services = planned.enter(), execution.services
         now_ms, result = services.now_ms(), services.codec.encode(sum(args), "the result")
         entry = Entry(
-            key=key, seq=execution.next_seq(), kind=EntryKind.STEP, name="add", status=EntryStatus.COMPLETED, result=result,
-            epoch=execution.epoch, started_ms=now_ms, completed_ms=now_ms,
+            key=key,
+            seq=execution.next_seq(),
+            kind=EntryKind.STEP,
+            name="add",
+            status=EntryStatus.COMPLETED,
+            result=result,
+            epoch=execution.epoch,
+            started_ms=now_ms,
+            completed_ms=now_ms,
         )
         execution.stage_entry(entry)
         await execution.saved()
@@ -322,11 +339,11 @@ def no_barrier() -> AbstractContextManager[None]:
     original = RunExecution.saved
 
     async def saved(self: RunExecution) -> None:
-        if self.move is not None:
+        if self.staged.move is not None:
             await original(self)
         else:
             self.services.committer.submit(self)
-            self.durable = self.staged
+            self.staged.durable = self.staged.count
 
     return replaced(RunExecution, "saved", saved)
 
@@ -378,12 +395,12 @@ def cancelled_before_its_first_step() -> AbstractContextManager[None]:
 
 @mutant("claims without a lease")
 def claims_without_a_lease() -> AbstractContextManager[None]:
-    return replaced(Heartbeat, "holds_lease", property(lambda _self: True))
+    return replaced(Heartbeat, "holds_lease", property(_yes))
 
 
 @mutant("result left out of a compensation's place")
 def result_in_the_place_of_a_default() -> AbstractContextManager[None]:
-    return replaced(inspect.BoundArguments, "apply_defaults", lambda _self: None)
+    return replaced(inspect.BoundArguments, "apply_defaults", _nothing)
 
 
 @mutant("claim whose answer was lost is forgotten")

@@ -8,7 +8,6 @@ from random import Random
 from holdfast.testing.sim.cluster import Cluster, WorkerProcess
 from holdfast.testing.sim.network import Storm
 
-
 WEIGHTS = {"kill": 4.0, "pause": 2.0, "mute": 2.0, "drain": 1.0, "outage": 1.0, "clock": 1.0, "jump": 0.5}
 """What it likes to do, before a seed has its say."""
 
@@ -111,4 +110,4 @@ class Nemesis:
 
     def _take_database_away(self, seconds: float) -> None:
         self.cluster.network.set_down(True)
-        self.cluster.loop.system.call_later(seconds, self.cluster.network.set_down, False)  # noqa: FBT003 - a state
+        self.cluster.loop.system.call_later(seconds, self.cluster.network.set_down, False)

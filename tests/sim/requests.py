@@ -70,8 +70,8 @@ def judge(request: Request, detail: RunDetail) -> str | None:
             return None
     error = "none" if run.error is None else read_failure(run.error).summary
     return (
-        f"{request.name} {request.workflow.name}{request.args} ended {run.status} ({run.terminal_reason}) with {result!r} "
-        f"and error {error}; expected one of {request.endings}"
+        f"{request.name} {request.workflow.name}{request.args} ended {run.status} ({run.terminal_reason}) "
+        f"with {result!r} and error {error}; expected one of {request.endings}"
     )
 
 
@@ -98,7 +98,9 @@ def _draw(random: Random, number: int, kind: str) -> Request:
     return request
 
 
-def _request(number: int, workflow: Workflow[..., Any], args: tuple[Any, ...], endings: list[Ending], takes_s: float) -> Request:
+def _request(
+    number: int, workflow: Workflow[..., Any], args: tuple[Any, ...], endings: list[Ending], takes_s: float
+) -> Request:
     return Request(number, workflow, args, endings, at_s=0.0, keyed=True, takes_s=takes_s)
 
 
@@ -183,8 +185,7 @@ def _family(random: Random, n: int, _kind: str) -> Request:
 
 
 def _hurry(_random: Random, n: int, _kind: str) -> Request:
-    request = _request(n, workloads.hurry, (n,), [Ending(F, "compensated"), Ending(F, "deadline_exceeded")], 10)
-    return request
+    return _request(n, workloads.hurry, (n,), [Ending(F, "compensated"), Ending(F, "deadline_exceeded")], 10)
 
 
 def _cancelled(random: Random, n: int, _kind: str) -> Request:
@@ -208,7 +209,7 @@ def _cancelled_saga(random: Random, n: int, _kind: str) -> Request:
 
 
 def _values(_random: Random, n: int, _kind: str) -> Request:
-    return _request(n, workloads.values, (n,), done(True), 4)  # noqa: FBT003 - the result
+    return _request(n, workloads.values, (n,), done(True), 4)
 
 
 def _plain(_random: Random, n: int, _kind: str) -> Request:

@@ -49,9 +49,7 @@ def bookings(kind: str, store: Store) -> dict[str, int]:
     """How often each run's transactional step was done, by what it left in the database."""
     if kind == "memory":
         return {}
-    counted: dict[str, int] = {}
     connection = sqlite3.connect(store.url.removeprefix("sqlite:///"))
-    for run_id, count in connection.execute("select run_id, count(*) from outside_booking group by run_id"):
-        counted[run_id] = count
+    rows = connection.execute("select run_id, count(*) from outside_booking group by run_id").fetchall()
     connection.close()
-    return counted
+    return dict(rows)

@@ -25,7 +25,8 @@ from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import Entry, NewRun, Wait
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 from holdfast.runtime.attempts import execute_step
-from holdfast.runtime.execution import RunExecution, Suspend
+from holdfast.runtime.execution import BranchStopped, RunExecution, Suspend
+from holdfast.runtime.join import Join
 from holdfast.runtime.plain import PlainBody
 from holdfast.workflow.context import CURRENT, Branch, ChildOptions, RunInfo
 from holdfast.workflow.duration import milliseconds, unix_milliseconds
@@ -33,10 +34,6 @@ from holdfast.workflow.duration import milliseconds, unix_milliseconds
 if TYPE_CHECKING:
     from holdfast.workflow.step import Step
     from holdfast.workflow.workflow import Workflow
-
-
-class BranchStopped(asyncio.CancelledError):
-    """Another branch of the same gather failed: this one stops at its next durable operation."""
 
 
 class RunBranch(Branch):
@@ -318,8 +315,6 @@ class RunBranch(Branch):
 
     async def gather(self, awaitables: Iterable[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
         """See Branch."""
-        from holdfast.runtime.join import Join
-
         branch = self.enter()
         scope = branch.next_key("gather", None)
         items = list(awaitables)
@@ -341,8 +336,6 @@ class RunBranch(Branch):
         key: Callable[[Any], str] | None,
     ) -> list[Any]:
         """See Branch."""
-        from holdfast.runtime.join import Join
-
         branch = self.enter()
         scope = branch.next_key("map", None)
         wanted = list(items)
@@ -392,6 +385,19 @@ class RunBranch(Branch):
         if self.waiting is not None and not self.finishing:
             self.execution.stop_waiting(self.waiting, BranchStopped())
 
+    def spawn(self, scope: str, call: Callable[[], Awaitable[Any]]) -> RunBranch:
+        """A new branch, active at once, that runs ``call`` in a task of its own."""
+        execution = self.execution
+        branch = RunBranch(execution, scope=scope)
+        context = copy_context()
+        context.run(CURRENT.set, branch)
+        execution.active += 1
+        execution.branch_count += 1
+        number = execution.branch_count
+        execution.branches[number] = branch
+        branch.task = execution.loop.create_task(_body(call, number, branch), context=context)
+        return branch
+
     def cancel(self) -> None:
         """Stop what the branch does at the moment."""
         if self.task is not None and not self.task.done():
@@ -406,19 +412,6 @@ def raise_first(results: Iterable[Any]) -> None:
             raise failure
     for failure in failures:
         raise failure
-
-
-def spawn_branch(parent: RunBranch, scope: str, call: Callable[[], Awaitable[Any]]) -> RunBranch:
-    """A new branch that runs ``call`` in a task of its own."""
-    execution = parent.execution
-    branch = RunBranch(execution, scope=scope)
-    context = copy_context()
-    context.run(CURRENT.set, branch)
-    execution.active += 1
-    execution.branch_count += 1
-    execution.branches[execution.branch_count] = branch
-    branch.task = execution.loop.create_task(_body(call, execution.branch_count, branch), context=context)
-    return branch
 
 
 async def _body(call: Callable[[], Awaitable[Any]], number: int, branch: RunBranch) -> Any:

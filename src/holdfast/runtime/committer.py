@@ -17,6 +17,7 @@ from holdfast.model.commit import CommitAnswer, Finish, Park, Progress, Release,
 from holdfast.model.ids import RunId
 from holdfast.model.status import HELD_STATUSES
 from holdfast.runtime.backoff import Backoff
+from holdfast.runtime.execution import Stop
 from holdfast.runtime.settings import LAZY_MS
 
 if TYPE_CHECKING:
@@ -144,8 +145,6 @@ class Committer:
             self._loop.call_soon(self._pump)
 
     def _pass_on_cancels(self, batch: list[tuple[RunExecution, RunCommit]], wanted: set[RunId]) -> None:
-        from holdfast.runtime.execution import Stop
-
         for execution, commit in batch:
             if commit.run_id in wanted:
                 execution.request_stop(Stop.CANCEL)

@@ -20,19 +20,17 @@ import asyncio
 import enum
 import logging
 from collections.abc import Iterable
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from holdfast.errors import DeadlineExceeded, StoreError
+from holdfast.errors import StoreError
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, LiveUpdate, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import Json, UnixMs
 from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Wait
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind
 from holdfast.runtime.settings import CHILD_LINGER_MS, LINGER_MS
 from holdfast.runtime.staged import Staged
-from holdfast.workflow.context import CURRENT
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
@@ -44,6 +42,10 @@ logger = logging.getLogger("holdfast.run")
 
 class Suspend(BaseException):
     """Unwinds a workflow's body; a BaseException, so that a user's ``except Exception`` lets it by."""
+
+
+class BranchStopped(asyncio.CancelledError):
+    """Another branch of the same gather failed: this one stops at its next durable operation."""
 
 
 class Ending(enum.Enum):
@@ -147,68 +149,6 @@ class RunExecution:
             self.failed_attempts[attempt.key] = max(self.failed_attempts.get(attempt.key, 0), attempt.attempt)
 
     # Life
-
-    def begin(self) -> None:
-        """Start executing: one task for the workflow's body."""
-        from holdfast.runtime.branch import RunBranch
-
-        branch = RunBranch(self, scope="")
-        self.active = 1
-        context = copy_context()
-        context.run(CURRENT.set, branch)
-        branch.task = self.loop.create_task(self._live(branch), context=context)
-        self.branches[0] = branch
-        if self.run.deadline_ms is not None:
-            self.arm()
-        if self.run.cancel_requested and self.run.status is not RunStatus.COMPENSATING:
-            # The task itself is not cancelled: before its first step that would end it without a word.
-            self.stop = Stop.CANCEL
-
-    async def _live(self, branch: RunBranch) -> None:
-        from holdfast.runtime.compensation import compensate
-
-        try:
-            if self.run.status is RunStatus.COMPENSATING:
-                await compensate(self, branch)
-            else:
-                await self._execute(branch)
-        except (Suspend, asyncio.CancelledError):
-            if self.ending is None:
-                raise
-        except Exception:
-            # The engine's own failure, not the workflow's: let the lease go, so that the run is not held for ever.
-            logger.exception("run %s: the engine failed; the run is handed back", self.run.id)
-            if self.ending is None:
-                self._leave(Ending.LOST)
-                self.services.hand_back(self)
-        finally:
-            self._clear()
-
-    async def _execute(self, branch: RunBranch) -> None:
-        from holdfast.runtime.outcome import check_all_read, end_otherwise
-
-        try:
-            value = await self._call_workflow(branch)
-            if self.ending is not None:
-                return
-            check_all_read(self)
-            result = self.services.codec.encode(value, f"the result of workflow {self.run.workflow!r}")
-            await self.finish(RunStatus.COMPLETED, "completed", result=result)
-        except Suspend:
-            if self.ending is None:
-                raise
-        except BaseException as error:  # noqa: BLE001 - a workflow may raise anything; all of it ends the run
-            if self.ending is None:
-                await end_otherwise(self, branch, error)
-
-    async def _call_workflow(self, branch: RunBranch) -> Any:
-        if self.run.deadline_ms is not None and self.services.now_ms() >= self.run.deadline_ms:
-            raise DeadlineExceeded(run_id=self.run.id)
-        decode = self.services.arguments_of(self.workflow)
-        args, kwargs = decode(self.run.input, f"the input of run {self.run.id}")
-        if self.workflow.is_async:
-            return await self.workflow.function(*args, **kwargs)
-        return await branch.run_plain(self.workflow.function, args, kwargs)
 
     async def finish(
         self, status: RunStatus, reason: str, *, result: Json | None = None, error: Json | None = None
@@ -560,7 +500,14 @@ class RunExecution:
             if branch.in_handler:
                 branch.cancel()
 
-    def _clear(self) -> None:
+    def fail_over(self) -> None:
+        """The engine itself failed: let the lease go, so that the run is not held for ever."""
+        if self.ending is None:
+            self._leave(Ending.LOST)
+            self.services.hand_back(self)
+
+    def close(self) -> None:
+        """The body has ended, however."""
         self._cancel_timers()
         self.services.ended(self)
 

@@ -55,6 +55,10 @@ class Heartbeat:
         """Whether the lease cannot have run out by now. Runs claimed without one are taken over at once."""
         return self._host.monotonic_ms() - self._extended_ms < self._settings.lease_ms * LEASE_SHARE
 
+    def extended(self, asked_ms: float) -> None:
+        """The lease was extended by a call that was sent then, by the host's monotonic clock."""
+        self._extended_ms = asked_ms
+
     def start(self) -> None:
         """Begin to beat."""
         self._stop = self._host.beat(self.interval_ms, self.beat_once)

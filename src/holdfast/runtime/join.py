@@ -6,9 +6,12 @@ import asyncio
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from holdfast.runtime.branch import BranchStopped, RunBranch, spawn_branch
+from holdfast.runtime.execution import BranchStopped
+
+if TYPE_CHECKING:
+    from holdfast.runtime.branch import RunBranch
 
 _ids = itertools.count()
 
@@ -66,7 +69,7 @@ class Join:
 
     def _start_next(self) -> None:
         index, (name, call) = self.ready.popleft()
-        branch = spawn_branch(self.parent, f"{self.scope}{name}/", call)
+        branch = self.parent.spawn(f"{self.scope}{name}/", call)
         self.running[index] = branch
         assert branch.task is not None
         branch.task.add_done_callback(lambda task: self._ended(index, task))

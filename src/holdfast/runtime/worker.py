@@ -11,8 +11,9 @@ from typing import Any, Self
 
 from holdfast.core.codec import Codec
 from holdfast.errors import StoreError, UsageError
-from holdfast.model.ids import RunId, WorkerId
+from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import ClaimedRun, WorkerInfo
+from holdfast.runtime.body import begin
 from holdfast.runtime.claimer import SUSPECT_CRASHES, Claimer
 from holdfast.runtime.committer import Committer
 from holdfast.runtime.execution import RunExecution
@@ -116,12 +117,17 @@ class Worker:
             pid=self.host.pid,
             version=self._version,
         )
-        services.learn_time(
-            await services.until_repeated(
-                lambda: self.host.call("keep", self.store.register_worker, info, lease_ms=self.settings.lease_ms)
-            )
-        )
+        registered_ms = 0.0
+
+        def register() -> asyncio.Future[UnixMs]:
+            nonlocal registered_ms
+            registered_ms = self.host.monotonic_ms()
+            return self.host.call("keep", self.store.register_worker, info, lease_ms=self.settings.lease_ms)
+
+        services.learn_time(await services.until_repeated(register))
         self._assemble(services, info)
+        # The answer may have been long on its way: the lease began before it.
+        self.heartbeat.extended(registered_ms)
         self.heartbeat.start()
         self._unsubscribe = self.store.hints.subscribe(self._hint_from_any_thread)
         for name, loop in (
@@ -191,7 +197,7 @@ class Worker:
         self._executions[run.id] = execution
         if run.crashes >= SUSPECT_CRASHES:
             self._suspects.add(run.id)
-        execution.begin()
+        begin(execution)
 
     def _ended(self, execution: RunExecution) -> None:
         run_id = execution.run.id

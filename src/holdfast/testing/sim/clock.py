@@ -11,12 +11,12 @@ class StoreClock:
 
     def __init__(self, loop: SimLoop) -> None:
         self._loop = loop
-        self._offset_s = 0.0
+        self.offset_s = 0.0
 
     def __call__(self) -> UnixMs:
         """The time, in milliseconds since 1970."""
-        return UnixMs(int((EPOCH_S + self._loop.now_s + self._offset_s) * 1000))
+        return UnixMs(int((EPOCH_S + self._loop.now_s + self.offset_s) * 1000))
 
     def jump(self, seconds: float) -> None:
         """Set it forward, or back if negative."""
-        self._offset_s += seconds
+        self.offset_s += seconds

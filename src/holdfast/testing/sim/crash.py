@@ -91,9 +91,9 @@ def crash_everywhere(
 
     The workflow is run once, on a virtual clock, to count the calls by which its worker changes the database; then once
     for each of them and each fault: by default the worker is killed right before and right after the call, and another
-    one takes over when its lease has run out. Each time the run must end as it did undisturbed, with the same result and
-    the same journal, and the engine must have kept its promises: no journaled step runs again, compensations run in
-    reverse order, and so on. It takes milliseconds per point, whatever the workflow sleeps.
+    one takes over when its lease has run out. Each time the run must end as it did undisturbed, with the same result
+    and the same journal, and the engine must have kept its promises: no journaled step runs again, compensations run
+    in reverse order, and so on. It takes milliseconds per point, whatever the workflow sleeps.
 
     Args:
         workflow: what to run, with its positional arguments behind it. Its steps and children must be ``app``'s.

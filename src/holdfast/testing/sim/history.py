@@ -19,6 +19,9 @@ from holdfast.model.run import Claim, ClaimedRun, NewRun, Signal
 from holdfast.model.status import RunStatus, WaitOutcome
 from holdfast.testing.sim.loop import Process, SimLoop
 
+LATE_MS_MAX = 1000
+"""How far a worker may be wrong about its lease because the database's clock has jumped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -75,7 +78,7 @@ class HandlerCall:
     failed: bool = False
 
     def may_depend_on(self, earlier: HandlerCall) -> bool:
-        """Whether it may be based on that call's result: of the same branch, or of a branch that the body has joined."""
+        """Whether it may be based on that call: of the same branch, or of a branch that the body has joined."""
         if earlier.task is None or self.task is None:
             return False
         return self.task is earlier.task or (earlier.task.done() and self.task is self.body)
@@ -119,6 +122,12 @@ class History:
         return any(
             entry.key == key for accepted in self.accepted.get(run_id, ()) for entry in accepted.commit.entries
         )
+
+    def check_claimant(self, worker: WorkerId) -> None:
+        """A worker is about to ask for runs: those that it gets without a lease would be taken over at once."""
+        late_ms = self.clock() - self._leases.get(worker, 0)
+        if late_ms > LATE_MS_MAX:
+            self.violation(f"worker {worker} asked for runs {late_ms} ms after its lease had run out")
 
     # The database's answers
 
@@ -235,7 +244,7 @@ class History:
             return
         if commit.epoch != self._epochs.get(run_id):
             self.violation(
-                f"run {run_id}: a write at epoch {commit.epoch} was accepted while epoch {self._epochs.get(run_id)} holds"
+                f"run {run_id}: a write at epoch {commit.epoch} was accepted, while {self._epochs.get(run_id)} holds"
             )
         if run_id in self._ended:
             self.violation(f"run {run_id}: a write was accepted after its end")
@@ -277,7 +286,7 @@ class History:
         return execution
 
     def begin_handler(self, call: HandlerCall) -> None:
-        """A handler is about to be called: is everything durable that has to be?"""
+        """A handler is about to be called: see whether everything is durable that has to be."""
         earlier = self.handlers.setdefault(call.run_id, [])
         if call.execution is not None:
             self._check_before_handler(call, earlier)

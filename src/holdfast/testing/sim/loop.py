@@ -14,12 +14,14 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from holdfast.testing.sim.threads import Baton
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 EPOCH_S = 1_700_000_000.0
 """The wall clock's time when a simulation begins, in seconds since 1970."""
@@ -179,7 +181,7 @@ class SimLoop(asyncio.BaseEventLoop):
         return self.now_s * self._current.rate
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """See asyncio."""
         handle = asyncio.Handle(callback, args, self, context)
@@ -187,15 +189,17 @@ class SimLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_soon_threadsafe(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """See asyncio. From a Baton's thread it hands the baton back to the loop."""
         handle = self.call_soon(callback, *args, context=context)
-        Baton.give_back(args)
+        baton = Baton.current()
+        if baton is not None:
+            baton.give_back(args)
         return handle
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See asyncio; ``when`` is by the clock of the process that runs."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
@@ -204,20 +208,20 @@ class SimLoop(asyncio.BaseEventLoop):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See asyncio."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
     def create_task(
-        self, coro: Any, *, name: str | None = None, context: Context | None = None
+        self, coro: Any, *, name: object = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
         """See asyncio."""
         if self._disposing:
             coro.close()
             raise SimulationError("the simulation is over")
-        task = SimTask(coro, loop=self, name=name, context=context)
-        process = (context or copy_context()).get(PROCESS, self.system)
+        task = SimTask(coro, loop=self, name=None if name is None else str(name), context=context)
+        process: Process = (context or copy_context()).get(PROCESS) or self.system
         process.add_task(task)
         return task
 
@@ -225,7 +229,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """See asyncio."""
         return SimFuture(loop=self)
 
-    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:  # noqa: ARG002
         """Raises SimulationError: there are no threads."""
         raise SimulationError(
             f"{func!r} asks for a thread, which the simulator does not have: make it a plain step, called with .aio()"
@@ -256,7 +260,8 @@ class SimLoop(asyncio.BaseEventLoop):
             heapq.heappush(self._timers, (when_s, next(self._order), handle, process))
 
     def _owner(self, handle: asyncio.Handle) -> Process:
-        return handle._context.get(PROCESS, self.system)  # type: ignore[attr-defined]  # noqa: SLF001
+        context: Context = handle._context  # type: ignore[attr-defined]  # noqa: SLF001 - where the callback is from
+        return context.get(PROCESS) or self.system
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Nothing: a cancelled timer is dropped when its time comes."""
@@ -296,7 +301,7 @@ class SimLoop(asyncio.BaseEventLoop):
             raise SimulationError(f"{EVENTS_MAX} callbacks ran at {self.now_s:.3f} s: somebody waits without sleeping")
         self.digest = hash((self.digest, int(self.now_s * 1e6), process.number, len(queue)))
         self._current = process
-        handle._run()  # type: ignore[attr-defined]  # noqa: SLF001 - as BaseEventLoop does
+        handle._run()  # noqa: SLF001 - as BaseEventLoop does
         self._current = self.system
 
     # The end
@@ -323,10 +328,9 @@ class SimLoop(asyncio.BaseEventLoop):
 def _close(task: asyncio.Task[Any]) -> None:
     """Unwind a killed task's coroutine, whose ``finally`` blocks find that nothing works any more."""
     coroutine: Any = task.get_coro()
-    try:
+    # The code of a dead process may raise whatever it likes: nobody is left to hear of it.
+    with suppress(BaseException):
         coroutine.close()
-    except BaseException:  # noqa: BLE001, S110 - the code of a dead process; nobody is left to hear of it
-        pass
 
 
 def _describe(context: dict[str, Any]) -> str:

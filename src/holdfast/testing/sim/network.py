@@ -40,6 +40,9 @@ WRITES = frozenset(
 """The methods that change something: a lost answer leaves it unknown whether they did."""
 
 
+HALF = 0.5
+"""Of what a dead process sent half arrives; of what is late half comes at the worst moment."""
+
 _LOOKS = frozenset({"read_progress", "read_detail", "release_unknown"})
 """How a worker finds out what became of a call whose answer was lost."""
 
@@ -102,7 +105,7 @@ class Weather(Protocol):
 class Calm:
     """No faults: every call takes a millisecond, and every hint arrives."""
 
-    def fate_of(self, call: StoreCall) -> Fate:
+    def fate_of(self, call: StoreCall) -> Fate:  # noqa: ARG002 - as Weather has it
         """No fault."""
         return Fate()
 
@@ -194,6 +197,8 @@ class Network:
     def send(self, request: Request, args: tuple[Any, ...], kwargs: dict[str, Any], answer: Answer) -> None:
         """Have a call executed; ``answer`` is called in the caller's process, if it lives to hear it."""
         call = self._new_call(request, args, kwargs)
+        if call.method == "claim_runs":
+            self.history.check_claimant(args[0])
         fate = self.weather.fate_of(call)
         if fate.fault is Fault.CRASH_BEFORE:
             self.history.note("crash before a call")
@@ -204,7 +209,7 @@ class Network:
 
     def _arrive(self, call: StoreCall, fate: Fate, outages: int, answer: Answer) -> None:
         process = call.process
-        if not process.alive and self.random.random() < 0.5:  # noqa: PLR2004 - half of what a dead process sent arrives
+        if not process.alive and self.random.random() < HALF:
             return
         fault = fate.fault
         if self.down or self.outages != outages:
@@ -239,7 +244,9 @@ class Network:
     def _crash_thread(self, call: StoreCall, what: str) -> None:
         self.history.note(what)
         call.process.kill()
-        Baton.freeze()
+        baton = Baton.current()
+        if baton is not None:
+            baton.freeze()
 
     # What becomes of them
 
@@ -250,32 +257,32 @@ class Network:
     def _execute(self, call: StoreCall, fault: Fault) -> tuple[Any, BaseException | None]:
         if fault is not Fault.NONE:
             self.history.faults[fault.value] += 1
-        if fault is Fault.LOST:
-            if call.method == "commit_with":
-                self._roll_back(call)
-            return None, StoreUnavailable(url=self.store.url, why="the connection was lost")
-        if fault is Fault.LATE and call.method == "commit_with":
+        lost = StoreUnavailable(url=self.store.url, why="the connection was lost")
+        unknown = CommitUnknown(why="the connection was lost")
+        is_transaction = call.method == "commit_with"
+        if fault is Fault.LATE and is_transaction:
             # Its handler has run, in the transaction that is still open: late or at once makes no difference to it.
             fault = Fault.ANSWER_LOST
-        if fault in (Fault.UNKNOWN, Fault.LATE):
-            if call.method == "commit_with":
+        if fault in (Fault.LOST, Fault.UNKNOWN, Fault.LATE):
+            if is_transaction:
                 self._roll_back(call)
             if fault is Fault.LATE:
                 self._late.append(call)
                 self.loop.system.call_later(0.3 * self.random.random(), self._perform_late, call)
-            return None, CommitUnknown(why="the connection was lost")
+            return None, lost if fault is Fault.LOST else unknown
         value, error = self._perform(call)
         if call.method in _LOOKS:
-            # The worst moment for what is late: right after its sender has looked whether it was done.
-            for late in [one for one in self._late if one.process is call.process]:
-                if self.random.random() < 0.5:  # noqa: PLR2004 - one in two
-                    self._perform_late(late)
+            self._perform_some_late(call.process)
         if fault is Fault.ANSWER_LOST:
             self.history.answer_lost(call.method, value)
-            if call.writes:
-                return None, CommitUnknown(why="the connection was lost")
-            return None, StoreUnavailable(url=self.store.url, why="the connection was lost")
+            return None, unknown if call.writes else lost
         return value, error
+
+    def _perform_some_late(self, process: Process) -> None:
+        """The worst moment for what is late: right after its sender has looked whether it was done."""
+        for late in [one for one in self._late if one.process is process]:
+            if self.random.random() < HALF:
+                self._perform_late(late)
 
     def _perform_late(self, call: StoreCall) -> None:
         if call in self._late:

@@ -49,7 +49,8 @@ def observed(registry: Registry, history: History, *, seed: int | str) -> Genera
         for name in registry.step_names:
             step = registry.find_step(name)
             assert step is not None
-            stack.enter_context(replaced(step, "function", _watched(step.function, history, transactional=step.wants is not None)))
+            watched = _watched(step.function, history, transactional=step.wants is not None)
+            stack.enter_context(replaced(step, "function", watched))
             if step.compensation is not None:
                 watched = _watched(step.compensation, history, compensates=True)
                 stack.enter_context(replaced(step, "compensation", watched))

@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
-
+from typing import Any, NoReturn
 
 _PATIENCE_S = 5.0
 """How long disposing waits for a thread whose code swallows what unwinds it."""
@@ -38,30 +37,34 @@ class Baton:
     def start(self) -> None:
         """Run the function until it ends, asks or freezes."""
         self._thread.start()
-        self._back.acquire()
+        self._take()
 
     @classmethod
-    def give_back(cls, args: tuple[Any, ...]) -> None:
-        """In a Baton's thread: let the loop go on, and have it wait again as soon as it answers."""
-        baton: Baton | None = getattr(cls._local, "baton", None)
-        if baton is None:
-            return
-        if baton._freeze.is_set():
+    def current(cls) -> Baton | None:
+        """The Baton whose thread this is; None in any other thread."""
+        return getattr(cls._local, "baton", None)
+
+    def give_back(self, args: tuple[object, ...]) -> None:
+        """In its thread: let the loop go on, and have it wait again as soon as it answers one of ``args``."""
+        if self._freeze.is_set():
             raise Disposed
         for reply in args:
             if isinstance(reply, Future):
-                baton._replies.append(reply)
-                reply.add_done_callback(lambda _reply: baton._back.acquire())
-        baton._back.release()
+                self._await(reply)  # pyright: ignore[reportUnknownArgumentType] - of whatever
+        self._back.release()
 
-    @classmethod
-    def freeze(cls) -> bool:
-        """In a Baton's thread: never go on, for the process was killed at this point. False in other threads."""
-        baton: Baton | None = getattr(cls._local, "baton", None)
-        if baton is None:
-            return False
-        baton._back.release()
-        baton._freeze.wait()
+    def _await(self, reply: Future[Any]) -> None:
+        self._replies.append(reply)
+        reply.add_done_callback(lambda _reply: self._take())
+
+    def _take(self) -> None:
+        """In the loop's thread: wait until the baton is back."""
+        self._back.acquire()
+
+    def freeze(self) -> NoReturn:
+        """In its thread: never go on, for the process was killed at this point."""
+        self._back.release()
+        self._freeze.wait()
         raise Disposed
 
     def dispose(self) -> None:
