@@ -31,6 +31,7 @@ from holdfast.runtime.committer import Committer
 from holdfast.runtime.execution import RunExecution, Stop
 from holdfast.runtime.heartbeat import Heartbeat
 from holdfast.runtime.services import Services
+from holdfast.runtime.worker import Worker
 from holdfast.store.memory import adapter as memory
 from holdfast.store.memory import commit as memory_commit
 from holdfast.store.memory.adapter import MemoryStore
@@ -382,15 +383,15 @@ def unknown_commit_judged_by_order() -> AbstractContextManager[None]:
 
 @mutant("cancelled before its first step")
 def cancelled_before_its_first_step() -> AbstractContextManager[None]:
-    original = RunExecution.begin
+    original = Worker.begin_execution
 
-    def begin(self: RunExecution) -> None:
-        original(self)
-        if self.stop is not None:
-            self.stop = None
-            self.request_stop(Stop.CANCEL)
+    def begin(execution: RunExecution) -> None:
+        original(execution)
+        if execution.stop is not None:
+            execution.stop = None
+            execution.request_stop(Stop.CANCEL)
 
-    return replaced(RunExecution, "begin", begin)
+    return replaced(Worker, "begin_execution", staticmethod(begin))
 
 
 @mutant("claims without a lease")

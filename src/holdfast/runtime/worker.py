@@ -197,6 +197,11 @@ class Worker:
         self._executions[run.id] = execution
         if run.crashes >= SUSPECT_CRASHES:
             self._suspects.add(run.id)
+        self.begin_execution(execution)
+
+    @staticmethod
+    def begin_execution(execution: RunExecution) -> None:
+        """Start the task that executes a claimed run; the simulator looks on here."""
         begin(execution)
 
     def _ended(self, execution: RunExecution) -> None:

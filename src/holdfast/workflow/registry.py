@@ -14,8 +14,10 @@ from holdfast.core.failure import ErrorRegistry
 from holdfast.core.names import check_name
 from holdfast.core.retry import Retry
 from holdfast.errors import DuplicateName, WorkflowNotRegistered
+from holdfast.model.definition import Options
 from holdfast.model.ids import DEFAULT_QUEUE
-from holdfast.workflow.duration import optional_seconds
+from holdfast.workflow.duration import milliseconds, optional_seconds, seconds
+from holdfast.workflow.graph import Graph
 from holdfast.workflow.step import (
     AsyncStep,
     AsyncTransaction,
@@ -68,6 +70,7 @@ class Registry:
         self.errors = ErrorRegistry()
         self._workflows: dict[str, Workflow[Any, Any]] = {}
         self._steps: dict[str, Step[Any, Any]] = {}
+        self._graphs: dict[str, Graph] = {}
 
     @overload
     def step(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...  # type: ignore[overload-overlap]
@@ -172,12 +175,44 @@ class Registry:
         def register(function: Callable[..., Any]) -> Workflow[Any, Any]:
             kind = AsyncWorkflow[Any, Any] if inspect.iscoroutinefunction(function) else PlainWorkflow[Any, Any]
             made = kind(function, name=name or function.__name__, options=options)
-            if made.name in self._workflows:
+            if made.name in self._workflows or made.name in self._graphs:
                 raise DuplicateName(kind="workflow", name=made.name)
             self._workflows[made.name] = made
             return made
 
         return register if function is None else register(function)
+
+    def graph(
+        self,
+        name: str,
+        *,
+        queue: str | None = None,
+        timeout: timedelta | float | None = None,
+        ignore_failed: bool = False,
+        ignore_cancelled: bool = False,
+    ) -> Graph:
+        """A new graph, empty: a workflow that is written as data, node by node.
+
+        Args:
+            name: what runs call it; graphs and function workflows share one set of names.
+            queue: the line its runs stand in.
+            timeout: a run's deadline, counted from its start; a timedelta, or seconds; none by default.
+            ignore_failed: whether a node that failed counts as done for those that follow it.
+            ignore_cancelled: whether a node that was cancelled counts as done for those that follow it.
+
+        Raises:
+            DuplicateName: a workflow of this name is registered.
+        """
+        if check_name("workflow", name) in self._workflows or name in self._graphs:
+            raise DuplicateName(kind="workflow", name=name)
+        options = Options(
+            queue=None if queue is None else check_name("queue", queue),
+            timeout_ms=None if timeout is None else milliseconds(seconds(timeout, "a graph's timeout")),
+            ignore_failed=ignore_failed,
+            ignore_cancelled=ignore_cancelled,
+        )
+        made = self._graphs[name] = Graph(name, self, options=options)
+        return made
 
     def error(self, cls: E) -> E:
         """Register an exception type, so that a step's recorded failure is raised as itself.
@@ -198,6 +233,10 @@ class Registry:
     def find_step(self, name: str) -> Step[Any, Any] | None:
         """The step of that name, if registered."""
         return self._steps.get(name)
+
+    def find_graph(self, name: str) -> Graph | None:
+        """The graph of that name, if there is one."""
+        return self._graphs.get(name)
 
     @property
     def workflow_names(self) -> list[str]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 import msgspec
 from msgspec import NODEFAULT, Struct
@@ -89,10 +90,10 @@ def _plain(value: Any, *, _sorted: bool, depth: int) -> Any:
     if isinstance(value, Part):
         return _plain_part(value, _sorted=_sorted, depth=depth)
     if isinstance(value, dict):
-        items: dict[Any, Any] = value
+        items = cast("Mapping[Any, Any]", value)
         return {_text(key): _plain(item, _sorted=_sorted, depth=depth + 1) for key, item in items.items()}
     if isinstance(value, list | tuple):
-        sequence: list[Any] | tuple[Any, ...] = value
+        sequence = cast("Sequence[Any]", value)
         return [_plain(item, _sorted=_sorted, depth=depth + 1) for item in sequence]
     return _scalar(value)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
@@ -112,7 +112,8 @@ def _field_changes(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name, _ABSENT), new.get(name, _ABSENT)
         if isinstance(before, dict) and isinstance(after, dict):
-            changes += _field_changes(before, after, f"{path}{name}.")
+            inner = cast("dict[str, Any]", before), cast("dict[str, Any]", after)
+            changes += _field_changes(*inner, f"{path}{name}.")
         elif before is _ABSENT or after is _ABSENT or _text(before) != _text(after):
             changes.append(
                 FieldChange(path + name, None if before is _ABSENT else before, None if after is _ABSENT else after)

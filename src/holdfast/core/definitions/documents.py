@@ -73,7 +73,7 @@ def from_yaml(text: str | bytes) -> Definition:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of the document."""
-    schema = msgspec.json.schema(Definition)
+    schema: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(msgspec.json.schema(Definition)))
     return {"$schema": SCHEMA_DIALECT, "title": "holdfast workflow definition", **schema}
 
 

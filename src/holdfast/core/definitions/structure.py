@@ -141,7 +141,7 @@ def unreachable(shape: Shape, *, closed: Iterable[tuple[str, str]]) -> list[int]
     ]
     everything = set(range(len(shape.keys)))
     roots = [node for node, sources in enumerate(shape.sources) if not sources]
-    on_cycle: set[int] = set().union(*knots(shape))
+    on_cycle = set[int]().union(*knots(shape))
     return sorted(everything - _spread(roots, open_targets, within=everything) - on_cycle)
 
 

@@ -117,24 +117,28 @@ def names_needed(definition: Definition) -> Needs:
     while stack:
         node = stack.pop()
         handlers.add(node.compensate)
+        if isinstance(node, CallNode):
+            handlers.add(node.handler)
         match node:
-            case CallNode(handler=handler):
-                handlers.add(handler)
-                if isinstance(node, LoopNode):
-                    handlers |= {check.handler for check in (node.until, node.condition) if check is not None}
-            case ParallelNode(branches=branches) | RouteNode(branches=branches):
-                handlers |= {name for branch in branches.values() for name in (branch.handler, branch.compensate)}
-                if isinstance(node, RouteNode):
-                    handlers.add(node.selector.handler)
+            case LoopNode():
+                handlers |= {check.handler for check in (node.until, node.condition) if check is not None}
+            case ParallelNode(branches=branches):
+                handlers |= _handlers_of(branches)
+            case RouteNode(branches=branches):
+                handlers |= {node.selector.handler, *_handlers_of(branches)}
             case SleepNode(duration_ms=Computed(handler=handler)) | SignalNode(signal=Computed(handler=handler)):
                 handlers.add(handler)
             case ChildNode(workflow=workflow):
                 workflows.add(workflow)
             case SubgraphNode(nodes=nodes):
                 stack += nodes
-            case SleepNode() | SignalNode() | ApproveNode():
+            case _:
                 pass
     return Needs(frozenset(name for name in handlers if name is not None), frozenset(workflows))
+
+
+def _handlers_of(branches: Mapping[str, Branch]) -> set[str | None]:
+    return {name for branch in branches.values() for name in (branch.handler, branch.compensate)}
 
 
 class _Check:

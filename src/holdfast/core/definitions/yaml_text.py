@@ -14,26 +14,28 @@ import yaml  # type: ignore[import-untyped, unused-ignore]  # its types come in 
 
 from holdfast.core.definitions.canonical import DefinitionError
 
+_YAML: Any = yaml
+
 
 def read_yaml(text: str, *, depth_max: int) -> Any:
     """The JSON value that a YAML document says. Raises: DefinitionError."""
     try:
         _check_events(text, depth_max)
-        return yaml.load(text, _Loader)  # noqa: S506 - a subclass of the safe loader
-    except (yaml.YAMLError, ValueError) as error:
+        return _YAML.load(text, _Loader)  # a subclass of the safe loader
+    except (_YAML.YAMLError, ValueError) as error:
         raise DefinitionError(why=str(error)) from error
 
 
 def write_yaml(plain: Any) -> str:
     """A JSON value as YAML; the order of dicts is kept."""
     return str(
-        yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=_WIDTH)
+        _YAML.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=_WIDTH)
     )
 
 
 _WIDTH: Final = 120
-_LoaderBase: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DumperBase: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_LoaderBase: Any = getattr(_YAML, "CSafeLoader", _YAML.SafeLoader)
+_DumperBase: Any = getattr(_YAML, "CSafeDumper", _YAML.SafeDumper)
 
 _PLAIN: Final = (
     ("tag:yaml.org,2002:null", re.compile(r"(?:~|null)?\Z"), ["~", "n", ""]),
@@ -56,12 +58,13 @@ class _Loader(_LoaderBase):  # type: ignore[misc, unused-ignore]
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - as its base
         keys: set[str] = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
-                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key.start_mark)
+            if not isinstance(key, _YAML.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
+                raise _YAML.constructor.ConstructorError(None, None, "a key must be text", key.start_mark)
             if key.value in keys:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} twice", key.start_mark)
+                raise _YAML.constructor.ConstructorError(None, None, f"the key {key.value!r} twice", key.start_mark)
             keys.add(key.value)
-        return dict(super().construct_mapping(node, deep=deep))
+        mapping: dict[Any, Any] = _LoaderBase.construct_mapping(self, node, deep=deep)
+        return mapping
 
 
 class _Dumper(_DumperBase):  # type: ignore[misc, unused-ignore]
@@ -79,18 +82,18 @@ for _tag, _pattern, _first in _PLAIN:
 def _check_events(text: str, depth_max: int) -> None:
     """Refuse what JSON has not, before anything is built; the parser keeps its place without recursion."""
     depth = 0
-    for event in yaml.parse(text, _LoaderBase):
-        if isinstance(event, yaml.AliasEvent):
+    for event in _YAML.parse(text, _LoaderBase):
+        if isinstance(event, _YAML.AliasEvent):
             raise _refusal("an alias", event)
-        if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
+        if isinstance(event, _YAML.NodeEvent) and event.anchor is not None:
             raise _refusal("an anchor", event)
-        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.tag is not None:
+        if isinstance(event, _YAML.ScalarEvent | _YAML.CollectionStartEvent) and event.tag is not None:
             raise _refusal(f"the tag {event.tag!r}", event)
-        if isinstance(event, yaml.CollectionStartEvent):
+        if isinstance(event, _YAML.CollectionStartEvent):
             depth += 1
             if depth > depth_max:
                 raise _refusal(f"more than {depth_max} levels", event)
-        elif isinstance(event, yaml.CollectionEndEvent):
+        elif isinstance(event, _YAML.CollectionEndEvent):
             depth -= 1
 
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple, cast
 
 from holdfast.testing.sim.threads import Baton
 
@@ -260,7 +260,7 @@ class SimLoop(asyncio.BaseEventLoop):
             heapq.heappush(self._timers, (when_s, next(self._order), handle, process))
 
     def _owner(self, handle: asyncio.Handle) -> Process:
-        context: Context = handle._context  # type: ignore[attr-defined]  # noqa: SLF001 - where the callback is from
+        context = cast("Context", handle._context)  # type: ignore[attr-defined]  # noqa: SLF001 - where it is from
         return context.get(PROCESS) or self.system
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:

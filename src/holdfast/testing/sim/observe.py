@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from holdfast.runtime.execution import RunExecution
+from holdfast.runtime.worker import Worker
 from holdfast.testing.sim.history import Execution, HandlerCall, History
 from holdfast.testing.sim.loop import PROCESS
 from holdfast.workflow import outside
@@ -58,7 +59,7 @@ def observed(registry: Registry, history: History, *, seed: int | str) -> Genera
             workflow = registry.find_workflow(name)
             if workflow.is_async:
                 stack.enter_context(replaced(workflow, "function", _body(workflow.function)))
-        stack.enter_context(replaced(RunExecution, "begin", _begin(RunExecution.begin, history)))
+        stack.enter_context(replaced(Worker, "begin_execution", staticmethod(_begin(Worker.begin_execution, history))))
         chance = Random(f"{seed}/outside")
         stack.enter_context(replaced(outside, "now", _now))
         stack.enter_context(replaced(outside, "random", chance.random))
@@ -82,13 +83,13 @@ def _now() -> datetime:
 
 
 def _begin(original: Callable[[RunExecution], None], history: History) -> Callable[[RunExecution], None]:
-    def begin(self: RunExecution) -> None:
-        execution = history.begin_execution(self.run.id, self.epoch, PROCESS.get())
+    def observed_begin(run: RunExecution) -> None:
+        execution = history.begin_execution(run.run.id, run.epoch, PROCESS.get())
         context = copy_context()
         context.run(EXECUTION.set, execution)
-        context.run(original, self)
+        context.run(original, run)
 
-    return begin
+    return observed_begin
 
 
 def _body(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
