@@ -86,8 +86,7 @@ def test_the_same_seed_gives_the_same_schedule(make_store: tuple[str, MakeStore]
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_schedule_does_not_depend_on_the_process(kind: str) -> None:
     program = (
-        "from tests.sim.campaign import run_campaign\n"
-        f"print([seed.digest for seed in run_campaign([3, 4], {kind!r})])"
+        f"from tests.sim.campaign import run_campaign\nprint([seed.digest for seed in run_campaign([3, 4], {kind!r})])"
     )
 
     digests = {

@@ -257,4 +257,3 @@ async def bookings(n: int, kind: str) -> int:
 async def poison(n: int) -> None:
     await add(n, 1)
     await die()
-

@@ -180,7 +180,12 @@ def nested(levels: int) -> Any:
 
 
 @pytest.mark.requirement("B-02", "fault-69", "fault-70")
-@pytest.mark.parametrize(("value", "type_"), FAITHFUL, ids=repr)
+@pytest.mark.parametrize(
+    # The order of a set's repr differs between processes, and so must not name a test.
+    ("value", "type_"),
+    FAITHFUL,
+    ids=[f"{number}-{type_!r}" for number, (_, type_) in enumerate(FAITHFUL)],
+)
 def test_a_value_comes_back_equal_and_of_its_declared_type(value: Any, type_: Any) -> None:
     back = there_and_back(value, type_)
 

@@ -65,11 +65,7 @@ def _is_legal(before: RunStatus | None, after: RunStatus) -> bool:
 
 
 def _check_journal(history: History, detail: RunDetail) -> Iterator[str]:
-    accepted = {
-        entry.key: entry
-        for one in history.accepted.get(detail.run.id, ())
-        for entry in one.commit.entries
-    }
+    accepted = {entry.key: entry for one in history.accepted.get(detail.run.id, ()) for entry in one.commit.entries}
     journal = {entry.key: entry for entry in detail.journal}
     for key in [*accepted, *(key for key in journal if key not in accepted)]:
         if key not in journal:
@@ -116,9 +112,7 @@ def _check_wait(wait: Wait, details: Mapping[RunId, RunDetail]) -> Iterator[str]
 
 def _check_waits_as_opened(history: History, detail: RunDetail) -> Iterator[str]:
     waits = {wait.key: wait for wait in detail.waits}
-    opened = {
-        new.key: (one, new) for one in history.accepted.get(detail.run.id, ()) for new in one.commit.waits
-    }
+    opened = {new.key: (one, new) for one in history.accepted.get(detail.run.id, ()) for new in one.commit.waits}
     if opened.keys() != waits.keys():
         yield f"the waits {sorted(opened)} were opened, and there are {sorted(waits)}"
     for key, (one, new) in opened.items():

@@ -92,9 +92,7 @@ class Cluster:
     def make_client(self, name: str) -> tuple[Process, Client]:
         """A client, in a process of its own; what it does is to be spawned there."""
         process = self.loop.add_process(name)
-        client = Client(
-            self.network.connect(process), SimHost(process, seed=self.seed), registry=self.registry
-        )
+        client = Client(self.network.connect(process), SimHost(process, seed=self.seed), registry=self.registry)
         return process, client
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:

@@ -119,9 +119,7 @@ class History:
 
     def recorded(self, run_id: RunId, key: str) -> bool:
         """Whether an outcome is durable under this key."""
-        return any(
-            entry.key == key for accepted in self.accepted.get(run_id, ()) for entry in accepted.commit.entries
-        )
+        return any(entry.key == key for accepted in self.accepted.get(run_id, ()) for entry in accepted.commit.entries)
 
     def check_claimant(self, worker: WorkerId) -> None:
         """A worker is about to ask for runs: those that it gets without a lease would be taken over at once."""
@@ -331,4 +329,3 @@ class History:
                 self.violation(f"{where} was called twice by one execution for attempt {call.attempt}")
             if not one.failed and call.may_depend_on(one) and not self.recorded(run_id, one.key):
                 self.violation(f"{where} was called before {one.key!r} was durable")
-

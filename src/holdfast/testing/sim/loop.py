@@ -213,9 +213,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """See asyncio."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def create_task(
-        self, coro: Any, *, name: object = None, context: Context | None = None
-    ) -> asyncio.Task[Any]:
+    def create_task(self, coro: Any, *, name: object = None, context: Context | None = None) -> asyncio.Task[Any]:
         """See asyncio."""
         if self._disposing:
             coro.close()

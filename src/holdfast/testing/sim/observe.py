@@ -63,9 +63,7 @@ def observed(registry: Registry, history: History, *, seed: int | str) -> Genera
         chance = Random(f"{seed}/outside")
         stack.enter_context(replaced(outside, "now", _now))
         stack.enter_context(replaced(outside, "random", chance.random))
-        stack.enter_context(
-            replaced(outside, "uuid4", lambda: uuid.UUID(int=chance.getrandbits(128), version=4))
-        )
+        stack.enter_context(replaced(outside, "uuid4", lambda: uuid.UUID(int=chance.getrandbits(128), version=4)))
         stack.enter_context(_quiet(history))
         yield
 
