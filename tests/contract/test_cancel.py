@@ -137,12 +137,16 @@ def test_another_tenants_run_cannot_be_cancelled(scene: Scene) -> None:
     assert scene.run(run_id(1), OTHER_TENANT).status is RunStatus.QUEUED
 
 
-def test_a_compensating_run_that_waits_is_cancelled_at_once(scene: Scene) -> None:
+@pytest.mark.requirement("promise-8", "S-53")
+def test_a_compensating_run_is_not_cancelled_what_it_began_to_undo_it_undoes_to_the_end(scene: Scene) -> None:
     run = scene.held(1)
     scene.accept(run, move=Compensate(ERROR, "retries_exhausted"))
     scene.accept(run, waits=[timer("retry", 1, 100)], move=Park(open_waits=1))
 
-    assert _cancel(scene, run.id).status is RunStatus.CANCELLED
+    asked = _cancel(scene, run.id)
+
+    assert (asked.status, asked.cancel_requested) == (RunStatus.COMPENSATING, True)
+    assert _cancel(scene, run.id) == asked
 
 
 @pytest.mark.parametrize("move", [Park(open_waits=1), Release()], ids=["parked", "released"])

@@ -393,11 +393,11 @@ class Client:
 
     async def get(self, run_id: str) -> Run:
         """The run as it is now. Raises RunNotFound."""
-        return await self._read(self.store.get_run, self.tenant, check_run_id(run_id))
+        return await self._send(self.store.get_run, self.tenant, check_run_id(run_id))
 
     async def detail(self, run_id: str) -> RunDetail:
         """The run with its journal, waits, attempts and transitions. Raises RunNotFound."""
-        return await self._read(self.store.read_detail, self.tenant, check_run_id(run_id))
+        return await self._send(self.store.read_detail, self.tenant, check_run_id(run_id))
 
     async def explain(self, run_id: str) -> Explanation:
         """Why the run is where it is, and what it waits for. Raises RunNotFound."""
@@ -441,15 +441,15 @@ class Client:
             created_before_ms=_moment(created_before),
             attributes=dict(attributes),
         )
-        return await self._read(self.store.list_runs, self.tenant, where, limit=limit, after=after)
+        return await self._send(self.store.list_runs, self.tenant, where, limit=limit, after=after)
 
     async def count(self, *, workflow: str | None = None, queue: str | None = None) -> dict[str, int]:
         """How many runs are in each status; statuses without runs are left out."""
-        return await self._read(self.store.count_runs, self.tenant, RunFilter(workflow=workflow, queue=queue))
+        return await self._send(self.store.count_runs, self.tenant, RunFilter(workflow=workflow, queue=queue))
 
     async def workers(self) -> builtins.list[WorkerRow]:
         """The workers that are alive."""
-        return await self._read(self.store.list_workers)
+        return await self._send(self.store.list_workers)
 
     # Commands
 
@@ -490,11 +490,11 @@ class Client:
 
     # Requests
 
-    async def _read(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        return await self._host.call("client", method, *args, **kwargs)
-
     async def _send(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Send a request that names its rows, again if its answer is lost; tell "not done" from "unknown"."""
+        """Send a request again if its answer is lost; tell "not done" from "unknown".
+
+        Reads may be repeated, and a request that writes names its rows, so that a second time does nothing.
+        """
         backoff = Backoff(self._host.random)
         unknown: CommitUnknown | None = None
         for remaining in reversed(range(TRIES)):

@@ -324,7 +324,7 @@ class MemoryStore:
             if run.status in TERMINAL_STATUSES:
                 if run.status is not RunStatus.CANCELLED:
                     raise RunFinished(run_id=run_id, status=run.status)
-            elif run.worker is None:
+            elif run.worker is None and run.status is not RunStatus.COMPENSATING:
                 unit.end(record, RunStatus.CANCELLED, terminal_reason=reason)
             elif not run.cancel_requested:
                 record.run = structs.replace(run, cancel_requested=True, updated_ms=unit.now_ms)

@@ -416,7 +416,7 @@ class PostgresStore:
                 raise RunNotFound(run_id=run_id)
             status, held = status_of(rows[0][0]), rows[0][1]
             hint = Hint()
-            if held:
+            if held or status is RunStatus.COMPENSATING:
                 asked = rows_of(cursor, "request_cancel_held", params)
                 hint = Hint(live=(run_id,) if asked else ())
             elif status not in TERMINAL_STATUSES:

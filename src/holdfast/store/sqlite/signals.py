@@ -70,7 +70,7 @@ def request_cancel(change: Change, tenant: Tenant, run_id: RunId, *, reason: str
         return
     if status in TERMINAL_STATUSES:
         raise RunFinished(run_id=run_id, status=status)
-    if not held:
+    if not held and status != "compensating":
         end_run(change, run_id, status="cancelled", reason="cancelled", terminal_reason=reason)
     elif run(change.connection, "request_cancel", run_id=run_id, now_ms=change.now_ms):
         change.live.append(run_id)

@@ -1,5 +1,5 @@
 -- Cancel a locked run that nobody holds.
--- Guard: unheld, and not at its end. Index: primary keys, waits_open. Returns: nothing.
+-- Guard: unheld, not compensating, and not at its end. Index: primary keys, waits_open. Returns: nothing.
 with moved as (
     update holdfast.runs r
        set status = 'cancelled', status_reason = 'cancelled', terminal_reason = %(reason)s, ready_ms = null,
@@ -8,7 +8,7 @@ with moved as (
       from holdfast.runs o
      where o.shard = %(shard)s::smallint and o.id = %(id)s::uuid
        and r.shard = %(shard)s::smallint and r.id = %(id)s::uuid and r.tenant = %(tenant)s and r.worker is null
-       and r.status = o.status and r.finalized_ms is null
+       and r.status = o.status and r.status <> 'compensating' and r.finalized_ms is null
     returning r.id, r.status, r.epoch, r.transition_seq, r.finalized_ms, o.status as from_status
 ), closed as (
     update holdfast.waits w
