@@ -35,7 +35,8 @@ HANDLER: ContextVar[HandlerCall | None] = ContextVar("holdfast_simulated_handler
 @contextmanager
 def replaced(owner: object, name: str, value: object) -> Generator[None]:
     """Put something else in the place of an attribute, for as long as the block lasts."""
-    original = getattr(owner, name)
+    # As it is kept, not as it is looked up: a static method must come back as one.
+    original = inspect.getattr_static(owner, name)
     setattr(owner, name, value)
     try:
         yield
