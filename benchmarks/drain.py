@@ -12,7 +12,7 @@ from collections.abc import Callable
 from benchmarks.workflows import app, sequence, three
 from holdfast.app import open_store
 from holdfast.client.client import Client, Start
-from holdfast.runtime.host import ProcessHost
+from holdfast.runtime.host import ProcessHost, calm_garbage_collector
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.runtime.worker import Worker
 from holdfast.store.port import Hint
@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--concurrency", type=int, default=WorkerSettings().concurrency)
     arguments = parser.parse_args()
+    calm_garbage_collector()  # as `holdfast worker` does
     figures = asyncio.run(measure(arguments.database, runs=arguments.runs, concurrency=arguments.concurrency))
     print(json.dumps(figures))
 

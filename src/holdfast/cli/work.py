@@ -31,7 +31,7 @@ from holdfast.errors import StoreError, StoreUnavailable, UsageError
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT
 from holdfast.model.run import RunFilter
 from holdfast.runtime.backoff import Backoff
-from holdfast.runtime.host import ProcessHost
+from holdfast.runtime.host import ProcessHost, calm_garbage_collector
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.runtime.worker import Worker
 from holdfast.store.port import Store
@@ -189,6 +189,7 @@ async def work(
         if store is None:
             return Exit.OK
         stack.push_async_callback(asyncio.to_thread, store.close)
+        calm_garbage_collector()
         worker = StandaloneWorker(app, store, host, settings=settings, stop=stop)
         if in_dev:
             open_console().print(_welcome(app, store, url, settings))

@@ -46,7 +46,9 @@ with lines as (
     update holdfast.runs r
        set status = case when p.status = 'queued' then 'running' else p.status end,
            status_reason = 'claimed', worker = %(worker)s, epoch = r.epoch + 1, ready_ms = null, wake_ms = null,
-           updated_ms = p.now_ms, started_ms = coalesce(r.started_ms, p.now_ms), transition_seq = r.transition_seq + 1
+           updated_ms = p.now_ms,
+           started_ms = coalesce(r.started_ms, greatest(p.now_ms, r.created_ms)),
+           transition_seq = r.transition_seq + 1
       from (select m.*
               from (select o.*, n.now_ms from picked o cross join moment n limit (select 1000000000)) m
              limit (select 1000000000)) p
