@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from holdfast.errors import StoreError
+from holdfast.errors import RunNotFound, StoreError
 from holdfast.model.ids import RunId, Tenant
 from holdfast.model.run import Run
 from holdfast.model.status import TERMINAL_STATUSES
@@ -76,12 +76,19 @@ class Results:
                 async with asyncio.timeout(POLL_S):
                     await self._wake.wait()
             self._wake.clear()
-            # The database does not answer: those who wait have their own timeouts, and the next look may succeed.
-            with contextlib.suppress(StoreError):
+            # The database does not answer, or the run was purged: those who wait have their own timeouts, and the next
+            # look may succeed.
+            with contextlib.suppress(StoreError, RunNotFound):
                 await self._look()
 
     async def _look(self) -> None:
         wanted = list(self._awaited)
+        if len(wanted) == 1:
+            # The common case, and a statement of its own: a listing costs more than the database takes to answer it.
+            run: Run = await self._host.call("client", self._store.get_run, self._tenant, wanted[0])
+            if run.status in TERMINAL_STATUSES:
+                self._settle(run)
+            return
         for first in range(0, len(wanted), BATCH):
             runs: list[Run] = await self._host.call(
                 "client", self._store.get_runs, self._tenant, wanted[first : first + BATCH]
