@@ -16,6 +16,7 @@ from holdfast.model.run import RunFilter
 from holdfast.store import listings
 from holdfast.store.migrations import migrate
 from holdfast.store.paging import PageCursor
+from holdfast.store.rendering import render
 from holdfast.store.sqlite import SqliteStore
 from holdfast.store.sqlite.statements import ROWS_MAX, read_row, sql
 from holdfast.store.sqlite.work import FEW_LINES
@@ -149,7 +150,7 @@ def test_a_page_of_runs_is_read_in_the_order_of_its_index(connection: sqlite3.Co
     cursor = PageCursor(UnixMs(5), RunId("x"))
     query = listings.page_of_runs(Tenant("t"), RunFilter(), limit=10, after=cursor)
 
-    lines = plan(connection, *listings.render(query, "sqlite"))
+    lines = plan(connection, *render(query, "sqlite"))
 
     assert [line for line in lines if "runs_list" in line]
     assert not [line for line in lines if "TEMP B-TREE" in line]

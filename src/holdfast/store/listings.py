@@ -1,20 +1,15 @@
 """Listings and whole-run reads, written once for both databases.
 
-A statement is built here, rendered for a dialect with ``render``, and executed on the adapter's own driver connection;
-``records`` makes records of the rows. Hot paths do not come here, and an adapter imports this module when it first
-lists something.
+A statement is built here, made text by ``rendering``, and executed on the adapter's own driver connection; ``records``
+makes records of the rows. Hot paths do not come here, and an adapter imports this module when it first lists something.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.engine import Dialect
 
 from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.run import Run, RunFilter, RunPage
@@ -32,19 +27,6 @@ TRANSITION_COLUMNS: Final = [column for column in TRANSITIONS.c if column.name n
 WORKER_COLUMNS: Final = list(WORKERS.c)
 
 Query = Select[*tuple[Any, ...]]
-
-
-@cache
-def _dialect(name: Literal["sqlite", "postgresql"]) -> Dialect:
-    if name == "sqlite":
-        return SQLiteDialect_pysqlite(paramstyle="named")
-    return PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor has no annotations
-
-
-def render(query: Query, dialect: Literal["sqlite", "postgresql"]) -> tuple[str, dict[str, Any]]:
-    """The statement's text and named parameters for the driver: sqlite3's ``:name``, psycopg's ``%(name)s``."""
-    compiled = query.compile(dialect=_dialect(dialect), compile_kwargs={"render_postcompile": True})
-    return str(compiled), dict(compiled.params)
 
 
 def runs_by_id(tenant: Tenant, run_ids: Sequence[RunId], *, shards: Sequence[int]) -> Query:

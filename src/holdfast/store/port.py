@@ -12,7 +12,7 @@ repeated: they name their rows, so that a second time does nothing. ``commit`` m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -31,6 +31,11 @@ from holdfast.model.run import (
     WorkerInfo,
     WorkerRow,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.base import Executable
+
+T = TypeVar("T")
 
 WORKER_KEPT_MS: Final = 86_400_000
 """How long the row of a worker that holds no run outlives its lease: a day, so that what went wrong overnight can still
@@ -60,6 +65,21 @@ class Hints(Protocol):
         ...
 
 
+class Statements(Protocol):
+    """An open transaction of SQLAlchemy Core statements (``store.tables``, ``store.rendering``)."""
+
+    now_ms: UnixMs
+    """The store's time when the transaction began."""
+
+    def rows(self, statement: Executable) -> list[Any]:
+        """Execute a statement; the rows that it returns, as the driver gives them."""
+        ...
+
+    def changed(self, statement: Executable) -> int:
+        """Execute a statement; how many rows it changed."""
+        ...
+
+
 class Store(Protocol):
     """See the module's docstring for the contract that all methods share."""
 
@@ -79,6 +99,16 @@ class Store(Protocol):
 
     def read_clock(self) -> UnixMs:
         """The store's time."""
+        ...
+
+    def transact(self, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
+        """One transaction of statements that are not hot, written once for all databases; what ``work`` answers.
+
+        ``work`` may be called again if it collides with others: it does nothing but run statements and read rows. What
+        it raises rolls back and comes out. Isolation is READ COMMITTED, or one snapshot if ``read_only``: what must
+        hold stands in the statements themselves. The reference store has the tables of definitions and of the
+        editor here, and none of those that runs are made of.
+        """
         ...
 
     # Starting

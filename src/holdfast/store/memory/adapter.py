@@ -6,10 +6,11 @@ does depends on nothing but the calls and the clock.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import structs
 
@@ -38,6 +39,9 @@ from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, StoredSignal, 
 from holdfast.store.memory.transaction import MemoryTransaction
 from holdfast.store.memory.unit import Unit
 from holdfast.store.paging import PageCursor, decode_cursor, encode_cursor
+from holdfast.store.port import Statements
+
+T = TypeVar("T")
 
 _AHEAD_MAX = 1_000
 
@@ -51,6 +55,7 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._tables = Tables()
         self._hints = LocalHints()
+        self._documents: sqlite3.Connection | None = None
 
     @property
     def url(self) -> str:
@@ -69,8 +74,29 @@ class MemoryStore:
         """The store's time."""
         return self._clock()
 
+    def transact(self, work: Callable[[Statements], T], *, read_only: bool = False) -> T:  # noqa: ARG002 - one lock serves both
+        """One transaction in a private SQLite database: what is written once for both has no second form to compare."""
+        from holdfast.store.memory.documents import open_documents
+        from holdfast.store.sqlite.core_statements import SqliteStatements
+
+        with self._lock:
+            if self._documents is None:
+                self._documents = open_documents()
+            self._documents.execute("begin")
+            try:
+                answer = work(SqliteStatements(self._documents, self._clock()))
+            except BaseException:
+                self._documents.execute("rollback")
+                raise
+            self._documents.execute("commit")
+            return answer
+
     def close(self) -> None:
-        """Nothing to give back; what is stored stays as long as the object."""
+        """Give back the connection of ``transact``; what else is stored stays as long as the object."""
+        with self._lock:
+            if self._documents is not None:
+                self._documents.close()
+                self._documents = None
 
     @contextmanager
     def _unit(self) -> Generator[Unit, None, None]:

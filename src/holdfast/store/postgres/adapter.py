@@ -7,7 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from holdfast.errors import CommitUnknown, RunFinished, RunNotFound, StoreUnavailable
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
@@ -28,11 +28,10 @@ from holdfast.model.run import (
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus
 from holdfast.store.listings import count_by_status, page_from, page_of_runs, runs_by_id
 from holdfast.store.paging import decode_cursor
-from holdfast.store.port import WORKER_KEPT_MS, Hint
+from holdfast.store.port import WORKER_KEPT_MS, Hint, Statements
 from holdfast.store.postgres.commit import Outcome, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Document, Pool, Row
 from holdfast.store.postgres.guests import Guests
-from holdfast.store.postgres.listing import render
 from holdfast.store.postgres.notify import PostgresHints
 from holdfast.store.postgres.rows import (
     attempts_by_run,
@@ -45,10 +44,16 @@ from holdfast.store.postgres.rows import (
     waits_by_run,
 )
 from holdfast.store.postgres.session import DataRefused, Session, rows_of
-from holdfast.store.postgres.statements import Params
+from holdfast.store.postgres.statements import Params, literal
 from holdfast.store.postgres.verdict import judge
 from holdfast.store.records import run_from, transition_from, worker_from
+from holdfast.store.rendering import render
 from holdfast.store.schema import check_revision
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.base import Executable
+
+T = TypeVar("T")
 
 _SHARD: Final = 0
 """There is one shard until the tables are distributed."""
@@ -116,6 +121,14 @@ class PostgresStore:
     def read_clock(self) -> UnixMs:
         """The database's time."""
         return UnixMs(self._session.read("read_clock", self._params())[0][0])
+
+    def transact(self, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
+        """One transaction of statements that are not hot."""
+        return self._session.transaction(
+            ("read_clock", self._params()),
+            lambda cursor, rows: work(PostgresStatements(cursor, UnixMs(rows[0][0]))),
+            snapshot=read_only,
+        )
 
     def _params(self, **more: Any) -> Params:
         return {"shard": _SHARD, "now_ms": None if self._clock is None else self._clock(), **more}
@@ -340,18 +353,18 @@ class PostgresStore:
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
         """Those of these runs that are the tenant's."""
-        rows = self._session.query(*render(runs_by_id(tenant, list(run_ids), shards=[_SHARD])))
+        rows = self._session.query(*render(runs_by_id(tenant, list(run_ids), shards=[_SHARD]), "postgresql"))
         return [run_from(row) for row in rows]
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
         """A page of runs, newest first. Raises UsageError for a bad ``after``."""
         cursor = None if after is None else decode_cursor(after)
-        rows = self._session.query(*render(page_of_runs(tenant, where, limit=limit, after=cursor)))
+        rows = self._session.query(*render(page_of_runs(tenant, where, limit=limit, after=cursor), "postgresql"))
         return page_from([run_from(row) for row in rows], limit=limit)
 
     def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
         """How many of these runs are in each status."""
-        return dict(self._session.query(*render(count_by_status(tenant, where))))
+        return dict(self._session.query(*render(count_by_status(tenant, where), "postgresql")))
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it. Raises RunNotFound."""
@@ -431,6 +444,25 @@ class PostgresStore:
         run, hint = self._session.transaction(("request_cancel_lock", params), cancel)
         self._hints.publish(hint)
         return run
+
+
+class PostgresStatements:
+    """``Statements`` in an open transaction."""
+
+    def __init__(self, cursor: Cursor, now_ms: UnixMs) -> None:
+        self._cursor = cursor
+        self.now_ms = now_ms
+
+    def rows(self, statement: Executable) -> list[Row]:
+        """Execute a statement; the rows that it returns."""
+        text, params = render(statement, "postgresql")
+        self._cursor.execute(literal(text), params)
+        return self._cursor.fetchall() if self._cursor.description else []
+
+    def changed(self, statement: Executable) -> int:
+        """Execute a statement; how many rows it changed."""
+        text, params = render(statement, "postgresql")
+        return self._cursor.execute(literal(text), params).rowcount
 
 
 def _check_receiver(run_id: RunId, rows: list[Row]) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.errors import StoreMisconfigured, UsageError
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
@@ -46,7 +46,10 @@ from holdfast.store.sqlite.statements import as_json, read_json, run
 from holdfast.store.sqlite.watcher import SqliteHints
 
 if TYPE_CHECKING:
+    from holdfast.store.port import Statements
     from holdfast.store.sqlite.reading import Listings
+
+T = TypeVar("T")
 
 
 def system_clock() -> UnixMs:
@@ -120,6 +123,20 @@ class SqliteStore:
             change = Change(connection, self._clock())
             yield change
         self._hints.publish(change.hint())
+
+    def transact(self, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
+        """One transaction of statements that are not hot."""
+        # SQLAlchemy takes longer to import than a worker needs to start: it waits for the first such statement.
+        from holdfast.store.sqlite.core_statements import SqliteStatements
+
+        if read_only:
+            with self._database.reading() as connection:
+                connection.execute("begin")
+                answer = work(SqliteStatements(connection, self._clock()))
+                connection.execute("commit")
+                return answer
+        with self._database.transaction() as connection:
+            return work(SqliteStatements(connection, self._clock()))
 
     # Starting
 

@@ -11,6 +11,7 @@ from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.run import Run, RunDetail, RunFilter, RunPage, WorkerRow
 from holdfast.store import listings, records
 from holdfast.store.paging import decode_cursor
+from holdfast.store.rendering import render
 
 _SHARD = 0
 
@@ -75,5 +76,5 @@ class Listings:
         return detail
 
     def _rows(self, query: listings.Query) -> list[Any]:
-        text, parameters = listings.render(query, "sqlite")
+        text, parameters = render(query, "sqlite")
         return self._connection.execute(text, parameters).fetchall()

@@ -35,6 +35,7 @@ WRITES = frozenset(
         "requeue_lost",
         "send_signal",
         "request_cancel",
+        "transact",
     }
 )
 """The methods that change something: a lost answer leaves it unknown whether they did."""

@@ -1,0 +1,52 @@
+"""SQLAlchemy Core statements as text and parameters for a driver: what is not hot is written once for both databases.
+
+A statement is executed on the adapter's own connection, so values go to the driver as they are: ids and payloads as
+text, times as integers. ``insert_new`` is the one construct whose dialect matters.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final, Literal
+
+from sqlalchemy import Table
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.base import Executable
+from sqlalchemy.sql.elements import ClauseElement
+
+DialectName = Literal["sqlite", "postgresql"]
+
+_SCHEMAS: Final[dict[DialectName, dict[str | None, str | None] | None]] = {
+    "sqlite": None,
+    "postgresql": {None: "holdfast"},
+}
+
+
+@cache
+def _dialect(name: DialectName) -> Dialect:
+    if name == "sqlite":
+        return SQLiteDialect_pysqlite(paramstyle="named")
+    return PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor has no annotations
+
+
+def render(statement: Executable, dialect: DialectName) -> tuple[str, dict[str, Any]]:
+    """The text, with the tables named in full, and its named parameters: ``:name``, or psycopg's ``%(name)s``."""
+    assert isinstance(statement, ClauseElement)
+    compiled = statement.compile(
+        dialect=_dialect(dialect),
+        schema_translate_map=_SCHEMAS[dialect],
+        render_schema_translate=_SCHEMAS[dialect] is not None,
+        compile_kwargs={"render_postcompile": True},
+    )
+    return str(compiled), dict(compiled.params)
+
+
+def insert_new(table: Table) -> Insert:
+    """An INSERT that leaves a row alone that exists already; add ``.values(...)`` and ``.returning(...)``.
+
+    SQLite understands PostgreSQL's form of ON CONFLICT; SQLAlchemy's class for SQLite renders for SQLite alone.
+    """
+    return insert(table).on_conflict_do_nothing()

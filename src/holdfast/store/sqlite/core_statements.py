@@ -1,0 +1,35 @@
+"""SQLAlchemy Core statements on one of the driver's connections. Imports SQLAlchemy: late, where it is needed."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy.sql.base import Executable
+
+from holdfast.errors import UsageError
+from holdfast.model.ids import UnixMs
+from holdfast.store.rendering import render
+from holdfast.store.sqlite.failures import DATA_ERRORS
+
+
+class SqliteStatements:
+    """``Statements`` in an open transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, now_ms: UnixMs) -> None:
+        self._connection = connection
+        self.now_ms = now_ms
+
+    def rows(self, statement: Executable) -> list[Any]:
+        """Execute a statement; the rows that it returns."""
+        return self._execute(statement).fetchall()
+
+    def changed(self, statement: Executable) -> int:
+        """Execute a statement; how many rows it changed."""
+        return self._execute(statement).rowcount
+
+    def _execute(self, statement: Executable) -> sqlite3.Cursor:
+        try:
+            return self._connection.execute(*render(statement, "sqlite"))
+        except DATA_ERRORS as error:
+            raise UsageError(f"the database cannot store this: {error}") from error
