@@ -77,7 +77,10 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def files(*suffixes: str) -> Iterator[Path]:
-    """The project's files, without what tools made. Hidden folders belong to tools too, all but ``.ci``."""
+    """The project's files, without what tools made. Hidden folders belong to tools too, all but ``.ci``.
+
+    A checkout beside another one has a file ``.git`` that names the other.
+    """
     for folder, names, children in os.walk(ROOT):
         names[:] = sorted(
             name
@@ -85,7 +88,7 @@ def files(*suffixes: str) -> Iterator[Path]:
             if name not in NOT_OURS and not name.endswith(".egg-info") and (name == ".ci" or not name.startswith("."))
         )
         for child in sorted(children):
-            if not suffixes or Path(child).suffix in suffixes:
+            if child != ".git" and (not suffixes or Path(child).suffix in suffixes):
                 yield Path(folder, child)
 
 
