@@ -75,12 +75,16 @@ def list_runs(
     with open_session(database, tenant) as session:
         page = wanted.read(session, limit=limit, after=after)
         if as_json:
-            output.document({"runs": [plain_listed(run) for run in page.runs], "next": page.next})
+            runs = [plain_listed(run) for run in page.runs]
+            output.document({"runs": runs, "broken": plain(page.broken), "next": page.next})
             return
-        if not page.runs:
+        for one in page.broken:
+            output.say(f"{one.id}  cannot be read: {one.why}")
+        if not page.runs and not page.broken:
             output.say("no such runs" if after is None else "no more runs")
             return
-        output.show(run_table(page.runs, session.store.read_clock()))
+        if page.runs:
+            output.show(run_table(page.runs, session.store.read_clock()))
         if page.next is not None:
             output.say(f"more: --after {page.next}")
 

@@ -8,35 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, cast, overload
 
 from msgspec import Struct
 
+from holdfast.client.reading import Reading
 from holdfast.client.results import Results
 from holdfast.core.codec import Codec
-from holdfast.core.explain import Explanation, explain
+from holdfast.core.explain import Explanation
 from holdfast.core.failure import read_failure, rebuild
 from holdfast.core.ids import check_run_id, run_id_for_key
 from holdfast.core.names import check_name
 from holdfast.errors import (
-    CommitUnknown,
     ResultTimeout,
     RunCancelled,
     RunFailed,
     RunStuck,
-    StoreUnavailable,
     UsageError,
 )
-from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant, UnixMs
-from holdfast.model.run import NewRun, Run, RunDetail, RunFilter, RunPage, Signal, Started, WorkerRow
+from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant
+from holdfast.model.run import NewRun, Run, Signal, Started
 from holdfast.model.status import ACTIVE_STATUSES, RunStatus
-from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.host import Host
 from holdfast.store.port import Store
-from holdfast.workflow.duration import milliseconds, seconds, unix_milliseconds
+from holdfast.workflow.duration import milliseconds, seconds
 from holdfast.workflow.registry import Registry
 from holdfast.workflow.workflow import Workflow
 
@@ -48,9 +46,6 @@ A2 = TypeVar("A2")
 A3 = TypeVar("A3")
 A4 = TypeVar("A4")
 A5 = TypeVar("A5")
-
-TRIES = 5
-"""How often a request is sent when the database does not answer: about one second in all."""
 
 PRIORITY_MAX = 1000
 
@@ -145,7 +140,7 @@ class RunHandle(Generic[R_co]):
         return f"<Run {self.id}>"
 
 
-class Client:
+class Client(Reading):
     """Asynchronous; ``SyncClient`` is its blocking form. One tenant; one database."""
 
     def __init__(
@@ -158,9 +153,7 @@ class Client:
         codec: Codec | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        self.store = store
-        self.tenant = Tenant(check_name("tenant", tenant))
-        self._host = host
+        super().__init__(store, host, tenant=tenant)
         self._registry = registry
         self._codec = codec or Codec()
         self._on_close = on_close
@@ -389,68 +382,6 @@ class Client:
                 cause = rebuild(failure, self._registry.errors) if self._registry is not None else None
                 raise error from cause
 
-    # Reading
-
-    async def get(self, run_id: str) -> Run:
-        """The run as it is now. Raises RunNotFound."""
-        return await self._send(self.store.get_run, self.tenant, check_run_id(run_id))
-
-    async def detail(self, run_id: str) -> RunDetail:
-        """The run with its journal, waits, attempts and transitions. Raises RunNotFound."""
-        return await self._send(self.store.read_detail, self.tenant, check_run_id(run_id))
-
-    async def explain(self, run_id: str) -> Explanation:
-        """Why the run is where it is, and what it waits for. Raises RunNotFound."""
-        return explain(await self.detail(run_id))
-
-    async def list(
-        self,
-        *,
-        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
-        workflow: str | None = None,
-        queue: str | None = None,
-        key: str | None = None,
-        parent_id: str | None = None,
-        root_id: str | None = None,
-        created_from: datetime | None = None,
-        created_before: datetime | None = None,
-        attributes: Mapping[str, str] = {},
-        limit: int = 50,
-        after: str | None = None,
-    ) -> RunPage:
-        """A page of runs, newest first; pass its ``next`` as ``after`` for the page behind it.
-
-        Args:
-            status: one status, or several.
-            limit: the most runs of a page, 1 to 1000.
-            after: where the page begins.
-
-        Raises:
-            UsageError: a filter is malformed.
-        """
-        if not 1 <= limit <= _PAGE_MAX:
-            raise UsageError(f"limit must be between 1 and {_PAGE_MAX}, not {limit}")
-        where = RunFilter(
-            statuses=_statuses(status),
-            workflow=workflow,
-            queue=queue,
-            key=key,
-            parent_id=None if parent_id is None else check_run_id(parent_id),
-            root_id=None if root_id is None else check_run_id(root_id),
-            created_from_ms=_moment(created_from),
-            created_before_ms=_moment(created_before),
-            attributes=dict(attributes),
-        )
-        return await self._send(self.store.list_runs, self.tenant, where, limit=limit, after=after)
-
-    async def count(self, *, workflow: str | None = None, queue: str | None = None) -> dict[str, int]:
-        """How many runs are in each status; statuses without runs are left out."""
-        return await self._send(self.store.count_runs, self.tenant, RunFilter(workflow=workflow, queue=queue))
-
-    async def workers(self) -> builtins.list[WorkerRow]:
-        """The workers that are alive."""
-        return await self._send(self.store.list_workers)
-
     # Commands
 
     async def signal(
@@ -487,46 +418,3 @@ class Client:
         Repeatable. Raises RunNotFound; RunFinished if it ended otherwise.
         """
         return await self._send(self.store.request_cancel, self.tenant, check_run_id(run_id), reason=reason)
-
-    # Requests
-
-    async def _send(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Send a request again if its answer is lost; tell "not done" from "unknown".
-
-        Reads may be repeated, and a request that writes names its rows, so that a second time does nothing.
-        """
-        backoff = Backoff(self._host.random)
-        unknown: CommitUnknown | None = None
-        for remaining in reversed(range(TRIES)):
-            try:
-                call: Awaitable[T] = self._host.call("client", method, *args, **kwargs)
-                return await call
-            except CommitUnknown as error:
-                unknown = error
-                if not remaining:
-                    raise
-            except StoreUnavailable as error:
-                if not remaining:
-                    raise (unknown or error) from error
-            await asyncio.sleep(backoff.next_s())
-        raise AssertionError("unreachable")
-
-
-_PAGE_MAX = 1000
-
-
-def _statuses(status: RunStatus | str | Iterable[RunStatus | str] | None) -> frozenset[RunStatus]:
-    wanted = [] if status is None else [status] if isinstance(status, str) else list(status)
-    try:
-        return frozenset(RunStatus(one) for one in wanted)
-    except ValueError as error:
-        known = ", ".join(one.value for one in RunStatus)
-        raise UsageError(f"{error}; the statuses are {known}") from None
-
-
-def _moment(moment: datetime | None) -> UnixMs | None:
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        raise UsageError(f"{moment.isoformat()} has no time zone")
-    return UnixMs(unix_milliseconds(moment))

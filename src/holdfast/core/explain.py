@@ -1,26 +1,43 @@
-"""Why a run is where it is, in words and as data: a pure reading of its record."""
+"""Why a run is where it is, in words and as data: a pure reading of its record.
+
+One small function per reason reads the record and answers nothing if that reason does not apply; ``READERS`` names
+them in the order in which a person wants to hear them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 from msgspec import Struct
 
-from holdfast.core.failure import read_failure
-from holdfast.model.ids import RunId, UnixMs
+from holdfast.core.failure import Failure, read_failure
+from holdfast.errors import StoreCorrupt
+from holdfast.model.ids import Json, RunId, UnixMs, WorkerId
 from holdfast.model.run import RunDetail, Wait
-from holdfast.model.status import TERMINAL_STATUSES, RunStatus, WaitKind
+from holdfast.model.status import TERMINAL_STATUSES, EntryStatus, RunStatus, WaitKind
 
 
 class Reason(Struct, frozen=True, kw_only=True):
     """One thing that a run waits for, or why it ended."""
 
     kind: str
-    """A stable word: claimable, no_worker, delayed, held, timer, signal, child, retry, deadline, ended."""
+    """A stable word: claimable, no_worker, delayed, held, paused, timer, signal, child, retry, cancel, deadline,
+    ended, failed_step, cause."""
     text: str
     key: str | None = None
     since_ms: UnixMs | None = None
     until_ms: UnixMs | None = None
     signal: str | None = None
     child_id: RunId | None = None
+    worker: WorkerId | None = None
+    """Who holds the run."""
+    ahead: int | None = None
+    """How many runs stand before it in its line, counted up to 1,000."""
+    attempts: int | None = None
+    """How many attempts of a step have failed."""
+    child: Explanation | None = None
+    """Why the child that it waits for is where it is."""
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -40,20 +57,24 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         lines = [f"run {self.run_id} ({self.workflow}) is {self.status}"]
-        lines += [f"  {reason.text}" for reason in self.reasons]
+        for reason in self.reasons:
+            lines.append(f"  {reason.text}")
+            if reason.child is not None:
+                lines += [f"    {line}" for line in str(reason.child).splitlines()]
         if self.error is not None:
             lines.append(f"  error: {self.error}")
         return "\n".join(lines)
 
 
-def explain(detail: RunDetail) -> Explanation:
-    """Read a run's record."""
+Reader = Callable[[RunDetail], list[Reason]]
+
+
+def explain(detail: RunDetail, children: Mapping[RunId, Explanation] | None = None) -> Explanation:
+    """Read a run's record; ``children`` are the explanations of those that it waits for, as far as they were read."""
     run = detail.run
-    waiting = [wait for wait in detail.waits if wait.outcome is None]
-    reasons = _reasons(detail, waiting)
-    error = None
-    if run.error is not None:
-        error = read_failure(run.error).summary
+    waiting = _open_waits(detail)
+    found = children or {}
+    reasons = [reason for read in READERS for reason in read(detail)]
     return Explanation(
         run_id=run.id,
         workflow=run.workflow,
@@ -62,68 +83,164 @@ def explain(detail: RunDetail) -> Explanation:
         terminal_reason=run.terminal_reason,
         current_steps=[wait.key for wait in waiting],
         suspended_until_ms=run.wake_ms,
-        pending_signals=[wait.signal for wait in waiting if wait.signal is not None],
-        reasons=reasons,
-        error=error,
+        pending_signals=[wait.signal for wait in waiting if wait.kind is WaitKind.SIGNAL and wait.signal is not None],
+        reasons=[_with_child(reason, found) for reason in reasons],
+        error=None if run.error is None else _failure(run.error).summary,
     )
 
 
-def _reasons(detail: RunDetail, waiting: list[Wait]) -> list[Reason]:
-    run = detail.run
-    if run.status in TERMINAL_STATUSES:
-        return [
-            Reason(
-                kind="ended",
-                text=f"it ended {_ago(detail, run.finalized_ms)} as {run.status}: {run.terminal_reason}",
-                since_ms=run.finalized_ms,
-            )
-        ]
-    reasons: list[Reason] = []
-    if run.ready_ms is not None:
-        reasons.append(_in_line(detail))
-    elif run.worker is not None:
-        reasons.append(_held(detail))
-    elif run.status is RunStatus.QUEUED:
-        reasons.append(
-            Reason(kind="delayed", text=f"it starts {_in(detail, run.wake_ms)}, as asked", until_ms=run.wake_ms)
-        )
-    reasons += [_wait(detail, wait) for wait in waiting]
-    if run.cancel_requested:
-        reasons.append(Reason(kind="cancel", text="it is to be cancelled as soon as its worker notices"))
-    if run.deadline_ms is not None:
-        text = f"its deadline is {_in(detail, run.deadline_ms)}"
-        reasons.append(Reason(kind="deadline", text=text, until_ms=run.deadline_ms))
-    return reasons
+def children_of(detail: RunDetail) -> list[RunId]:
+    """The children that the run waits for now, in the order in which it began to."""
+    return [wait.child_id for wait in _open_waits(detail) if wait.child_id is not None]
 
 
-def _in_line(detail: RunDetail) -> Reason:
+def _open_waits(detail: RunDetail) -> list[Wait]:
+    return [wait for wait in detail.waits if wait.outcome is None]
+
+
+def _with_child(reason: Reason, children: Mapping[RunId, Explanation]) -> Reason:
+    child = None if reason.child_id is None else children.get(reason.child_id)
+    if child is None:
+        return reason
+    values = {name: getattr(reason, name) for name in reason.__struct_fields__}
+    return Reason(**{**values, "child": child})
+
+
+# --- One function per reason -------------------------------------------------------------------------------------
+
+
+def _ended(detail: RunDetail) -> list[Reason]:
     run = detail.run
+    if run.status not in TERMINAL_STATUSES:
+        return []
+    text = f"it ended {_ago(detail, run.finalized_ms)} as {run.status}: {run.terminal_reason}"
+    return [Reason(kind="ended", text=text, since_ms=run.finalized_ms)]
+
+
+def _failed_step(detail: RunDetail) -> list[Reason]:
+    """The step whose failure is the run's own: the last one to fail with the error that the run ended with."""
+    run = detail.run
+    if run.error is None:
+        return []
+    ours = _failure(run.error)
+    for entry in reversed(detail.journal):
+        if entry.status is not EntryStatus.FAILED or entry.error is None:
+            continue
+        theirs = _failure(entry.error)
+        if any((one.type, one.message) == (theirs.type, theirs.message) for one in _chain(ours)):
+            text = f"{entry.key}: it failed for good {_ago(detail, entry.completed_ms)}, at attempt {entry.attempts}"
+            return [
+                Reason(
+                    kind="failed_step",
+                    text=text,
+                    key=entry.key,
+                    since_ms=entry.completed_ms,
+                    attempts=entry.attempts,
+                )
+            ]
+    return []
+
+
+def _causes(detail: RunDetail) -> list[Reason]:
+    """What the run's error came from, outermost first."""
+    if detail.run.error is None:
+        return []
+    return [Reason(kind="cause", text=f"caused by {one.summary}") for one in _chain(_failure(detail.run.error))[1:]]
+
+
+def _chain(failure: Failure) -> list[Failure]:
+    """An error and what it came from; of a group, the first of its members."""
+    found = [failure]
+    while (inner := failure.cause or next(iter(failure.members), None)) is not None:
+        found.append(inner)
+        failure = inner
+    return found
+
+
+def _in_line(detail: RunDetail) -> list[Reason]:
+    run = detail.run
+    if run.ready_ms is None:
+        return []
     since = _ago(detail, run.ready_ms)
     if not any(run.workflow in worker.workflows and run.queue in worker.queues for worker in detail.workers):
         text = (
             f"it has waited in line since {since}: no live worker knows workflow {run.workflow!r} "
             f"and serves queue {run.queue!r}; start one with that code"
         )
-        return Reason(kind="no_worker", text=text, since_ms=run.ready_ms)
+        return [Reason(kind="no_worker", text=text, since_ms=run.ready_ms, ahead=detail.ahead)]
     ahead = f"{detail.ahead}+" if detail.ahead >= _AHEAD_MAX else str(detail.ahead)
     text = f"it has been claimable since {since}, with {ahead} run(s) ahead of it in queue {run.queue!r}"
-    return Reason(kind="claimable", text=text, since_ms=run.ready_ms)
+    return [Reason(kind="claimable", text=text, since_ms=run.ready_ms, ahead=detail.ahead)]
 
 
-def _held(detail: RunDetail) -> Reason:
+def _held(detail: RunDetail) -> list[Reason]:
     run = detail.run
+    if run.worker is None:
+        return []
     holder = next((worker for worker in detail.workers if worker.id == run.worker), None)
-    if holder is None:
-        return Reason(kind="held", text=f"worker {run.worker} holds it, but its lease has ended: it is taken over soon")
+    if holder is None or holder.lease_until_ms <= detail.now_ms:
+        text = f"worker {run.worker} holds it, but its lease has ended: it is taken over soon"
+        return [Reason(kind="held", text=text, worker=run.worker, since_ms=run.updated_ms)]
     text = (
         f"worker {holder.id} (process {holder.pid} on {holder.host}) executes it; "
         f"last sign of life {_ago(detail, holder.heartbeat_ms)}"
     )
-    return Reason(kind="held", text=text, since_ms=run.updated_ms)
+    until_ms = holder.lease_until_ms
+    return [Reason(kind="held", text=text, worker=run.worker, since_ms=run.updated_ms, until_ms=until_ms)]
+
+
+def _delayed(detail: RunDetail) -> list[Reason]:
+    run = detail.run
+    if run.status is not RunStatus.QUEUED or run.ready_ms is not None:
+        return []
+    return [Reason(kind="delayed", text=f"it starts {_in(detail, run.wake_ms)}, as asked", until_ms=run.wake_ms)]
+
+
+def _paused(detail: RunDetail) -> list[Reason]:
+    run = detail.run
+    if run.status is not RunStatus.PAUSED:
+        return []
+    text = f"it was paused {_ago(detail, run.updated_ms)}, and goes on when it is resumed"
+    return [Reason(kind="paused", text=text, since_ms=run.updated_ms)]
+
+
+def _waits(detail: RunDetail) -> list[Reason]:
+    return [_wait(detail, wait) for wait in _open_waits(detail)]
+
+
+def _cancel(detail: RunDetail) -> list[Reason]:
+    if not detail.run.cancel_requested or detail.run.status in TERMINAL_STATUSES:
+        return []
+    return [Reason(kind="cancel", text="it is to be cancelled as soon as its worker notices")]
+
+
+def _deadline(detail: RunDetail) -> list[Reason]:
+    run = detail.run
+    if run.deadline_ms is None or run.status in TERMINAL_STATUSES:
+        return []
+    return [
+        Reason(kind="deadline", text=f"its deadline is {_in(detail, run.deadline_ms)}", until_ms=run.deadline_ms),
+    ]
+
+
+READERS: Final[tuple[Reader, ...]] = (
+    _ended,
+    _failed_step,
+    _causes,
+    _in_line,
+    _held,
+    _delayed,
+    _paused,
+    _waits,
+    _cancel,
+    _deadline,
+)
+"""Every reason there is; a new one is a function here."""
 
 
 def _wait(detail: RunDetail, wait: Wait) -> Reason:
     until = "" if wait.due_ms is None else f", {_for(detail, wait.due_ms)}"
+    attempts = None
     match wait.kind:
         case WaitKind.TIMER:
             text = f"{wait.key}: it sleeps{until}"
@@ -132,7 +249,7 @@ def _wait(detail: RunDetail, wait: Wait) -> Reason:
         case WaitKind.CHILD:
             text = f"{wait.key}: it waits for child run {wait.child_id}"
         case WaitKind.RETRY:
-            text = _retry(detail, wait)
+            text, attempts = _retry(detail, wait)
     return Reason(
         kind=wait.kind.value,
         text=text,
@@ -141,16 +258,29 @@ def _wait(detail: RunDetail, wait: Wait) -> Reason:
         until_ms=wait.due_ms,
         signal=wait.signal,
         child_id=wait.child_id,
+        attempts=attempts,
     )
 
 
-def _retry(detail: RunDetail, wait: Wait) -> str:
+def _retry(detail: RunDetail, wait: Wait) -> tuple[str, int | None]:
     step = wait.key.rpartition("~retry")[0]
     last = max((a for a in detail.attempts if a.key == step), key=lambda a: a.attempt, default=None)
     if last is None:
-        return f"{step}: it is tried again {_in(detail, wait.due_ms)}"
-    failure = read_failure(last.error)
-    return f"{step}: attempt {last.attempt} failed ({failure.summary}); it is tried again {_in(detail, wait.due_ms)}"
+        return f"{step}: it is tried again {_in(detail, wait.due_ms)}", None
+    failure = _failure(last.error)
+    text = f"{step}: attempt {last.attempt} failed ({failure.summary}); it is tried again {_in(detail, wait.due_ms)}"
+    return text, last.attempt
+
+
+def _failure(stored: Json) -> Failure:
+    """A stored error; one that cannot be read says so, and hides nothing else of the run."""
+    try:
+        return read_failure(stored)
+    except StoreCorrupt as error:
+        return Failure(type="unreadable", message=str(error), retryable=False)
+
+
+# --- Times -------------------------------------------------------------------------------------------------------
 
 
 _AHEAD_MAX = 1000

@@ -257,8 +257,17 @@ class RunFilter(Struct, frozen=True, kw_only=True):
     attributes: dict[str, str] = {}
 
 
+class BrokenRun(Struct, frozen=True):
+    """A run whose row cannot be read: a hand in the database, or a newer version of holdfast, wrote it."""
+
+    id: RunId
+    why: str
+
+
 class RunPage(Struct, frozen=True):
-    """One page of runs, newest first, and where the next begins (None at the end)."""
+    """One page of runs, in order, and where the next begins (None at the end)."""
 
     runs: list[Run]
     next: str | None
+    broken: list[BrokenRun] = []
+    """Runs of this page that cannot be read; they stand in the order of the page too."""

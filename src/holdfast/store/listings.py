@@ -11,15 +11,19 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
+from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import RunId, Tenant, UnixMs
-from holdfast.model.run import Run, RunFilter, RunPage
+from holdfast.model.run import BrokenRun, Run, RunFilter, RunPage
 from holdfast.store.paging import PageCursor, encode_cursor
+from holdfast.store.records import run_from
 from holdfast.store.tables import ATTEMPTS, ATTRIBUTES, JOURNAL, RUNS, TRANSITIONS, WAITS, WORKERS
 
 AHEAD_MAX: Final = 1_000
 """How far ``runs_ahead`` counts."""
 
 RUN_COLUMNS: Final = [RUNS.c[name] for name in Run.__struct_fields__]
+_ID: Final = Run.__struct_fields__.index("id")
+_CREATED: Final = Run.__struct_fields__.index("created_ms")
 ENTRY_COLUMNS: Final = [column for column in JOURNAL.c if column.name not in ("shard", "run_id")]
 WAIT_COLUMNS: Final = [column for column in WAITS.c if column.name not in ("shard", "run_id", "epoch")]
 ATTEMPT_COLUMNS: Final = [column for column in ATTEMPTS.c if column.name not in ("shard", "run_id", "epoch")]
@@ -44,11 +48,19 @@ def page_of_runs(tenant: Tenant, where: RunFilter, *, limit: int, after: PageCur
     return query.order_by(RUNS.c.created_ms.desc(), RUNS.c.id.desc()).limit(max(limit, 0) + 1)
 
 
-def page_from(runs: Sequence[Run], *, limit: int) -> RunPage:
-    """The page of what ``page_of_runs`` returned."""
-    page = list(runs[: max(limit, 0)])
-    more = len(runs) > len(page) and page
-    return RunPage(page, encode_cursor(PageCursor(page[-1].created_ms, page[-1].id)) if more else None)
+def page_from(rows: Sequence[Any], *, limit: int) -> RunPage:
+    """The page of what ``page_of_runs`` returned. A row that cannot be read is named, and hides no other."""
+    shown = rows[: max(limit, 0)]
+    runs: list[Run] = []
+    broken: list[BrokenRun] = []
+    for row in shown:
+        try:
+            runs.append(run_from(row))
+        except StoreCorrupt as error:
+            broken.append(BrokenRun(RunId(str(row[_ID])), str(error)))
+    last = shown[-1] if len(rows) > len(shown) and shown else None
+    cursor = None if last is None else encode_cursor(PageCursor(UnixMs(last[_CREATED]), RunId(str(last[_ID]))))
+    return RunPage(runs, cursor, broken)
 
 
 def count_by_status(tenant: Tenant, where: RunFilter) -> Query:

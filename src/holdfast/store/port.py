@@ -207,7 +207,7 @@ class Store(Protocol):
         ...
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
-        """Those of these runs that exist, in no particular order."""
+        """Those of these runs that exist and can be read, in no particular order."""
         ...
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:

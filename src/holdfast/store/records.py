@@ -154,4 +154,4 @@ def _list(value: list[str] | str | bytes) -> list[str]:
 
 
 def _attributes(value: dict[str, str] | str | bytes) -> dict[str, str]:
-    return _mapping.decode(value) if isinstance(value, (str, bytes)) else value
+    return _mapping.decode(value) if isinstance(value, (str, bytes)) else msgspec.convert(value, dict[str, str])

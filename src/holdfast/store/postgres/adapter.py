@@ -354,13 +354,13 @@ class PostgresStore:
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
         """Those of these runs that are the tenant's."""
         rows = self._session.query(*render(runs_by_id(tenant, list(run_ids), shards=[_SHARD]), "postgresql"))
-        return [run_from(row) for row in rows]
+        return page_from(rows, limit=len(rows)).runs
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
         """A page of runs, newest first. Raises UsageError for a bad ``after``."""
         cursor = None if after is None else decode_cursor(after)
         rows = self._session.query(*render(page_of_runs(tenant, where, limit=limit, after=cursor), "postgresql"))
-        return page_from([run_from(row) for row in rows], limit=limit)
+        return page_from(rows, limit=limit)
 
     def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
         """How many of these runs are in each status."""

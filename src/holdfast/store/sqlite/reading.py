@@ -24,21 +24,21 @@ class Listings:
 
     def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
         """The run. Raises RunNotFound."""
-        runs = self.get_runs(tenant, [run_id])
-        if not runs:
+        rows = self._rows(listings.runs_by_id(tenant, [run_id], shards=[_SHARD]))
+        if not rows:
             raise RunNotFound(run_id=run_id)
-        return runs[0]
+        return records.run_from(rows[0])
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
         """Those of these runs that are the tenant's."""
         rows = self._rows(listings.runs_by_id(tenant, run_ids, shards=[_SHARD])) if run_ids else []
-        return [records.run_from(row) for row in rows]
+        return listings.page_from(rows, limit=len(rows)).runs
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
         """A page of runs, newest first. Raises UsageError for a bad ``after``."""
         cursor = None if after is None else decode_cursor(after)
         rows = self._rows(listings.page_of_runs(tenant, where, limit=limit, after=cursor))
-        return listings.page_from([records.run_from(row) for row in rows], limit=limit)
+        return listings.page_from(rows, limit=limit)
 
     def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
         """How many of these runs are in each status."""
