@@ -17,6 +17,7 @@ from holdfast.workflow.operations import (
     gather,
     map,  # noqa: A004 - called like what it does
     now,
+    patched,
     random,
     run_child,
     sleep,
@@ -53,6 +54,7 @@ __all__ = [
     "gather",
     "map",
     "now",
+    "patched",
     "random",
     "run_child",
     "sleep",

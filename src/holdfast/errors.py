@@ -148,14 +148,22 @@ class PayloadTooLarge(PayloadError):
 
 
 class NonDeterminismError(UsageError):
-    """The workflow asked for something else than its journal holds; the run is stopped, nothing is lost."""
+    """The workflow asked for something else than its journal holds; the run is stopped, nothing is lost.
+
+    ``source`` is the line of the workflow that asked, as ``file:line``, where it is known.
+    """
 
     code = "non_determinism"
     template = (
-        "run {run_id} diverged from its journal at {key!r}: recorded {recorded}, but the code asked for {asked}. "
+        "run {run_id} diverged from its journal at {key!r}{place}: "
+        "recorded {recorded}, but the code asked for {asked}. "
         "Between steps a workflow may depend only on its input and on recorded results: "
-        "use hf.now(), hf.uuid4() and hf.random(), or give the step an explicit key="
+        "use hf.now(), hf.uuid4() and hf.random(), give the step an explicit key=, or guard a change with hf.patched()"
     )
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        source = facts.setdefault("source", None)
+        super().__init__(message, **{"place": f" ({source})" if source else "", **facts})
 
 
 class NotFound(HoldfastError):

@@ -116,6 +116,7 @@ class EntryKind(StrEnum):
     VALUE = "value"
     CHILD = "child"
     COMPENSATION = "compensation"
+    PATCH = "patch"
 
 
 class EntryStatus(StrEnum):

@@ -21,13 +21,15 @@ from holdfast.errors import (
     UsageError,
 )
 from holdfast.model.commit import NewWait
-from holdfast.model.ids import RunId, UnixMs
+from holdfast.model.ids import Json, RunId, UnixMs
 from holdfast.model.run import Entry, NewRun, Wait
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 from holdfast.runtime.attempts import execute_step
 from holdfast.runtime.execution import BranchStopped, RunExecution, Suspend
 from holdfast.runtime.join import Join
 from holdfast.runtime.plain import PlainBody
+from holdfast.runtime.source import find_source
+from holdfast.runtime.unread import describe, is_passed
 from holdfast.workflow.context import CURRENT, Branch, ChildOptions, RunInfo
 from holdfast.workflow.duration import milliseconds, unix_milliseconds
 
@@ -37,14 +39,21 @@ if TYPE_CHECKING:
 
 
 class RunBranch(Branch):
-    """See the module's docstring. ``scope`` begins the keys of all that it does."""
+    """See the module's docstring. ``scope`` begins the keys of all that it does.
+
+    ``join`` is the key of the gather or map that it is a branch of, and ``parent`` the branch that waits there.
+    """
 
     __slots__ = (
         "counts",
         "execution",
         "finishing",
         "in_handler",
+        "join",
+        "last_key",
         "loop",
+        "parent",
+        "patches",
         "plain",
         "scope",
         "stopped",
@@ -52,8 +61,12 @@ class RunBranch(Branch):
         "waiting",
     )
 
-    def __init__(self, execution: RunExecution, *, scope: str) -> None:
+    def __init__(
+        self, execution: RunExecution, *, scope: str, parent: RunBranch | None = None, join: str | None = None
+    ) -> None:
         self.execution = execution
+        self.parent = parent
+        self.join = join
         self.loop = execution.loop
         self.scope = scope
         self.task: asyncio.Task[Any] | None = None
@@ -62,6 +75,8 @@ class RunBranch(Branch):
         self.in_handler = False
         self.finishing = False
         self.waiting: str | None = None
+        self.last_key = ""
+        self.patches: dict[str, bool] | None = None
         self.plain: PlainBody | None = None
 
     @property
@@ -94,6 +109,7 @@ class RunBranch(Branch):
             raise DuplicateStepKey(run_id=execution.run.id, key=key)
         if explicit is not None:
             counts[used] = 1
+        self.last_key = key
         if execution.unread:
             execution.unread.discard(key)
         return key
@@ -113,7 +129,12 @@ class RunBranch(Branch):
                 "use hf.gather() or hf.map() instead of asyncio.gather(), create_task() or TaskGroup"
             )
         execution = self.execution
-        if execution.ending is not None or execution.stop is not None or execution.refused is not None:
+        if (
+            execution.ending is not None
+            or execution.stop is not None
+            or execution.refused is not None
+            or execution.parted is not None
+        ):
             execution.check()
         if branch.stopped and not branch.finishing:
             raise BranchStopped
@@ -124,15 +145,19 @@ class RunBranch(Branch):
         entry = self.execution.journal.get(key)
         if entry is None:
             if key in self.execution.waits:
-                self.diverged(key, f"a wait for a {self.execution.waits[key].kind}", f"{kind} {name!r}")
+                self.diverged(key, describe(self.execution, key), f"{kind} {name!r}")
             return None
         if entry.kind is not kind or entry.name != name:
-            self.diverged(key, f"{entry.kind} {entry.name!r}", f"{kind} {name!r}")
+            self.diverged(key, describe(self.execution, key), f"{kind} {name!r}")
         return entry
 
     def diverged(self, key: str, recorded: str, asked: str) -> NoReturn:
         """Stop the run: its code and its journal part here."""
-        raise NonDeterminismError(run_id=self.execution.run.id, key=key, recorded=recorded, asked=asked)
+        error = NonDeterminismError(
+            run_id=self.execution.run.id, key=key, recorded=recorded, asked=asked, source=find_source(self)
+        )
+        self.execution.parted = self.execution.parted or error
+        raise error
 
     # Steps and values
 
@@ -144,12 +169,48 @@ class RunBranch(Branch):
 
     def record_value(self, name: str, make: Callable[[], Any], type_: Any) -> Any:
         """See Branch."""
-        if self.plain is not None and self.plain.in_body_thread():
-            return self.run_blocking(lambda _branch: self._value(name, make, type_))
-        return self._record_value(name, make, type_)
+        return self._at_once(lambda: self._record_value(name, make, type_))
 
-    async def _value(self, name: str, make: Callable[[], Any], type_: Any) -> Any:
-        return self._record_value(name, make, type_)
+    def _at_once(self, operation: Callable[[], Any]) -> Any:
+        """An operation that waits for nothing; from a plain body's thread it is sent to the loop."""
+        if self.plain is not None and self.plain.in_body_thread():
+            return self.run_blocking(lambda _branch: _answer(operation))
+        return operation()
+
+    def patched(self, name: str) -> bool:
+        """See Branch."""
+        return bool(self._at_once(lambda: self._patched(name)))
+
+    def _patched(self, name: str) -> bool:
+        branch = self.enter()
+        place: RunBranch | None = branch
+        while place is not None:
+            if place.patches is not None and name in place.patches:
+                return place.patches[name]
+            place = place.parent
+        key = f"{branch.scope}patch:{name}"
+        answer = branch.recorded(key, EntryKind.PATCH, name) is not None
+        if not answer and not is_passed(branch):
+            answer = True
+            branch.execution.stage_entry(branch.note(key, EntryKind.PATCH, name))
+        branch.patches = {**(branch.patches or {}), name: answer}
+        return answer
+
+    def note(self, key: str, kind: EntryKind, name: str, result: Json | None = None) -> Entry:
+        """The journal row of something that was done at once."""
+        execution = self.execution
+        now_ms = execution.services.now_ms()
+        return Entry(
+            key=key,
+            seq=execution.next_seq(),
+            kind=kind,
+            name=name,
+            status=EntryStatus.COMPLETED,
+            result=result,
+            epoch=execution.epoch,
+            started_ms=now_ms,
+            completed_ms=now_ms,
+        )
 
     def _record_value(self, name: str, make: Callable[[], Any], type_: Any) -> Any:
         branch = self.enter()
@@ -158,18 +219,7 @@ class RunBranch(Branch):
         where = f"the recorded value {key!r} of run {execution.run.id}"
         entry = branch.recorded(key, EntryKind.VALUE, name)
         if entry is None:
-            now_ms = services.now_ms()
-            entry = Entry(
-                key=key,
-                seq=execution.next_seq(),
-                kind=EntryKind.VALUE,
-                name=name,
-                status=EntryStatus.COMPLETED,
-                result=services.codec.encode(make(), where),
-                epoch=execution.epoch,
-                started_ms=now_ms,
-                completed_ms=now_ms,
-            )
+            entry = branch.note(key, EntryKind.VALUE, name, services.codec.encode(make(), where))
             execution.stage_entry(entry)
         assert entry.result is not None
         return services.codec.decoder(type_)(entry.result, where)
@@ -213,10 +263,10 @@ class RunBranch(Branch):
         if wait is None:
             entry = self.execution.journal.get(key)
             if entry is not None:
-                self.diverged(key, f"{entry.kind} {entry.name!r}", asked)
+                self.diverged(key, describe(self.execution, key), asked)
             return None
         if wait.kind is not kind or wait.signal != signal:
-            self.diverged(key, f"a wait for a {wait.kind}" + (f" {wait.signal!r}" if wait.signal else ""), asked)
+            self.diverged(key, describe(self.execution, key), asked)
         return wait
 
     # Children
@@ -245,19 +295,7 @@ class RunBranch(Branch):
         child = child_id(execution.run.id, key)
         if branch.recorded(key, EntryKind.CHILD, workflow.name) is None:
             execution.stage_child(branch.new_child(workflow, args, kwargs, key, child, options))
-            now_ms = execution.services.now_ms()
-            execution.stage_entry(
-                Entry(
-                    key=key,
-                    seq=execution.next_seq(),
-                    kind=EntryKind.CHILD,
-                    name=workflow.name,
-                    status=EntryStatus.COMPLETED,
-                    epoch=execution.epoch,
-                    started_ms=now_ms,
-                    completed_ms=now_ms,
-                )
-            )
+            execution.stage_entry(branch.note(key, EntryKind.CHILD, workflow.name))
         return child
 
     async def wait_for_child(self, workflow: Workflow[Any, Any], child: RunId) -> Any:
@@ -385,10 +423,10 @@ class RunBranch(Branch):
         if self.waiting is not None and not self.finishing:
             self.execution.stop_waiting(self.waiting, BranchStopped())
 
-    def spawn(self, scope: str, call: Callable[[], Awaitable[Any]]) -> RunBranch:
-        """A new branch, active at once, that runs ``call`` in a task of its own."""
+    def spawn(self, join: str, name: str, call: Callable[[], Awaitable[Any]]) -> RunBranch:
+        """A new branch of a gather or map, active at once, that runs ``call`` in a task of its own."""
         execution = self.execution
-        branch = RunBranch(execution, scope=scope)
+        branch = RunBranch(execution, scope=f"{join}{name}/", parent=self, join=join)
         context = copy_context()
         context.run(CURRENT.set, branch)
         execution.active += 1
@@ -421,6 +459,10 @@ async def _body(call: Callable[[], Awaitable[Any]], number: int, branch: RunBran
         return None
     finally:
         del branch.execution.branches[number]
+
+
+async def _answer(operation: Callable[[], Any]) -> Any:
+    return operation()
 
 
 def _return(awaitable: Awaitable[Any]) -> Callable[[], Awaitable[Any]]:

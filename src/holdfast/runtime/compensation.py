@@ -13,6 +13,7 @@ from holdfast.errors import CompensationError, StepNotRegistered
 from holdfast.model.run import Entry
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus
 from holdfast.runtime.attempts import Call, attempt_until_settled
+from holdfast.runtime.unread import COMPENSATED
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
@@ -61,7 +62,7 @@ def to_compensate(journal: Any) -> list[Entry]:
 
 def compensation_key(key: str) -> str:
     """The journal key of a step's compensation."""
-    return f"{key}~compensate"
+    return f"{key}{COMPENSATED}"
 
 
 async def _undo(execution: RunExecution, branch: RunBranch, entry: Entry, key: str) -> None:

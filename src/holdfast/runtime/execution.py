@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
-from holdfast.errors import StoreError
+from holdfast.errors import NonDeterminismError, StoreError
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, LiveUpdate, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import Json, UnixMs
 from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Wait
-from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind
+from holdfast.model.status import EntryStatus, RunStatus, WaitKind
 from holdfast.runtime.settings import CHILD_LINGER_MS, LINGER_MS
 from holdfast.runtime.staged import Staged
+from holdfast.runtime.unread import keys_to_read
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
@@ -83,6 +84,7 @@ class RunExecution:
         "linger_until_ms",
         "loop",
         "open",
+        "parted",
         "quiet_check",
         "refused",
         "replaying",
@@ -130,6 +132,8 @@ class RunExecution:
         self.stop: Stop | None = None
         self.refused: StoreError | None = None
         """The database refused a record of the run: every operation raises this until the run has ended."""
+        self.parted: NonDeterminismError | None = None
+        """Code and journal have parted: likewise, so that no ``except`` of the body can swallow it."""
         self.draining = False
         if self.replaying:
             self._load(run)
@@ -137,8 +141,6 @@ class RunExecution:
     def _load(self, run: ClaimedRun) -> None:
         for entry in run.journal:
             self.journal[entry.key] = entry
-            if entry.kind is not EntryKind.COMPENSATION:
-                self.unread.add(entry.key)
             if entry.input is not None and entry.status is EntryStatus.COMPLETED:
                 self.compensable = True
             self.seq = max(self.seq, entry.seq)
@@ -147,6 +149,7 @@ class RunExecution:
             self.seq = max(self.seq, wait.seq)
         for attempt in run.attempts:
             self.failed_attempts[attempt.key] = max(self.failed_attempts.get(attempt.key, 0), attempt.attempt)
+        self.unread = keys_to_read(run)
 
     # Life
 
@@ -170,6 +173,7 @@ class RunExecution:
 
     async def begin_compensation(self, error: Json, reason: str) -> None:
         """The run has failed for good: from now on it only undoes."""
+        self.parted = None
         self.run = structs.replace(self.run, status=RunStatus.COMPENSATING, error=error)
         self.staged.add_move(Compensate(error=error, reason=reason))
         await self.saved()
@@ -455,6 +459,8 @@ class RunExecution:
             raise Suspend
         if self.refused is not None:
             raise self.refused
+        if self.parted is not None:
+            raise self.parted
         if self.stop is not None and self.run.status is not RunStatus.COMPENSATING:
             raise asyncio.CancelledError
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from holdfast.runtime.execution import BranchStopped
+from holdfast.runtime.unread import without_scope
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
@@ -69,7 +70,7 @@ class Join:
 
     def _start_next(self) -> None:
         index, (name, call) = self.ready.popleft()
-        branch = self.parent.spawn(f"{self.scope}{name}/", call)
+        branch = self.parent.spawn(self.scope, name, call)
         self.running[index] = branch
         assert branch.task is not None
         branch.task.add_done_callback(lambda task: self._ended(index, task))
@@ -101,9 +102,9 @@ class Join:
             return
         self.stopping = True
         execution = self.execution
-        execution.unread = {key for key in execution.unread if not key.startswith(self.scope)}
+        execution.unread = without_scope(execution.unread, self.scope)
         for branch in list(execution.branches.values()):
-            if branch.scope.startswith(self.scope):
+            if branch.scope.startswith(f"{self.scope}["):
                 branch.stop()
         self._fill_unstarted()
 

@@ -8,6 +8,8 @@ from holdfast.errors import DeadlineExceeded, DecodeError, NonDeterminismError
 from holdfast.model.status import RunStatus
 from holdfast.runtime.compensation import compensate
 from holdfast.runtime.execution import Stop
+from holdfast.runtime.source import source_of
+from holdfast.runtime.unread import describe, first_unread
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
@@ -42,7 +44,7 @@ def _failure(execution: RunExecution, error: BaseException) -> BaseException | N
         case Stop.CANCEL:
             return None
         case None:
-            return error
+            return execution.parted or error
 
 
 def _terminal_reason(execution: RunExecution, failure: BaseException) -> str:
@@ -55,13 +57,16 @@ def _terminal_reason(execution: RunExecution, failure: BaseException) -> str:
 
 def check_all_read(execution: RunExecution) -> None:
     """The body returned: it must have asked for everything that is recorded. Raises NonDeterminismError."""
+    if execution.parted is not None:
+        raise execution.parted
     if not execution.unread:
         return
-    first = min(execution.unread, key=lambda key: execution.journal[key].seq)
-    entry = execution.journal[first]
-    raise NonDeterminismError(
+    first = first_unread(execution)
+    execution.parted = NonDeterminismError(
         run_id=execution.run.id,
         key=first,
-        recorded=f"{entry.kind} {entry.name!r}",
+        recorded=describe(execution, first),
         asked="the end of the workflow without it",
+        source=source_of(execution.workflow.function),
     )
+    raise execution.parted

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from holdfast.runtime.execution import Suspend
@@ -32,6 +34,8 @@ class PlainBody:
         self._loop = branch.execution.loop
         self._requests: asyncio.Queue[tuple[Operation, Future[Any]] | None] = asyncio.Queue()
         self._closed = False
+        self.caller: FrameType | None = None
+        """Where the body's thread is, while it waits for an operation."""
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """Execute the body and its operations; its result or exception."""
@@ -62,11 +66,15 @@ class PlainBody:
     def call(self, operation: Operation) -> Any:
         """From the body's thread: have an operation executed and wait for it."""
         reply: Future[Any] = Future()
+        self.caller = inspect.currentframe()
         try:
             self._loop.call_soon_threadsafe(self._submit, operation, reply)
         except RuntimeError:  # the loop is closed: the worker is gone
             raise Suspend from None
-        return reply.result()
+        try:
+            return reply.result()
+        finally:
+            self.caller = None
 
     def _submit(self, operation: Operation, reply: Future[Any]) -> None:
         if self._closed:

@@ -39,6 +39,11 @@ def wait_for_signal(
     return _run(lambda: operations.wait_for_signal(name, type_, timeout=timeout, key=key))
 
 
+def patched(name: str) -> bool:
+    """As ``holdfast.patched``, which may be called in a plain workflow as well."""
+    return operations.patched(name)
+
+
 def run_child(workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """As ``holdfast.run_child``."""
     return cast("R", _run(lambda: operations.run_child(workflow, *args, **kwargs)))

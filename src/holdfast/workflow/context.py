@@ -78,6 +78,10 @@ class Branch(ABC):
         """A value that is made once and recorded with the next commit."""
 
     @abstractmethod
+    def patched(self, name: str) -> bool:
+        """Whether the run takes the new path at a change of the body."""
+
+    @abstractmethod
     def sleep(self, *, delay: timedelta | None, until: datetime | None, key: str | None) -> Coroutine[Any, Any, None]:
         """Wait for a time."""
 

@@ -51,6 +51,21 @@ def random() -> float:
     return outside.random() if branch is None else cast("float", branch.record_value("random", outside.random, float))
 
 
+def patched(name: str) -> bool:
+    """Whether this run takes the new path at a change of the workflow's body: ``if hf.patched("two-carriers"): ...``.
+
+    True for a run that comes here first with the new code, and recorded, so that it stays True. False for a run whose
+    journal holds anything that comes after this place: it goes on as it began. Each name is answered once, in the body
+    or in a branch of a gather or map, for that branch and those inside it. Outside a run it is True.
+
+    Args:
+        name: of the change; unique in the workflow. Remove the call when no run on the old path is left.
+    """
+    check_name("patch", name)
+    branch = require_branch("hf.patched()")
+    return True if branch is None else branch.patched(name)
+
+
 async def sleep(duration: timedelta | float, *, key: str | None = None) -> None:
     """Wait, durably: it survives restarts, and a waiting run holds no thread and no memory.
 

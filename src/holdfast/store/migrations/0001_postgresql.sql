@@ -94,7 +94,7 @@ create table holdfast.journal (
     started_ms bigint not null,
     completed_ms bigint not null,
     primary key (shard, run_id, key),
-    constraint journal_kind check (kind in ('step', 'value', 'child', 'compensation')),
+    constraint journal_kind check (kind in ('step', 'value', 'child', 'compensation', 'patch')),
     constraint journal_status check (status in ('completed', 'failed'))
 );
 comment on table holdfast.journal is 'The recorded outcomes of a run''s steps: written once.';

@@ -66,7 +66,7 @@ create table journal (
     run_id text not null,
     key text not null,
     seq integer not null check (seq >= 1),
-    kind text not null check (kind in ('step', 'value', 'child', 'compensation')),
+    kind text not null check (kind in ('step', 'value', 'child', 'compensation', 'patch')),
     name text not null,
     status text not null check (status in ('completed', 'failed')),
     result text check (result is null or json_valid(result)),
