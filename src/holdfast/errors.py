@@ -13,9 +13,14 @@
     │   │   └── PayloadTooLarge
     │   └── NonDeterminismError the workflow's code no longer agrees with its journal
     ├── NotFound              no such thing, or it belongs to another tenant
-    │   └── RunNotFound
+    │   ├── RunNotFound
+    │   ├── DefinitionNotFound
+    │   ├── ReleaseNotFound
+    │   └── NodeNotFound
     ├── Conflict              the state of the thing forbids it
-    │   └── RunFinished
+    │   ├── RunFinished
+    │   ├── VersionConflict     a version is immutable: this number or content is taken
+    │   └── ReleaseMoved        somebody else moved the release meanwhile
     ├── RunError              the run ended otherwise than with a result
     │   ├── RunFailed
     │   ├── RunCancelled
@@ -179,6 +184,32 @@ class RunNotFound(NotFound):
     template = "no run {run_id}"
 
 
+class DefinitionNotFound(NotFound):
+    """There is no such version of the workflow's definition in this tenant."""
+
+    code = "definition_not_found"
+    template = (
+        "workflow {workflow!r} has no stored definition {version}; `holdfast definitions list` shows what there is"
+    )
+
+
+class ReleaseNotFound(NotFound):
+    """The workflow has no release of that name, or the release has no such entry in its history."""
+
+    code = "release_not_found"
+    template = "workflow {workflow!r} has no release {name!r}{entry}; promote a version to it first"
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        super().__init__(message, **{"entry": "", **facts})
+
+
+class NodeNotFound(NotFound):
+    """A definition has no node with that key."""
+
+    code = "node_not_found"
+    template = "the definition of workflow {workflow!r} has no node {key!r}"
+
+
 class Conflict(HoldfastError):
     """The state of the thing forbids what was asked."""
 
@@ -190,6 +221,23 @@ class RunFinished(Conflict):
 
     code = "run_finished"
     template = "run {run_id} is {status} already"
+
+
+class VersionConflict(Conflict):
+    """A version is immutable: the number holds other content, or the content is stored under another number."""
+
+    code = "definition_version_conflict"
+    template = "version {version} of workflow {workflow!r} cannot be stored: {why}"
+
+
+class ReleaseMoved(Conflict):
+    """The release is not where the caller saw it: somebody else moved it."""
+
+    code = "release_moved"
+    template = (
+        "release {name!r} of workflow {workflow!r} was moved meanwhile: entry {found} is its last one, "
+        "not {expected}; look at its history and try again"
+    )
 
 
 class RunError(HoldfastError):

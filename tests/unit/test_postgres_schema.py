@@ -56,8 +56,8 @@ def test_every_hot_table_begins_its_key_with_the_shard(url: str) -> None:
             """
         ).fetchall()
 
-    assert {table for table, column in first if column != "shard"} == {"workers"}
-    assert len(first) == 8
+    assert {table for table, column in first if column != "shard"} == {"workers", "definitions", "releases"}
+    assert len(first) == 10
 
 
 @pytest.mark.parametrize(

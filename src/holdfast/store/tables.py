@@ -133,3 +133,25 @@ ATTRIBUTES: Final = Table(
     Column("value", Text, primary_key=True),
     Column("run_id", Uuid(as_uuid=False), primary_key=True),
 )
+
+DEFINITIONS: Final = Table(
+    "definitions",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("workflow", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    *_texts("hash", "document", "source", "created_by"),
+    *_times("created_ms"),
+)
+
+RELEASES: Final = Table(
+    "releases",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("workflow", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("version", Integer),
+    *_texts("kind", "moved_by"),
+    *_times("moved_ms"),
+)

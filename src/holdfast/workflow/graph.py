@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msgspec
 
-from holdfast.core.definitions import DefinitionError, Problem, to_plain, validate
+from holdfast.core.definitions import DefinitionError, GraphError, Problem, to_plain, validate
 from holdfast.core.failure import type_name
 from holdfast.core.retry import Retry
 from holdfast.errors import UsageError
@@ -56,7 +56,7 @@ from holdfast.model.definition import (
 from holdfast.workflow.context import ChildOptions
 from holdfast.workflow.duration import milliseconds, seconds
 from holdfast.workflow.graph_handlers import GraphHandlers
-from holdfast.workflow.graph_options import CallOptions, Duration, GraphError, Handler, NodeOptions, With
+from holdfast.workflow.graph_options import CallOptions, Duration, Handler, NodeOptions, With
 from holdfast.workflow.step import Step
 from holdfast.workflow.workflow import Workflow
 
@@ -388,8 +388,7 @@ class Graph:
         else:
             problems += validate(definition)
         if problems:
-            found = sorted(set(problems))
-            raise GraphError(graph=self.name, problems=found, listing="\n".join(f"  {problem}" for problem in found))
+            raise GraphError.of(self.name, problems)
         return definition
 
     # Parts of nodes

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any, TypedDict, TypeGuard
 
 from holdfast.core.retry import Retry
-from holdfast.errors import UsageError
 from holdfast.workflow.step import Step
 
 Handler = Callable[..., Any] | Step[Any, Any]
@@ -21,13 +20,6 @@ def is_step(handler: Handler) -> TypeGuard[Step[Any, Any]]:
 
 Duration = timedelta | float
 """A timedelta, or seconds."""
-
-
-class GraphError(UsageError):
-    """A graph cannot be run. ``problems`` lists everything that is wrong with it: node, code and reason."""
-
-    code = "graph_invalid"
-    template = "graph {graph!r} cannot be run:\n{listing}"
 
 
 class NodeOptions(TypedDict, total=False):

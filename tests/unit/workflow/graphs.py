@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import pytest
 
+from holdfast.core.definitions import GraphError
 from holdfast.model.definition import Node
 from holdfast.workflow.graph import Graph
-from holdfast.workflow.graph_options import GraphError
 from holdfast.workflow.registry import Registry
 
 N = TypeVar("N", bound=Node)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.core.definitions import content_hash, from_json, names_needed, to_json, validate
+from holdfast.core.definitions import GraphError, content_hash, from_json, names_needed, to_json, validate
 from holdfast.core.retry import Retry
 from holdfast.errors import DuplicateName, UsageError
 from holdfast.model.definition import (
@@ -32,7 +32,7 @@ from holdfast.model.definition import (
     StepNode,
     SubgraphNode,
 )
-from holdfast.workflow.graph_options import GraphError, With
+from holdfast.workflow.graph_options import With
 from holdfast.workflow.registry import Registry
 from tests.unit.workflow.graphs import (
     choose_plan,

@@ -4,25 +4,30 @@ from holdfast.core.definitions.canonical import DefinitionError, canonical_bytes
 from holdfast.core.definitions.difference import Change, Difference, FieldChange, diff
 from holdfast.core.definitions.documents import from_json, from_yaml, json_schema, to_json, to_yaml
 from holdfast.core.definitions.mermaid import draw_mermaid
+from holdfast.core.definitions.nodes import find_node, nodes_in_order
 from holdfast.core.definitions.svg import draw_svg
-from holdfast.core.definitions.validation import Needs, Problem, names_needed, validate
+from holdfast.core.definitions.validation import GraphError, Needs, Problem, check_definition, names_needed, validate
 
 __all__ = [
     "Change",
     "DefinitionError",
     "Difference",
     "FieldChange",
+    "GraphError",
     "Needs",
     "Problem",
     "canonical_bytes",
+    "check_definition",
     "content_hash",
     "diff",
     "draw_mermaid",
     "draw_svg",
+    "find_node",
     "from_json",
     "from_yaml",
     "json_schema",
     "names_needed",
+    "nodes_in_order",
     "to_json",
     "to_plain",
     "to_yaml",

@@ -7,7 +7,7 @@ It knows nothing of registries: whether handlers and workflows exist is for thos
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -88,6 +88,19 @@ class Problem(Struct, frozen=True, order=True):
         return f"{self.node or 'the graph'}: {self.reason} ({self.code})"
 
 
+class GraphError(UsageError):
+    """A graph cannot be run. ``problems`` lists everything that is wrong with it: node, code and reason."""
+
+    code = "graph_invalid"
+    template = "graph {graph!r} cannot be run:\n{listing}"
+
+    @classmethod
+    def of(cls, graph: str, problems: Iterable[Problem]) -> GraphError:
+        """The error that lists these problems, each once."""
+        found = sorted(set(problems))
+        return cls(graph=graph, problems=found, listing="\n".join(f"  {problem}" for problem in found))
+
+
 class Needs(Struct, frozen=True):
     """The names that a program must know to run a definition."""
 
@@ -107,6 +120,13 @@ def validate(definition: Definition) -> list[Problem]:
     check.duration("", "the timeout", options.timeout_ms)
     _Level(check, (), definition.nodes, definition.edges).look()
     return sorted(check.problems)
+
+
+def check_definition(definition: Definition) -> None:
+    """Raises: GraphError, with everything that is wrong, if the definition cannot be run."""
+    problems = validate(definition)
+    if problems:
+        raise GraphError.of(definition.workflow, problems)
 
 
 def names_needed(definition: Definition) -> Needs:

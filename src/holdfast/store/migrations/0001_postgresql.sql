@@ -204,3 +204,48 @@ create table holdfast.attributes (
     primary key (shard, tenant, name, value, run_id)
 );
 comment on table holdfast.attributes is 'Search attributes of runs.';
+
+-- Not hot, and without a shard: written once for both databases over Store.transact (store/catalog.py). `document` is
+-- text: the bytes that were hashed.
+create table holdfast.definitions (
+    tenant text not null,
+    workflow text not null,
+    version integer not null,
+    hash text collate "C" not null,
+    document text not null,
+    source text not null,
+    created_by text not null default '',
+    created_ms bigint not null,
+    primary key (tenant, workflow, version),
+    constraint definitions_version check (version >= 1),
+    constraint definitions_hash_length check (length(hash) = 64)
+);
+comment on table holdfast.definitions is 'Versions of graphs: written once, numbered per tenant and workflow.';
+
+-- Equal content is one version; and a worker looks for the code that a line names.
+create unique index definitions_hash on holdfast.definitions (workflow, hash, tenant);
+
+create table holdfast.releases (
+    tenant text not null,
+    workflow text not null,
+    name text not null,
+    number integer not null,
+    version integer not null,
+    kind text not null,
+    moved_by text not null default '',
+    moved_ms bigint not null,
+    primary key (tenant, workflow, name, number),
+    constraint releases_number check (number >= 1),
+    constraint releases_version check (version >= 1),
+    constraint releases_kind check (kind in ('go_live', 'promote', 'restore'))
+);
+comment on table holdfast.releases is 'Movable names for versions, with every move: the last entry of a name holds.';
+
+create function holdfast.refuse_change() returns trigger language plpgsql as
+    $$ begin raise exception '% is append-only', tg_table_name using errcode = 'check_violation'; end $$;
+comment on function holdfast.refuse_change is 'What is written once is never changed, by whoever it may be.';
+
+create trigger definitions_immutable before update on holdfast.definitions
+    for each row execute function holdfast.refuse_change();
+create trigger releases_append_only before update on holdfast.releases
+    for each row execute function holdfast.refuse_change();

@@ -187,3 +187,39 @@ create table attributes (
     run_id text not null,
     primary key (shard, tenant, name, value, run_id)
 ) strict, without rowid;
+
+-- Not hot, and without a shard: written once for both databases over Store.transact (store/catalog.py).
+create table definitions (
+    tenant text not null,
+    workflow text not null,
+    version integer not null check (version >= 1),
+    hash text not null check (length(hash) = 64),
+    document text not null check (json_valid(document)),
+    source text not null,
+    created_by text not null default '',
+    created_ms integer not null,
+    primary key (tenant, workflow, version)
+) strict;
+
+-- equal content is one version; and a worker looks for the code that a line names
+create unique index definitions_hash on definitions (workflow, hash, tenant);
+
+create trigger definitions_immutable before update on definitions begin
+    select raise(abort, 'a version of a definition is never changed');
+end;
+
+create table releases (
+    tenant text not null,
+    workflow text not null,
+    name text not null,
+    number integer not null check (number >= 1),
+    version integer not null check (version >= 1),
+    kind text not null check (kind in ('go_live', 'promote', 'restore')),
+    moved_by text not null default '',
+    moved_ms integer not null,
+    primary key (tenant, workflow, name, number)
+) strict, without rowid;
+
+create trigger releases_append_only before update on releases begin
+    select raise(abort, 'the history of a release is append-only');
+end;
