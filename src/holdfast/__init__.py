@@ -7,10 +7,11 @@ from holdfast.client.sync import SyncClient, SyncRunHandle
 from holdfast.core.explain import Explanation
 from holdfast.core.retry import NonRetryable, Retry, RetryAfter
 from holdfast.errors import HoldfastError
-from holdfast.model.run import Run
+from holdfast.model.run import Approval, ApprovalPage, Run
 from holdfast.model.status import RunStatus
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.workflow import blocking
+from holdfast.workflow.approval import Decision, wait_for_approval
 from holdfast.workflow.context import RunInfo, StepInfo, current, current_step
 from holdfast.workflow.operations import (
     Child,
@@ -29,8 +30,11 @@ from holdfast.workflow.operations import (
 
 __all__ = [
     "App",
+    "Approval",
+    "ApprovalPage",
     "Child",
     "Client",
+    "Decision",
     "Explanation",
     "HoldfastError",
     "NonRetryable",
@@ -61,5 +65,6 @@ __all__ = [
     "sleep_until",
     "start_child",
     "uuid4",
+    "wait_for_approval",
     "wait_for_signal",
 ]

@@ -10,17 +10,21 @@
     │   ├── PayloadError        a value that cannot be stored or read back
     │   │   ├── EncodeError
     │   │   ├── DecodeError
-    │   │   └── PayloadTooLarge
+    │   │   ├── PayloadTooLarge
+    │   │   └── FormMismatch    what a person entered does not fit the form of the approval
     │   └── NonDeterminismError the workflow's code no longer agrees with its journal
     ├── NotFound              no such thing, or it belongs to another tenant
     │   ├── RunNotFound
     │   ├── DefinitionNotFound
     │   ├── ReleaseNotFound
-    │   └── NodeNotFound
+    │   ├── NodeNotFound
+    │   └── ApprovalNotFound
     ├── Conflict              the state of the thing forbids it
     │   ├── RunFinished
     │   ├── VersionConflict     a version is immutable: this number or content is taken
-    │   └── ReleaseMoved        somebody else moved the release meanwhile
+    │   ├── ReleaseMoved        somebody else moved the release meanwhile
+    │   ├── ApprovalClosed      somebody answered before, or nobody waits for an answer any more
+    │   └── NotAnApprover       this person may not answer it
     ├── RunError              the run ended otherwise than with a result
     │   ├── RunFailed
     │   ├── RunCancelled
@@ -28,6 +32,7 @@
     ├── StepError             a step failed for good, and its own exception type is not registered
     ├── StepTimeout           a step ran longer than its timeout
     ├── SignalTimeout         a wait for a signal elapsed
+    ├── ApprovalTimeout       nobody answered an approval in time
     ├── DeadlineExceeded      the run's own deadline passed
     ├── CompensationError     a compensation failed for good
     ├── ResultTimeout         the caller stopped waiting; the run goes on
@@ -152,6 +157,13 @@ class PayloadTooLarge(PayloadError):
     template = "{where} is {size} bytes; the limit is {limit} (store the bulk elsewhere and pass a reference)"
 
 
+class FormMismatch(PayloadError):
+    """What was entered does not fit the form that the approval asks for."""
+
+    code = "form_mismatch"
+    template = "the answer to approval {key!r} of run {run_id} does not fit its form: {why}"
+
+
 class NonDeterminismError(UsageError):
     """The workflow asked for something else than its journal holds; the run is stopped, nothing is lost.
 
@@ -240,6 +252,27 @@ class ReleaseMoved(Conflict):
     )
 
 
+class ApprovalNotFound(NotFound):
+    """The run has asked for no approval under that key."""
+
+    code = "approval_not_found"
+    template = "run {run_id} has asked for no approval {key!r}"
+
+
+class ApprovalClosed(Conflict):
+    """The approval takes no answer any more: it was answered, or its wait elapsed or was cancelled."""
+
+    code = "approval_closed"
+    template = "approval {key!r} of run {run_id} is closed already: {outcome}"
+
+
+class NotAnApprover(Conflict):
+    """The approval is open, but somebody else has to answer it."""
+
+    code = "not_an_approver"
+    template = "approval {key!r} of run {run_id} cannot be answered by {by!r}: it is for {approvers}"
+
+
 class RunError(HoldfastError):
     """The run ended otherwise than with a result."""
 
@@ -290,6 +323,13 @@ class SignalTimeout(HoldfastError):
 
     code = "signal_timeout"
     template = "no signal {signal!r} within {timeout_s} s"
+
+
+class ApprovalTimeout(HoldfastError):
+    """Nobody answered an approval within its timeout."""
+
+    code = "approval_timeout"
+    template = "nobody answered approval {key!r} within {timeout_s} s"
 
 
 class DeadlineExceeded(HoldfastError):

@@ -13,7 +13,16 @@ from typing import Any
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant, UnixMs
-from holdfast.model.run import Claim, Entry, NewRun, Run, RunDetail, RunFilter, Signal, WorkerInfo
+from holdfast.model.run import (
+    Claim,
+    Entry,
+    NewRun,
+    Run,
+    RunDetail,
+    RunFilter,
+    Signal,
+    WorkerInfo,
+)
 from holdfast.model.status import (
     EntryKind,
     EntryStatus,
@@ -21,6 +30,7 @@ from holdfast.model.status import (
     WaitKind,
 )
 from holdfast.store.port import WORKER_KEPT_MS, Store
+from tests.contract.inbox import QUESTIONS, asked_of, choose_answer, read_inbox
 from tests.contract.scene import (
     ALICE,
     BOB,
@@ -116,6 +126,8 @@ class Script:
             (6, self._signal),
             (3, self._broadcast),
             (1, self._signal_again),
+            (3, self._answer),
+            (1, self._list_approvals),
             (2, self._cancel),
             (1, self._read_progress),
             (3, self._read_live),
@@ -394,6 +406,9 @@ class Script:
         delay_ms = self._random.choice((None, 0, 40, 200, 900))
         known = [run.id for run in self._runs() if run.parent_id == detail.run.id] + [run.id for run in children]
         kind = self._random.choice([*WaitKind, WaitKind.SIGNAL])
+        if kind is WaitKind.APPROVAL:
+            request = self._random.choice(QUESTIONS)
+            return NewWait(key=f"w{seq}", seq=seq, kind=kind, request=request, delay_ms=delay_ms)
         if kind is WaitKind.CHILD and known:
             child = self._random.choice(known)
             return NewWait(key=f"w{seq}", seq=seq, kind=kind, child_id=child, delay_ms=delay_ms)
@@ -492,6 +507,28 @@ class Script:
             return self._broadcast()
         signal = self._random.choice(self._sent)
         return Step(("signal again",), lambda opened: sorted(opened.store.send_signal(signal)), lambda a: a == [])
+
+    def _answer(self) -> Step:
+        asked = asked_of(detail for run in self._runs() for detail in [self._detail(run)])
+        if not asked:
+            return self._list_approvals()
+        self._number += 1
+        answer = choose_answer(self._random, asked, run_id(6_000_000 + self._number), TENANTS)
+        return Step(
+            ("answer",),
+            lambda opened: opened.store.send_signal(answer),
+            lambda found: found == [answer.run_id],
+        )
+
+    def _list_approvals(self) -> Step:
+        tenant = self._random.choice(TENANTS)
+        names = self._random.choice((["ann"], ["chief", "bob"], []))
+        limit = self._random.choice((1, 3, EVERYTHING))
+        return Step(
+            ("list approvals",),
+            lambda opened: list(read_inbox(opened, tenant, names, limit)),
+            lambda found: found != [],
+        )
 
     def _cancel(self) -> Step:
         tenant, run = self._pick_run()

@@ -50,6 +50,12 @@ async def approve(order: str) -> dict[str, str]:
 
 
 @app.workflow
+async def ask(order: str) -> str:
+    decision = await hf.wait_for_approval("ship", title=f"Ship {order}?", by=("ann", "board"))
+    return f"{decision.by}: {decision.approved}, {decision.comment}"
+
+
+@app.workflow
 async def refuse(order: str) -> None:
     await charge(order)
     raise hf.NonRetryable("no such \\x1b[31morder")
@@ -257,6 +263,28 @@ def test_a_parked_run_is_explained_signalled_and_watched_to_its_end(shell: Shell
     assert reached == {"reached": [run_id], "kept": False}
     assert ended["run"]["result"] == {"by": "ann"}
     assert watched == 0
+
+
+@pytest.mark.requirement("C-51")
+def test_a_person_finds_a_question_in_the_inbox_and_answers_it_once(shell: Shell) -> None:
+    with shell.worker():
+        run_id = shell.ask("start", "ask", '"o-1"')["run"]["id"]
+        with shell.open("runs", "watch", run_id, "--json") as watch:
+            watch.answers_until(lambda line: line["transition"]["to_status"] == "waiting")
+            asked = shell.ask("approvals", "list", "--for", "board")
+            table = shell.run("approvals", "list", "--for", "ann")
+            others = shell.ask("approvals", "list", "--for", "zoe")
+            said = shell.ask("approvals", "reject", run_id, "ship", "--by", "ann", "--comment", "too late")
+            ended = watch.answers_until(lambda line: "run" in line)
+        again = shell.run("approvals", "approve", run_id, "ship", "--by", "ann", "--json")
+
+    [approval] = asked["approvals"]
+    assert (approval["run_id"], approval["key"], approval["question"]["title"]) == (run_id, "ship", "Ship o-1?")
+    assert (others, asked["next"]) == ({"approvals": [], "next": None}, None)
+    assert run_id in table.stdout
+    assert said == {"run_id": run_id, "key": "ship", "by": "ann", "answer": "rejected"}
+    assert ended["run"]["result"] == "ann: False, too late"
+    assert (again.returncode, json.loads(again.stdout)["error"]["code"]) == (4, "approval_closed")
 
 
 # What cannot be

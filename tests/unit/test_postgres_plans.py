@@ -37,9 +37,9 @@ select 0, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'defau
 """
 _LOAD_WAITS = """
 insert into holdfast.waits (
-       shard, run_id, key, seq, kind, signal, child_id, due_ms, epoch, opened_ms, outcome, closed_ms)
+       shard, run_id, key, seq, kind, signal, child_id, due_ms, epoch, opened_ms, outcome, closed_ms, tenant)
 select 0, id, 'w', 1, 'signal', 's' || mod(created_ms, 50), id, wake_ms, 1, 1,
-       case when status = 'completed' then 'elapsed' end, case when status = 'completed' then 1 end
+       case when status = 'completed' then 'elapsed' end, case when status = 'completed' then 1 end, 'default'
   from holdfast.runs
 """
 _LOAD_JOURNAL = """
@@ -116,6 +116,7 @@ def steps() -> dict[str, Params]:
     one = {"tenant": "default", "id": run_id(1)}
     ids = {"ids": id_array(run_id(number) for number in range(1, 50))}
     signal = {**one, "signal_id": run_id(9), "name": "s1", "payload": "{}"}
+    answer = {**one, "key": "w", "names": ["ann"], "answer_id": run_id(9), "verdict": "{}"}
     hot: list[Step] = [
         ("claim_runs", {"worker": "worker-1", **line, "limit": 50, "suspects": 1}),
         ("read_agenda", {**line, "kept_ms": 1}),
@@ -139,6 +140,8 @@ def steps() -> dict[str, Params]:
         ("send_signal_seen", signal),
         ("send_signal_waiters", signal),
         ("send_signal", {**signal, **ids}),
+        ("send_answer_find", answer),
+        ("send_answer", answer),
         ("request_cancel_lock", one),
         ("request_cancel_held", one),
         ("request_cancel", {**one, "reason": "cancelled"}),

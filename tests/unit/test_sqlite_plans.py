@@ -91,8 +91,8 @@ def test_no_statement_reads_more_than_it_needs(connection: sqlite3.Connection, n
         ("end_own_waits", "INDEX waits_open (shard=? AND run_id=?)"),
         ("requeue_lost_pick", "INDEX runs_worker"),
         ("retire_worker_runs", "INDEX runs_worker (shard=? AND worker=?)"),
-        ("send_signal_wait", "INDEX waits_signal (shard=? AND signal=? AND run_id=?)"),
-        ("send_signal_waits", "INDEX waits_signal (shard=? AND signal=?)"),
+        ("send_signal_wait", "INDEX waits_signal (shard=? AND tenant=? AND signal=? AND run_id=?)"),
+        ("send_signal_waits", "INDEX waits_signal (shard=? AND tenant=? AND signal=?)"),
     ],
 )
 def test_a_hot_statement_goes_by_its_index(connection: sqlite3.Connection, name: str, index: str) -> None:

@@ -15,7 +15,7 @@ from holdfast.cli.shapes import plain_call, plain_payload
 from holdfast.core.failure import read_failure
 from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import DEFAULT_QUEUE, Json, UnixMs
-from holdfast.model.run import Attempt, Entry, Run, RunDetail, Transition, Wait, WorkerRow
+from holdfast.model.run import Approval, Attempt, Entry, Run, RunDetail, Transition, Wait, WorkerRow
 from holdfast.model.status import ACTIVE_STATUSES, EntryStatus, RunStatus
 
 STYLES: Final[dict[RunStatus, str]] = {
@@ -212,6 +212,25 @@ def wait_table(waits: Sequence[Wait], now_ms: UnixMs) -> Table:
             Text("open", "cyan")
             if wait.outcome is None
             else f"{wait.outcome.value} {show_ago(now_ms, wait.closed_ms)}",
+        )
+    return table
+
+
+def approval_table(approvals: Sequence[Approval], now_ms: UnixMs) -> Table:
+    """The inbox."""
+    table = make_table(None, "run", "key", "workflow", "*asks", "*of", "asked", "until")
+    table.columns[0].min_width = 36
+    for one in approvals:
+        question = one.question
+        names = [*question.by, *(question.escalate_to if one.escalated else [])]
+        table.add_row(
+            one.run_id,
+            clean(one.key),
+            clean(one.workflow),
+            clean(question.title or ""),
+            clean(", ".join(names) or "anyone"),
+            show_ago(now_ms, one.opened_ms),
+            show_ago(now_ms, one.due_ms),
         )
     return table
 

@@ -7,7 +7,6 @@ asked for again without doing anything twice.
 from __future__ import annotations
 
 import asyncio
-import builtins
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -15,7 +14,7 @@ from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, cast, overloa
 
 from msgspec import Struct
 
-from holdfast.client.reading import Reading
+from holdfast.client.messages import Messages
 from holdfast.client.results import Results
 from holdfast.core.codec import Codec
 from holdfast.core.explain import Explanation
@@ -30,7 +29,7 @@ from holdfast.errors import (
     UsageError,
 )
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant
-from holdfast.model.run import NewRun, Run, Signal, Started
+from holdfast.model.run import NewRun, Run, Started
 from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 from holdfast.runtime.host import Host
 from holdfast.store.port import Store
@@ -140,7 +139,7 @@ class RunHandle(Generic[R_co]):
         return f"<Run {self.id}>"
 
 
-class Client(Reading):
+class Client(Messages):
     """Asynchronous; ``SyncClient`` is its blocking form. One tenant; one database."""
 
     def __init__(
@@ -153,9 +152,8 @@ class Client(Reading):
         codec: Codec | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(store, host, tenant=tenant)
+        super().__init__(store, host, tenant=tenant, codec=codec)
         self._registry = registry
-        self._codec = codec or Codec()
         self._on_close = on_close
         self._results = Results(store, host, self.tenant)
 
@@ -383,34 +381,6 @@ class Client(Reading):
                 raise error from cause
 
     # Commands
-
-    async def signal(
-        self, name: str, payload: Any = None, *, run_id: str | None = None, signal_id: str | None = None
-    ) -> builtins.list[RunId]:
-        """Send a signal to one run, or to every run of the tenant that waits for it now.
-
-        To one run: kept until a wait takes it, also if none is open yet.
-
-        Args:
-            name: the signal's name.
-            payload: any value that can be stored.
-            run_id: the run; all that wait for it now, if None.
-            signal_id: a UUID of the message: the same one is delivered once, however often it is sent.
-
-        Returns:
-            the runs whose wait it closed.
-
-        Raises:
-            RunNotFound, RunFinished: of the one run.
-        """
-        signal = Signal(
-            id=RunId(self._host.new_id()) if signal_id is None else check_run_id(signal_id),
-            tenant=self.tenant,
-            name=check_name("signal", name),
-            payload=self._codec.encode(payload, f"the payload of signal {name!r}"),
-            run_id=None if run_id is None else check_run_id(run_id),
-        )
-        return await self._send(self.store.send_signal, signal)
 
     async def cancel(self, run_id: str, *, reason: str = "cancelled") -> Run:
         """Ask for a run to be cancelled: at once if no worker holds it, else as soon as its worker notices.

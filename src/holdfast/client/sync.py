@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 from holdfast.client.client import Client, RunHandle, Start, StartOptions
+from holdfast.client.messages import AnswerOptions
 from holdfast.client.portal import Portal
 from holdfast.core.explain import Explanation
 from holdfast.model.ids import RunId
-from holdfast.model.run import Run, RunDetail, RunPage, WorkerRow
+from holdfast.model.run import ApprovalPage, Run, RunDetail, RunPage, WorkerRow
 from holdfast.model.status import RunStatus
 
 R = TypeVar("R")
@@ -225,6 +226,18 @@ class SyncClient:
     ) -> builtins.list[RunId]:
         """As ``Client.signal``."""
         return self._portal.call(self._client.signal(name, payload, run_id=run_id, signal_id=signal_id))
+
+    def approvals(self, names: Iterable[str] = (), *, limit: int = 50, after: str | None = None) -> ApprovalPage:
+        """As ``Client.approvals``."""
+        return self._portal.call(self._client.approvals(names, limit=limit, after=after))
+
+    def approve(self, run_id: str, key: str = "approval", **answer: Unpack[AnswerOptions]) -> None:
+        """As ``Client.approve``."""
+        self._portal.call(self._client.approve(run_id, key, **answer))
+
+    def reject(self, run_id: str, key: str = "approval", **answer: Unpack[AnswerOptions]) -> None:
+        """As ``Client.reject``."""
+        self._portal.call(self._client.reject(run_id, key, **answer))
 
     def cancel(self, run_id: str, *, reason: str = "cancelled") -> Run:
         """As ``Client.cancel``."""

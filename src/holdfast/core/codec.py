@@ -69,6 +69,19 @@ class Codec:
             raise EncodeError(where=where, why=flaw)
         return Json(_PREFIX + body + _SUFFIX)
 
+    def wrap(self, value: bytes) -> Json:
+        """The payload of a value that is JSON already."""
+        return Json(_PREFIX + value + _SUFFIX)
+
+    def unwrap(self, payload: Json) -> Raw:
+        """The JSON of the value that a payload holds, as it was encoded by this codec."""
+        return Raw(payload[len(_PREFIX) : -len(_SUFFIX)])
+
+    def check_size(self, payload: Json, where: str) -> None:
+        """Raises PayloadTooLarge if a payload that was made elsewhere is too large."""
+        if len(payload) > self.payload_bytes_max:
+            raise PayloadTooLarge(where=where, size=len(payload), limit=self.payload_bytes_max)
+
     def decoder(self, type_: Any) -> Decode:
         """A function ``decode(payload, where)`` that reads a payload as that type, which may be any annotation.
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from holdfast.core.approvals import approvers, is_escalated, read_question
 from holdfast.core.failure import Failure, read_failure
 from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import Json, RunId, UnixMs, WorkerId
@@ -22,8 +23,8 @@ class Reason(Struct, frozen=True, kw_only=True):
     """One thing that a run waits for, or why it ended."""
 
     kind: str
-    """A stable word: claimable, no_worker, delayed, held, paused, timer, signal, child, retry, cancel, deadline,
-    ended, failed_step, cause."""
+    """A stable word: claimable, no_worker, delayed, held, paused, timer, signal, child, retry, approval, cancel,
+    deadline, ended, failed_step, cause."""
     text: str
     key: str | None = None
     since_ms: UnixMs | None = None
@@ -38,6 +39,8 @@ class Reason(Struct, frozen=True, kw_only=True):
     """How many attempts of a step have failed."""
     child: Explanation | None = None
     """Why the child that it waits for is where it is."""
+    approvers: list[str] | None = None
+    """Who may answer an approval now; anyone if empty, None if it is no approval."""
 
 
 class Explanation(Struct, frozen=True, kw_only=True):
@@ -250,6 +253,8 @@ def _wait(detail: RunDetail, wait: Wait) -> Reason:
             text = f"{wait.key}: it waits for child run {wait.child_id}"
         case WaitKind.RETRY:
             text, attempts = _retry(detail, wait)
+        case WaitKind.APPROVAL:
+            text = f"{wait.key}: it waits for {_approval(detail, wait)}{until or ', without a time limit'}"
     return Reason(
         kind=wait.kind.value,
         text=text,
@@ -259,7 +264,27 @@ def _wait(detail: RunDetail, wait: Wait) -> Reason:
         signal=wait.signal,
         child_id=wait.child_id,
         attempts=attempts,
+        approvers=_approvers(detail, wait),
     )
+
+
+def _approvers(detail: RunDetail, wait: Wait) -> list[str] | None:
+    if wait.kind is not WaitKind.APPROVAL or wait.request is None:
+        return None
+    return approvers(read_question(wait.request), opened_ms=wait.opened_ms, now_ms=detail.now_ms)
+
+
+def _approval(detail: RunDetail, wait: Wait) -> str:
+    question = read_question(wait.request or Json(b"{}"))
+    title = "" if question.title is None else f" ({question.title})"
+    allowed = approvers(question, opened_ms=wait.opened_ms, now_ms=detail.now_ms)
+    who = f"approval by {' or '.join(allowed)}" if allowed else "approval by anyone"
+    if question.escalate_after_ms is None:
+        return who + title
+    if is_escalated(question, opened_ms=wait.opened_ms, now_ms=detail.now_ms):
+        return f"{who}{title}, escalated"
+    due_ms = UnixMs(wait.opened_ms + question.escalate_after_ms)
+    return f"{who}{title}, {_in(detail, due_ms)} also by {' or '.join(question.escalate_to)}"
 
 
 def _retry(detail: RunDetail, wait: Wait) -> tuple[str, int | None]:

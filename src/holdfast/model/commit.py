@@ -25,6 +25,8 @@ class NewWait(Struct, frozen=True, kw_only=True):
     """Due this long after the commit, by the database's clock."""
     due_ms: UnixMs | None = None
     """Due at this moment, for waits until a given time."""
+    request: Json | None = None
+    """What it asks for: a stored ``Question`` of an approval, a ``SignalFilter`` of a signal."""
 
 
 class Park(Struct, frozen=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Any
+
+from msgspec import Raw, Struct
 
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
@@ -122,6 +124,10 @@ class Wait(Struct, frozen=True, kw_only=True):
     """The child's error."""
     child_status: RunStatus | None = None
     """How the child ended."""
+    request: Json | None = None
+    """What it asks for: a stored ``Question`` of an approval, a ``SignalFilter`` of a signal."""
+    note: str | None = None
+    """Why a signal of its name did not match: the last error of its filter."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -226,6 +232,63 @@ class Signal(Struct, frozen=True, kw_only=True):
     name: str
     payload: Json
     run_id: RunId | None = None
+
+
+class Question(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an approval asks, stored with its wait."""
+
+    title: str | None = None
+    by: list[str] = []
+    """Who may answer: names of people or of groups; anyone if empty."""
+    form: dict[str, Any] | None = None
+    """The JSON Schema of the data that an answer brings."""
+    escalate_after_ms: int | None = None
+    """So long after it was asked, ``escalate_to`` may answer as well."""
+    escalate_to: list[str] = []
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """A person's answer to an approval."""
+
+    id: RunId
+    """The sender's id for this answer: the same one again changes nothing and is no conflict."""
+    tenant: Tenant
+    run_id: RunId
+    key: str
+    """The key of the approval's wait."""
+    names: list[str]
+    """Who answers: the person's name, then the groups that the person belongs to."""
+    verdict: Json
+    """A stored ``Verdict``."""
+
+
+class Verdict(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an answer says, stored as the result of the wait."""
+
+    approved: bool
+    by: str
+    data: Raw = Raw(b"null")
+    comment: str | None = None
+
+
+class Approval(Struct, frozen=True, kw_only=True):
+    """An open approval, as the inbox lists it."""
+
+    run_id: RunId
+    key: str
+    workflow: str
+    opened_ms: UnixMs
+    due_ms: UnixMs | None
+    question: Question
+    escalated: bool
+    """Whether those whom it escalates to may answer by now."""
+
+
+class ApprovalPage(Struct, frozen=True):
+    """One page of open approvals, oldest first, and where the next begins (None at the end)."""
+
+    approvals: list[Approval]
+    next: str | None
 
 
 class RunDetail(Struct, frozen=True, kw_only=True):

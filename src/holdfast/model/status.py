@@ -98,6 +98,7 @@ class WaitKind(StrEnum):
     SIGNAL = "signal"
     CHILD = "child"
     RETRY = "retry"
+    APPROVAL = "approval"
 
 
 class WaitOutcome(StrEnum):
@@ -106,6 +107,7 @@ class WaitOutcome(StrEnum):
     ELAPSED = "elapsed"
     SIGNALLED = "signalled"
     CHILD_ENDED = "child_ended"
+    ANSWERED = "answered"
     CANCELLED = "cancelled"
 
 

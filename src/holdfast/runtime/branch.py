@@ -9,9 +9,11 @@ from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from holdfast.core.approvals import read_verdict, write_question
 from holdfast.core.ids import child_id
 from holdfast.core.tolerance import failures_allowed
 from holdfast.errors import (
+    ApprovalTimeout,
     DuplicateStepKey,
     NonDeterminismError,
     RunCancelled,
@@ -30,10 +32,12 @@ from holdfast.runtime.join import Join
 from holdfast.runtime.plain import PlainBody
 from holdfast.runtime.source import find_source
 from holdfast.runtime.unread import describe, is_passed
+from holdfast.workflow.approval import Decision
 from holdfast.workflow.context import CURRENT, Branch, ChildOptions, RunInfo
 from holdfast.workflow.duration import milliseconds, unix_milliseconds
 
 if TYPE_CHECKING:
+    from holdfast.model.run import Question
     from holdfast.workflow.step import Step
     from holdfast.workflow.workflow import Workflow
 
@@ -255,6 +259,40 @@ class RunBranch(Branch):
             where = f"the payload of signal {name!r} to run {execution.run.id}"
             return execution.services.codec.decoder(type_)(wait.result, where)
         raise SignalTimeout(signal=name, timeout_s=None if timeout is None else timeout.total_seconds())
+
+    async def wait_for_approval(
+        self, question: Question, *, timeout: timedelta | None, type_: Any, key: str | None
+    ) -> Decision[Any]:
+        """See Branch."""
+        branch = self.enter()
+        execution, codec = self.execution, self.execution.services.codec
+        key = branch.next_key("approval", key)
+        where = f"approval {key!r} of run {execution.run.id}"
+        request = write_question(question)
+        if branch.known_wait(key, WaitKind.APPROVAL) is None:
+            codec.check_size(request, f"the question of {where}")
+            delay_ms = None if timeout is None else milliseconds(timeout)
+            execution.stage_wait(
+                NewWait(
+                    key=key,
+                    seq=execution.next_seq(),
+                    kind=WaitKind.APPROVAL,
+                    delay_ms=delay_ms,
+                    request=request,
+                )
+            )
+        wait = await branch.wait(key)
+        if wait.outcome is not WaitOutcome.ANSWERED or wait.result is None or wait.closed_ms is None:
+            raise ApprovalTimeout(key=key, timeout_s=None if timeout is None else timeout.total_seconds())
+        verdict = read_verdict(wait.result)
+        data = bytes(verdict.data)
+        return Decision(
+            approved=verdict.approved,
+            by=verdict.by,
+            at=datetime.fromtimestamp(wait.closed_ms / 1000, UTC),
+            data=None if data == b"null" else codec.decoder(type_)(codec.wrap(data), f"the data of {where}"),
+            comment=verdict.comment,
+        )
 
     def known_wait(self, key: str, kind: WaitKind, *, signal: str | None = None) -> Wait | None:
         """The wait under a key, if it was opened. Raises NonDeterminismError if the key is something else."""

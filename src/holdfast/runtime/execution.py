@@ -221,6 +221,7 @@ class RunExecution:
             child_id=wait.child_id,
             due_ms=wait.due_ms if wait.delay_ms is None else UnixMs(self.services.now_ms() + wait.delay_ms),
             opened_ms=UnixMs(0),
+            request=wait.request,
         )
         self.staged.waits.append(wait)
         if child is not None:
@@ -525,7 +526,7 @@ class RunExecution:
 
 
 _ENDINGS: dict[type[Any], Ending] = {Park: Ending.PARKED, Release: Ending.RELEASED, Finish: Ending.FINISHED}
-_CLOSED_BY_OTHERS = frozenset({WaitKind.SIGNAL, WaitKind.CHILD})
+_CLOSED_BY_OTHERS = frozenset({WaitKind.SIGNAL, WaitKind.CHILD, WaitKind.APPROVAL})
 
 
 def _unwind(future: asyncio.Future[Any]) -> None:

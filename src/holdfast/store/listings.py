@@ -7,14 +7,16 @@ makes records of the rows. Hot paths do not come here, and an adapter imports th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+import msgspec
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, and_, func, literal_column, or_, select, text
+from sqlalchemy import cast as sql_cast
 
 from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import RunId, Tenant, UnixMs
-from holdfast.model.run import BrokenRun, Run, RunFilter, RunPage
-from holdfast.store.paging import PageCursor, encode_cursor
+from holdfast.model.run import BrokenRun, Run, RunFilter, RunPage, Wait
+from holdfast.store.paging import PageCursor, Place, encode_cursor
 from holdfast.store.records import run_from
 from holdfast.store.tables import ATTEMPTS, ATTRIBUTES, JOURNAL, RUNS, TRANSITIONS, WAITS, WORKERS
 
@@ -25,7 +27,7 @@ RUN_COLUMNS: Final = [RUNS.c[name] for name in Run.__struct_fields__]
 _ID: Final = Run.__struct_fields__.index("id")
 _CREATED: Final = Run.__struct_fields__.index("created_ms")
 ENTRY_COLUMNS: Final = [column for column in JOURNAL.c if column.name not in ("shard", "run_id")]
-WAIT_COLUMNS: Final = [column for column in WAITS.c if column.name not in ("shard", "run_id", "epoch")]
+WAIT_COLUMNS: Final = [WAITS.c[name] for name in Wait.__struct_fields__]
 ATTEMPT_COLUMNS: Final = [column for column in ATTEMPTS.c if column.name not in ("shard", "run_id", "epoch")]
 TRANSITION_COLUMNS: Final = [column for column in TRANSITIONS.c if column.name not in ("shard", "run_id")]
 WORKER_COLUMNS: Final = list(WORKERS.c)
@@ -66,6 +68,49 @@ def page_from(rows: Sequence[Any], *, limit: int) -> RunPage:
 def count_by_status(tenant: Tenant, where: RunFilter) -> Query:
     """Status and number of the runs that the filter lets through."""
     return select(RUNS.c.status, func.count()).where(*_conditions(tenant, where)).group_by(RUNS.c.status)
+
+
+def page_of_approvals(
+    tenant: Tenant, may_answer: ColumnElement[bool] | None, *, limit: int, after: Place | None
+) -> Query:
+    """One open approval more than a page holds, oldest first. Access: waits_open_approval (waits_approval)."""
+    w = WAITS.c
+    query = select(w.run_id, w.key, RUNS.c.workflow, w.opened_ms, w.due_ms, w.request).join_from(
+        WAITS, RUNS, and_(RUNS.c.shard == w.shard, RUNS.c.id == w.run_id)
+    )
+    query = query.where(w.tenant == tenant, w.outcome.is_(None), w.kind == literal_column("'approval'"))
+    if may_answer is not None:
+        query = query.where(may_answer)
+    if after is not None:
+        opened_ms, run_id, key = after
+        behind = or_(w.run_id > run_id, and_(w.run_id == run_id, w.key > key))
+        query = query.where(w.opened_ms >= opened_ms, or_(w.opened_ms > opened_ms, behind))
+    return query.order_by(w.opened_ms, w.run_id, w.key).limit(max(limit, 0) + 1)
+
+
+def may_answer_sqlite(names: Sequence[str], now_ms: UnixMs) -> ColumnElement[bool]:
+    """Whether somebody with one of these names may answer the approval by now."""
+    bound = text(_MAY_ANSWER_SQLITE).bindparams(names=msgspec.json.encode(list(names)).decode(), now_ms=now_ms)
+    return cast("ColumnElement[bool]", bound)
+
+
+def may_answer_postgres(names: Sequence[str], now_ms: UnixMs) -> ColumnElement[bool]:
+    """The same."""
+    wanted = sql_cast(list(names), ARRAY(Text))
+    asked = WAITS.c.request
+    return cast("ColumnElement[bool]", func.holdfast.may_answer(asked, WAITS.c.opened_ms, now_ms, wanted))
+
+
+_MAY_ANSWER_SQLITE: Final = """(
+        coalesce(json_array_length(waits.request, '$.by'), 0) = 0
+        or exists (
+            select 1 from json_each(waits.request, '$.by') as a cross join json_each(:names) as n
+            where a.value = n.value)
+        or (
+            waits.opened_ms + (waits.request ->> '$.escalate_after_ms') <= :now_ms
+            and exists (
+                select 1 from json_each(waits.request, '$.escalate_to') as a cross join json_each(:names) as n
+                where a.value = n.value)))"""
 
 
 def journal_of(run_id: RunId, *, shard: int) -> Query:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from holdfast.errors import UsageError
 from holdfast.model.ids import RunId, UnixMs
+from holdfast.model.run import Approval, ApprovalPage
 
 _VERSION = "1"
 _MS_MAX = 2**63 - 1
-_LENGTH_MAX = 512
+_LENGTH_MAX = 2048
+_ID_LENGTH = 36
 
 
 class PageCursor(Struct, frozen=True):
@@ -47,3 +50,30 @@ def decode_cursor(text: str) -> PageCursor:
     except (ValueError, binascii.Error) as error:
         raise UsageError("the cursor of the page was not given out by this listing") from error
     return PageCursor(UnixMs(created_ms), RunId(run_id))
+
+
+Place = tuple[UnixMs, RunId, str]
+"""Where an approval stands in the inbox: when it was asked, by which run, under which key."""
+
+
+def place_of(approval: Approval) -> Place:
+    """The approval's place: the oldest comes first."""
+    return (approval.opened_ms, approval.run_id, approval.key)
+
+
+def approval_page(approvals: Sequence[Approval], *, limit: int) -> ApprovalPage:
+    """The page of approvals of which one more was read than it holds."""
+    page = list(approvals[: max(limit, 0)])
+    if len(approvals) <= len(page) or not page:
+        return ApprovalPage(page, None)
+    opened_ms, run_id, key = place_of(page[-1])
+    return ApprovalPage(page, encode_cursor(PageCursor(opened_ms, RunId(f"{run_id}/{key}"))))
+
+
+def decode_place(text: str) -> Place:
+    """The place in a cursor of the inbox. Raises UsageError for anything else."""
+    cursor = decode_cursor(text)
+    run_id, slash, key = cursor.id.partition("/")
+    if not slash or len(run_id) != _ID_LENGTH:
+        raise UsageError("the cursor of the page was not given out by this listing")
+    return (cursor.created_ms, RunId(run_id), key)

@@ -20,6 +20,8 @@ from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
     Agenda,
+    Answer,
+    ApprovalPage,
     Claim,
     NewRun,
     Run,
@@ -226,8 +228,19 @@ class Store(Protocol):
         """The workers whose lease has not run out."""
         ...
 
-    def send_signal(self, signal: Signal) -> list[RunId]:
-        """Deliver a signal and return the runs whose wait it closed.
+    def list_approvals(self, tenant: Tenant, *, names: Sequence[str], limit: int, after: str | None) -> ApprovalPage:
+        """A page of open approvals, oldest first: those that somebody with one of these names may answer now.
+
+        All of the tenant's if ``names`` is empty. ``after``: the ``next`` of the page before. Raises UsageError for a
+        bad one.
+        """
+        ...
+
+    def send_signal(self, signal: Signal | Answer) -> list[RunId]:
+        """Deliver a signal, or a person's answer to an approval, and return the runs whose wait it closed.
+
+        An answer: closes the open approval of that key, once. Raises RunNotFound, ApprovalNotFound, ApprovalClosed,
+        NotAnApprover; the answer with the same id does nothing the second time and answers as the first time.
 
         To one run: closes its oldest open wait for that name, or is kept until such a wait opens. Raises RunNotFound,
         RunFinished. To all: closes the oldest such wait of every run of the tenant that waits for it now.

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
+from holdfast.core.approvals import is_escalated, read_question
 from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs, WorkerId
-from holdfast.model.run import Attempt, Entry, Run, Transition, Wait, WorkerRow
+from holdfast.model.run import Approval, Attempt, Entry, Run, Transition, Wait, WorkerRow
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 
 Row = Sequence[Any]
@@ -96,6 +97,25 @@ def wait_from(row: Row) -> Wait:
         result=_payload(row[9]),
         error=_payload(row[10]),
         child_status=None if row[11] is None else RunStatus(row[11]),
+        request=_payload(row[12]),
+        note=row[13],
+    )
+
+
+def approval_from(row: Row, now_ms: UnixMs) -> Approval:
+    """A row of ``listings.page_of_approvals``. Raises StoreCorrupt if its question cannot be read."""
+    try:
+        question = read_question(_given(row[5]))
+    except ValueError as error:
+        raise StoreCorrupt(what=f"approval {row[1]!r} of run {row[0]}", why=str(error)) from error
+    return Approval(
+        run_id=RunId(str(row[0])),
+        key=row[1],
+        workflow=row[2],
+        opened_ms=UnixMs(row[3]),
+        due_ms=_moment(row[4]),
+        question=question,
+        escalated=is_escalated(question, opened_ms=UnixMs(row[3]), now_ms=now_ms),
     )
 
 

@@ -75,7 +75,8 @@ WAITS: Final = Table(
     *_times("opened_ms"),
     *_texts("outcome"),
     *_times("closed_ms"),
-    *_texts("result", "error", "child_status"),
+    *_texts("result", "error", "child_status", "request", "note", "tenant"),
+    _id("answer_id"),
 )
 
 ATTEMPTS: Final = Table(

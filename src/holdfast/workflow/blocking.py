@@ -7,11 +7,12 @@ durably gives its thread back: it is unwound, and re-executed against its journa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, cast
 
-from holdfast.workflow import operations
+from holdfast.workflow import approval, operations
+from holdfast.workflow.approval import Decision
 from holdfast.workflow.context import CURRENT, Branch
 from holdfast.workflow.operations import Child
 from holdfast.workflow.step import PlainStep
@@ -42,6 +43,31 @@ def wait_for_signal(
 def patched(name: str) -> bool:
     """As ``holdfast.patched``, which may be called in a plain workflow as well."""
     return operations.patched(name)
+
+
+def wait_for_approval(
+    key: str | None = None,
+    *,
+    form: Any = None,
+    title: str | None = None,
+    by: Sequence[str] = (),
+    escalate_after: timedelta | float | None = None,
+    escalate_to: Sequence[str] = (),
+    timeout: timedelta | float | None = None,
+) -> Decision[Any]:
+    """As ``holdfast.wait_for_approval``."""
+    answer = _run(
+        lambda: approval.wait_for_approval(
+            key,
+            form=form,
+            title=title,
+            by=by,
+            escalate_after=escalate_after,
+            escalate_to=escalate_to,
+            timeout=timeout,
+        )
+    )
+    return cast("Decision[Any]", answer)
 
 
 def run_child(workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

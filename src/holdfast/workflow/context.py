@@ -19,6 +19,8 @@ from holdfast.errors import NotInWorkflow
 from holdfast.model.ids import RunId, Tenant
 
 if TYPE_CHECKING:
+    from holdfast.model.run import Question
+    from holdfast.workflow.approval import Decision
     from holdfast.workflow.step import Step
     from holdfast.workflow.workflow import Workflow
 
@@ -90,6 +92,12 @@ class Branch(ABC):
         self, name: str, *, timeout: timedelta | None, type_: Any, key: str | None
     ) -> Coroutine[Any, Any, Any]:
         """Wait for a signal; SignalTimeout if it does not come in time."""
+
+    @abstractmethod
+    def wait_for_approval(
+        self, question: Question, *, timeout: timedelta | None, type_: Any, key: str | None
+    ) -> Coroutine[Any, Any, Decision[Any]]:
+        """Ask people and wait for the answer of one; ApprovalTimeout if none comes in time."""
 
     @abstractmethod
     def start_child(

@@ -19,6 +19,8 @@ from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
     Agenda,
+    Answer,
+    ApprovalPage,
     Claim,
     ClaimedRun,
     NewRun,
@@ -31,14 +33,15 @@ from holdfast.model.run import (
     WorkerInfo,
     WorkerRow,
 )
-from holdfast.model.status import TERMINAL_STATUSES, RunStatus, WaitKind, WaitOutcome
+from holdfast.model.status import TERMINAL_STATUSES, RunStatus, WaitOutcome
 from holdfast.store.hints import LocalHints
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal
+from holdfast.store.memory.messages import answer, open_approvals, send
 from holdfast.store.memory.storable import unstorable
-from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, StoredSignal, Tables
+from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, Tables
 from holdfast.store.memory.transaction import MemoryTransaction
 from holdfast.store.memory.unit import Unit
-from holdfast.store.paging import PageCursor, decode_cursor, encode_cursor
+from holdfast.store.paging import PageCursor, approval_page, decode_cursor, decode_place, encode_cursor, place_of
 from holdfast.store.port import Statements
 
 T = TypeVar("T")
@@ -334,13 +337,18 @@ class MemoryStore:
     def _all_workers(self) -> list[WorkerRow]:
         return sorted(self._tables.workers.values(), key=lambda row: row.id)
 
-    def send_signal(self, signal: Signal) -> list[RunId]:
-        """Deliver a signal. Raises RunNotFound, RunFinished."""
+    def list_approvals(self, tenant: Tenant, *, names: Sequence[str], limit: int, after: str | None) -> ApprovalPage:
+        """A page of open approvals, oldest first. Raises UsageError for a bad ``after``."""
+        cursor = None if after is None else decode_place(after)
+        with self._lock:
+            found = open_approvals(self._tables, tenant, names, self._clock())
+        return approval_page([one for one in found if cursor is None or place_of(one) > cursor], limit=limit)
+
+    def send_signal(self, signal: Signal | Answer) -> list[RunId]:
+        """Deliver a signal or an answer. Raises RunNotFound, RunFinished and what an answer may be refused with."""
         _refuse_unstorable([signal])
         with self._unit() as unit:
-            if (signal.tenant, signal.id) in self._tables.signals:
-                return []
-            return _broadcast(unit, signal) if signal.run_id is None else _send(unit, signal, signal.run_id)
+            return answer(unit, signal) if isinstance(signal, Answer) else send(unit, signal)
 
     def request_cancel(self, tenant: Tenant, run_id: RunId, *, reason: str) -> Run:
         """Cancel a run. Raises RunNotFound, RunFinished."""
@@ -358,7 +366,7 @@ class MemoryStore:
             return record.run
 
 
-def _refuse_unstorable(rows: Sequence[NewRun | Signal]) -> None:
+def _refuse_unstorable(rows: Sequence[NewRun | Signal | Answer]) -> None:
     for row in rows:
         why = unstorable(row)
         if why is not None:
@@ -447,30 +455,3 @@ def _take_over(unit: Unit, record: Record, crashes_max: int) -> bool:
         return False
     unit.end(record, RunStatus.STUCK, terminal_reason="worker_crashes", epoch=run.epoch + 1, crashes=crashes)
     return True
-
-
-def _send(unit: Unit, signal: Signal, run_id: RunId) -> list[RunId]:
-    record = unit.tables.find(signal.tenant, run_id)
-    if record.run.status in TERMINAL_STATUSES:
-        raise RunFinished(run_id=run_id, status=record.run.status)
-    key = _deliver(unit, record, signal)
-    consumed_ms = None if key is None else unit.now_ms
-    stored = StoredSignal(signal, unit.now_ms, consumed_ms=consumed_ms, wait_key=key)
-    unit.tables.signals[(signal.tenant, signal.id)] = stored
-    return [] if key is None else [run_id]
-
-
-def _broadcast(unit: Unit, signal: Signal) -> list[RunId]:
-    unit.tables.signals[(signal.tenant, signal.id)] = StoredSignal(signal, unit.now_ms, consumed_ms=unit.now_ms)
-    mine = [record for record in unit.tables.records.values() if record.run.tenant == signal.tenant]
-    return [record.run.id for record in unit.tables.by_id(mine) if _deliver(unit, record, signal) is not None]
-
-
-def _deliver(unit: Unit, record: Record, signal: Signal) -> str | None:
-    """Close the run's oldest open wait for this signal; its key, or None if there is none."""
-    for wait in record.open_waits():
-        if wait.kind is WaitKind.SIGNAL and wait.signal == signal.name:
-            unit.close_wait(record, wait.key, WaitOutcome.SIGNALLED, payload=signal.payload)
-            unit.tell(record, reason="signalled", key=wait.key)
-            return wait.key
-    return None

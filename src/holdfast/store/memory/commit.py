@@ -93,6 +93,7 @@ def _open_wait(unit: Unit, record: Record, new: NewWait, epoch: int) -> None:
         child_id=new.child_id,
         due_ms=new.due_ms if new.delay_ms is None else UnixMs(unit.now_ms + new.delay_ms),
         opened_ms=unit.now_ms,
+        request=new.request,
     )
     record.waits[new.key] = StoredWait(wait, epoch)
     if new.kind is WaitKind.SIGNAL:

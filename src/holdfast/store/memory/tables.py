@@ -21,6 +21,7 @@ class StoredWait(Struct, frozen=True):
 
     wait: Wait
     epoch: int
+    answer_id: RunId | None = None
 
 
 class StoredAttempt(Struct, frozen=True):

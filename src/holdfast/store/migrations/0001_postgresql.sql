@@ -13,6 +13,14 @@ create function holdfast.now_rounded_up_ms(given bigint) returns bigint language
     return coalesce(given, ceil(extract(epoch from statement_timestamp()) * 1000)::bigint);
 comment on function holdfast.now_rounded_up_ms is 'The same, for delays that begin now: they last no less than they should.';
 
+create function holdfast.may_answer(request json, opened_ms bigint, now_ms bigint, names text[]) returns boolean
+    language sql immutable parallel safe
+    return coalesce(json_array_length(request -> 'by'), 0) = 0
+        or (request -> 'by')::jsonb ?| names
+        or (opened_ms + (request ->> 'escalate_after_ms')::bigint <= now_ms
+            and (request -> 'escalate_to')::jsonb ?| names);
+comment on function holdfast.may_answer is 'Whether one of these names may answer an approval at that time.';
+
 create table holdfast.runs (
     shard smallint not null,
     id uuid not null,
@@ -115,10 +123,15 @@ create table holdfast.waits (
     result json,
     error json,
     child_status text,
+    request json,
+    note text,
+    tenant text not null,
+    answer_id uuid,
     primary key (shard, run_id, key),
-    constraint waits_kind check (kind in ('timer', 'signal', 'child', 'retry')),
+    constraint waits_asks check (kind <> 'approval' or request is not null),
+    constraint waits_kind check (kind in ('timer', 'signal', 'child', 'retry', 'approval')),
     constraint waits_child_status check (child_status in ('completed', 'failed', 'cancelled', 'stuck')),
-    constraint waits_outcome check (outcome in ('elapsed', 'signalled', 'child_ended', 'cancelled')),
+    constraint waits_outcome check (outcome in ('elapsed', 'signalled', 'child_ended', 'answered', 'cancelled')),
     constraint waits_closed check ((outcome is null) = (closed_ms is null))
 ) with (fillfactor = 85);
 comment on table holdfast.waits is 'What a run waits for; closed with exactly one outcome.';
@@ -128,7 +141,11 @@ create index waits_open on holdfast.waits (shard, run_id, seq) where outcome is 
 -- The end of a child.
 create index waits_open_child on holdfast.waits (shard, child_id) where outcome is null and child_id is not null;
 -- A signal to all who wait for it.
-create index waits_open_signal on holdfast.waits (shard, signal, run_id) where outcome is null and signal is not null;
+create index waits_open_signal on holdfast.waits (shard, tenant, signal, run_id)
+    where outcome is null and signal is not null;
+-- list_approvals.
+create index waits_open_approval on holdfast.waits (tenant, opened_ms, run_id, key)
+    where outcome is null and kind = 'approval';
 
 create table holdfast.attempts (
     shard smallint not null,

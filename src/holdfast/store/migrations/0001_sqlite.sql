@@ -85,21 +85,26 @@ create table waits (
     run_id text not null,
     key text not null,
     seq integer not null check (seq >= 1),
-    kind text not null check (kind in ('timer', 'signal', 'child', 'retry')),
+    kind text not null check (kind in ('timer', 'signal', 'child', 'retry', 'approval')),
     signal text,
     child_id text,
     due_ms integer,
     epoch integer not null,
     opened_ms integer not null,
-    outcome text check (outcome in ('elapsed', 'signalled', 'child_ended', 'cancelled')),
+    outcome text check (outcome in ('elapsed', 'signalled', 'child_ended', 'answered', 'cancelled')),
     closed_ms integer,
     result text,
     error text,
     child_status text check (child_status in (
         'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
+    request text check (request is null or json_valid(request)),
+    note text,
+    tenant text not null,
+    answer_id text,
     primary key (shard, run_id, key),
     constraint closed_means_outcome check ((outcome is null) = (closed_ms is null)),
     constraint signal_wait_names_signal check (kind <> 'signal' or signal is not null),
+    constraint approval_asks check (kind <> 'approval' or request is not null),
     constraint child_wait_names_child check (kind <> 'child' or child_id is not null)
 ) strict, without rowid;
 
@@ -108,7 +113,9 @@ create index waits_open on waits (shard, run_id, due_ms) where outcome is null;
 -- commit (Finish), request_cancel: who waits for this child
 create index waits_child on waits (shard, child_id) where outcome is null and child_id is not null;
 -- send_signal, to one run and to all
-create index waits_signal on waits (shard, signal, run_id, seq) where outcome is null and signal is not null;
+create index waits_signal on waits (shard, tenant, signal, run_id, seq) where outcome is null and signal is not null;
+-- list_approvals
+create index waits_approval on waits (tenant, opened_ms, run_id, key) where outcome is null and kind = 'approval';
 
 create table attempts (
     shard integer not null default 0,

@@ -14,6 +14,8 @@ from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
     Agenda,
+    Answer,
+    ApprovalPage,
     Claim,
     NewRun,
     Run,
@@ -26,11 +28,19 @@ from holdfast.model.run import (
     WorkerRow,
 )
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus
-from holdfast.store.listings import count_by_status, page_from, page_of_runs, runs_by_id
-from holdfast.store.paging import decode_cursor
+from holdfast.store.listings import (
+    count_by_status,
+    may_answer_postgres,
+    page_from,
+    page_of_approvals,
+    page_of_runs,
+    runs_by_id,
+)
+from holdfast.store.paging import approval_page, decode_cursor, decode_place
 from holdfast.store.port import WORKER_KEPT_MS, Hint, Statements
+from holdfast.store.postgres import messages
 from holdfast.store.postgres.commit import Outcome, merge, plan_commit
-from holdfast.store.postgres.connection import Address, Cursor, Document, Pool, Row
+from holdfast.store.postgres.connection import Address, Cursor, Pool, Row
 from holdfast.store.postgres.guests import Guests
 from holdfast.store.postgres.notify import PostgresHints
 from holdfast.store.postgres.rows import (
@@ -46,7 +56,7 @@ from holdfast.store.postgres.rows import (
 from holdfast.store.postgres.session import DataRefused, Session, rows_of
 from holdfast.store.postgres.statements import Params, literal
 from holdfast.store.postgres.verdict import judge
-from holdfast.store.records import run_from, transition_from, worker_from
+from holdfast.store.records import approval_from, run_from, transition_from, worker_from
 from holdfast.store.rendering import render
 from holdfast.store.schema import check_revision
 
@@ -394,28 +404,21 @@ class PostgresStore:
         """The workers whose lease has not run out, by id."""
         return [worker_from(row) for row in self._session.read("list_workers", self._params())]
 
-    def send_signal(self, signal: Signal) -> list[RunId]:
-        """Deliver a signal. Raises RunNotFound, RunFinished; UsageError if the database cannot take it."""
-        params = self._params(
-            tenant=signal.tenant,
-            id=signal.run_id,
-            name=signal.name,
-            signal_id=signal.id,
-            payload=Document(signal.payload),
+    def list_approvals(self, tenant: Tenant, *, names: Sequence[str], limit: int, after: str | None) -> ApprovalPage:
+        """A page of open approvals, oldest first. Raises UsageError for a bad ``after``."""
+        place = None if after is None else decode_place(after)
+        now_ms = self.read_clock()
+        may = may_answer_postgres(names, now_ms) if names else None
+        rows = self._session.query(*render(page_of_approvals(tenant, may, limit=limit, after=place), "postgresql"))
+        return approval_page([approval_from(row, now_ms) for row in rows], limit=limit)
+
+    def send_signal(self, signal: Signal | Answer) -> list[RunId]:
+        """Deliver a signal or an answer. Raises what the port says; UsageError if the database cannot take it."""
+        told = (
+            messages.answer(self._session, self._params(), signal)
+            if isinstance(signal, Answer)
+            else (messages.send(self._session, self._params(), signal))
         )
-
-        def deliver(cursor: Cursor, rows: list[Row]) -> list[Row]:
-            if rows_of(cursor, "send_signal_seen", params):
-                return []
-            if signal.run_id is not None:
-                _check_receiver(signal.run_id, rows)
-            if not rows_of(cursor, "send_signal_keep", params):
-                return []
-            ids = [signal.run_id] if signal.run_id is not None else [row[0] for row in rows]
-            return rows_of(cursor, "send_signal", {**params, "ids": id_array(ids)}) if ids else []
-
-        first = "send_signal_waiters" if signal.run_id is None else "send_signal_lock"
-        told = self._session.transaction((first, params), deliver)
         live = tuple(run_id for run_id, _, held in told if held)
         self._hints.publish(Hint(work=any(ready for _, ready, _ in told), live=live))
         return [run_id for run_id, _, _ in told]
@@ -463,14 +466,6 @@ class PostgresStatements:
         """Execute a statement; how many rows it changed."""
         text, params = render(statement, "postgresql")
         return self._cursor.execute(literal(text), params).rowcount
-
-
-def _check_receiver(run_id: RunId, rows: list[Row]) -> None:
-    if not rows:
-        raise RunNotFound(run_id=run_id)
-    status = status_of(rows[0][0])
-    if status in TERMINAL_STATUSES:
-        raise RunFinished(run_id=run_id, status=status)
 
 
 def _started(runs: Sequence[NewRun], rows: list[Row]) -> list[Started]:

@@ -59,6 +59,7 @@ class _WaitRow(Struct, gc=False):
     child_id: RunId | None
     delay_ms: int | None
     due_ms: int | None
+    request: Raw | None
 
 
 class _Closing(Struct, gc=False):
@@ -302,4 +303,5 @@ def _wait_row(lease: Lease, wait: NewWait) -> _WaitRow:
         wait.child_id,
         wait.delay_ms,
         wait.due_ms,
+        raw(wait.request),
     )

@@ -13,6 +13,8 @@ from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
     Agenda,
+    Answer,
+    ApprovalPage,
     Claim,
     NewRun,
     Run,
@@ -309,10 +311,15 @@ class SqliteStore:
         with self._database.reading() as connection:
             yield Listings(connection)
 
-    def send_signal(self, signal: Signal) -> list[RunId]:
-        """Deliver a signal. Raises RunNotFound, RunFinished, UsageError if it cannot be stored."""
+    def list_approvals(self, tenant: Tenant, *, names: Sequence[str], limit: int, after: str | None) -> ApprovalPage:
+        """A page of open approvals, oldest first. Raises UsageError for a bad ``after``."""
+        with self._listings() as listings:
+            return listings.list_approvals(tenant, names, self._clock(), limit=limit, after=after)
+
+    def send_signal(self, signal: Signal | Answer) -> list[RunId]:
+        """Deliver a signal or an answer. Raises what the port says; UsageError if it cannot be stored."""
         with _refusing("the signal"), self._change() as change:
-            return signals.send(change, signal)
+            return signals.answer(change, signal) if isinstance(signal, Answer) else signals.send(change, signal)
 
     def request_cancel(self, tenant: Tenant, run_id: RunId, *, reason: str) -> Run:
         """Cancel a run. Raises RunNotFound, RunFinished."""

@@ -258,7 +258,7 @@ def _waits(change: Change, batch: Sequence[RunCommit]) -> None:
 
 def _wait_values(new: NewWait) -> tuple[Value, ...]:
     refuse_nul(new.key, new.signal, new.child_id)
-    return (new.key, new.seq, new.kind, new.signal, new.child_id, new.delay_ms, new.due_ms)
+    return (new.key, new.seq, new.kind, new.signal, new.child_id, new.delay_ms, new.due_ms, text_of(new.request))
 
 
 def _close(change: Change, name: str, rows: list[tuple[RunId, int, str]]) -> None:

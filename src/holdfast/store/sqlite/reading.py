@@ -8,9 +8,9 @@ from typing import Any
 
 from holdfast.errors import RunNotFound
 from holdfast.model.ids import RunId, Tenant, UnixMs
-from holdfast.model.run import Run, RunDetail, RunFilter, RunPage, WorkerRow
+from holdfast.model.run import ApprovalPage, Run, RunDetail, RunFilter, RunPage, WorkerRow
 from holdfast.store import listings, records
-from holdfast.store.paging import decode_cursor
+from holdfast.store.paging import approval_page, decode_cursor, decode_place
 from holdfast.store.rendering import render
 
 _SHARD = 0
@@ -43,6 +43,15 @@ class Listings:
     def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
         """How many of these runs are in each status."""
         return dict(self._rows(listings.count_by_status(tenant, where)))
+
+    def list_approvals(
+        self, tenant: Tenant, names: Sequence[str], now_ms: UnixMs, *, limit: int, after: str | None
+    ) -> ApprovalPage:
+        """A page of open approvals, oldest first. Raises UsageError for a bad ``after``."""
+        place = None if after is None else decode_place(after)
+        may = listings.may_answer_sqlite(names, now_ms) if names else None
+        rows = self._rows(listings.page_of_approvals(tenant, may, limit=limit, after=place))
+        return approval_page([records.approval_from(row, now_ms) for row in rows], limit=limit)
 
     def list_workers(self, now_ms: UnixMs) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""

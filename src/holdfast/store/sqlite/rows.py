@@ -31,6 +31,8 @@ WaitRow = tuple[
     str | None,
     str | None,
     RunStatus | None,
+    str | None,
+    str | None,
 ]
 AttemptRow = tuple[str, int, str, UnixMs, UnixMs]
 ClaimedRow = tuple[
@@ -173,6 +175,8 @@ def wait_from(row: WaitRow) -> Wait:
         result=payload(row[9]),
         error=payload(row[10]),
         child_status=row[11],
+        request=payload(row[12]),
+        note=row[13],
     )
 
 

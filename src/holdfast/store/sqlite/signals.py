@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from holdfast.errors import RunFinished, RunNotFound
-from holdfast.model.ids import RunId, Tenant, UnixMs
-from holdfast.model.run import Signal
+from holdfast.core.approvals import approvers, read_question
+from holdfast.errors import ApprovalClosed, ApprovalNotFound, NotAnApprover, RunFinished, RunNotFound
+from holdfast.model.ids import Json, RunId, Tenant, UnixMs
+from holdfast.model.run import Answer, Signal
 from holdfast.model.status import TERMINAL_STATUSES
 from holdfast.store.sqlite.ending import Change, wake
 from holdfast.store.sqlite.rows import OPEN_WAITS, refuse_nul
@@ -24,7 +25,8 @@ def send(change: Change, signal: Signal) -> list[RunId]:
         raise RunNotFound(run_id=signal.run_id)
     if row[0] in TERMINAL_STATUSES:
         raise RunFinished(run_id=signal.run_id, status=row[0])
-    waits = read_json(change.connection, "send_signal_wait", OPEN_WAITS, name=signal.name, run_id=signal.run_id)
+    whose = {"tenant": signal.tenant, "name": signal.name, "run_id": signal.run_id}
+    waits = read_json(change.connection, "send_signal_wait", OPEN_WAITS, **whose)
     _record(change, signal, consumed_ms=change.now_ms if waits else None, wait_key=waits[0][1] if waits else None)
     return _close(change, signal, waits)
 
@@ -57,6 +59,38 @@ def _close(change: Change, signal: Signal, waits: list[tuple[RunId, str, int, in
         run(change.connection, "send_signal_close", rows=rows, payload=payload, now_ms=change.now_ms)
         wake(change, waits, reason="signalled")
     return [run_id for run_id, _, _, _ in waits]
+
+
+def answer(change: Change, given: Answer) -> list[RunId]:
+    """Close an approval. Raises RunNotFound, ApprovalNotFound, ApprovalClosed, NotAnApprover, ValueError."""
+    refuse_nul(given.id, given.key, *given.names)
+    whose = {"run_id": given.run_id, "key": given.key, "tenant": given.tenant}
+    if read_row(change.connection, "send_signal_run", run_id=given.run_id, tenant=given.tenant) is None:
+        raise RunNotFound(run_id=given.run_id)
+    row = read_row(change.connection, "send_answer_find", **whose)
+    if row is None:
+        raise ApprovalNotFound(run_id=given.run_id, key=given.key)
+    outcome, answer_id, opened_ms, request, held, in_line = row
+    if outcome is not None:
+        if answer_id == given.id:
+            return [given.run_id]
+        raise ApprovalClosed(run_id=given.run_id, key=given.key, outcome=outcome)
+    closed = run(
+        change.connection,
+        "send_answer",
+        run_id=given.run_id,
+        key=given.key,
+        names=as_json(given.names),
+        verdict=given.verdict.decode(),
+        id=given.id,
+        now_ms=change.now_ms,
+    )
+    if not closed:
+        question = read_question(Json(str(request).encode()))
+        allowed = approvers(question, opened_ms=UnixMs(int(opened_ms or 0)), now_ms=change.now_ms)
+        raise NotAnApprover(run_id=given.run_id, key=given.key, by=given.names[0], approvers=", ".join(allowed))
+    wake(change, [(given.run_id, given.key, int(held or 0), int(in_line or 0))], reason="answered")
+    return [given.run_id]
 
 
 def request_cancel(change: Change, tenant: Tenant, run_id: RunId, *, reason: str) -> None:

@@ -3,7 +3,7 @@
 select locked.id
   from (select distinct w.run_id
           from holdfast.waits w
-         where w.shard = %(shard)s::smallint and w.signal = %(name)s and w.outcome is null and w.kind = 'signal'
+         where w.shard = %(shard)s::smallint and w.tenant = %(tenant)s and w.signal = %(name)s and w.outcome is null and w.kind = 'signal'
          order by w.run_id) f
  cross join lateral (
        select r.id

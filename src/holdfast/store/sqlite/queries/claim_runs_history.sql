@@ -6,7 +6,7 @@ select
     from json_each(:run_ids) as b
     cross join journal as j on j.shard = 0 and j.run_id = b.value),
     (select json_group_array(json_array(w.run_id, json_array(w.key, w.seq, w.kind, w.signal, w.child_id, w.due_ms,
-        w.opened_ms, w.outcome, w.closed_ms, w.result, w.error, w.child_status)))
+        w.opened_ms, w.outcome, w.closed_ms, w.result, w.error, w.child_status, w.request, w.note)))
     from json_each(:run_ids) as b
     cross join waits as w on w.shard = 0 and w.run_id = b.value),
     (select json_group_array(json_array(a.run_id, json_array(a.key, a.attempt, a.error, a.started_ms, a.ended_ms)))

@@ -4,7 +4,7 @@ select json_group_array(json_array(l.id, l.cancel_requested, json(l.closed)))
 from (
     select r.id, r.cancel_requested, (
         select json_group_array(json_array(w.key, w.seq, w.kind, w.signal, w.child_id, w.due_ms,
-            w.opened_ms, w.outcome, w.closed_ms, w.result, w.error, w.child_status))
+            w.opened_ms, w.outcome, w.closed_ms, w.result, w.error, w.child_status, w.request, w.note))
         from waits as w
         where w.shard = 0 and w.run_id = r.id and w.outcome is not null) as closed
     from json_each(:run_ids) as b

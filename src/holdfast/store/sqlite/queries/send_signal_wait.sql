@@ -5,7 +5,7 @@ from (
     select w.run_id, w.key, r.worker is not null as held, r.ready_ms is not null as in_line
     from waits as w
     cross join runs as r on r.shard = 0 and r.id = w.run_id
-    where w.shard = 0 and w.signal = :name and w.run_id = :run_id and w.kind = 'signal'
+    where w.shard = 0 and w.tenant = :tenant and w.signal = :name and w.run_id = :run_id and w.kind = 'signal'
         and w.outcome is null and w.signal is not null
     order by w.seq, w.key limit 1
 ) as p

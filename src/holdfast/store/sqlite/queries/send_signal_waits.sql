@@ -5,8 +5,8 @@ from (
     select w.run_id, w.key, r.worker is not null as held, r.ready_ms is not null as in_line,
         row_number() over (partition by w.run_id order by w.seq, w.key) as place
     from waits as w
-    cross join runs as r on r.shard = 0 and r.id = w.run_id and r.tenant = :tenant
-    where w.shard = 0 and w.signal = :name and w.kind = 'signal' and w.outcome is null and w.signal is not null
+    cross join runs as r on r.shard = 0 and r.id = w.run_id
+    where w.shard = 0 and w.tenant = :tenant and w.signal = :name and w.kind = 'signal' and w.outcome is null and w.signal is not null
     order by w.run_id
 ) as p
 where p.place = 1
