@@ -12,7 +12,7 @@ from collections.abc import Callable
 from benchmarks.workflows import app, sequence, three
 from holdfast.app import open_store
 from holdfast.client.client import Client, Start
-from holdfast.runtime.host import ProcessHost, calm_garbage_collector
+from holdfast.runtime.host import ProcessHost, calm_garbage_collector, run_on_loop
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.runtime.worker import Worker
 from holdfast.store.port import Hint
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=WorkerSettings().concurrency)
     arguments = parser.parse_args()
     calm_garbage_collector()  # as `holdfast worker` does
-    figures = asyncio.run(measure(arguments.database, runs=arguments.runs, concurrency=arguments.concurrency))
+    figures = run_on_loop(measure(arguments.database, runs=arguments.runs, concurrency=arguments.concurrency))
     print(json.dumps(figures))
 
 

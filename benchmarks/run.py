@@ -28,6 +28,7 @@ from rich.table import Table
 import holdfast as hf
 from benchmarks.workflows import app, held, parked, three
 from holdfast.model.status import RunStatus
+from holdfast.runtime.host import run_on_loop
 from tests.postgres_server import database_url, run_server
 
 Figures = dict[str, Any]
@@ -177,7 +178,7 @@ def measure(databases: Databases, arguments: argparse.Namespace, folder: Path) -
     console.print(f"[bold]{databases.kind}[/]: latency ...")
     url = databases.fresh()
     with worker(url):
-        figures["start_to_result"] = asyncio.run(latency(url, samples=arguments.samples))
+        figures["start_to_result"] = run_on_loop(latency(url, samples=arguments.samples))
     if not arguments.short:
         console.print(f"[bold]{databases.kind}[/]: take-over ...")
         figures["takeover_s"] = asyncio.run(takeover(databases.fresh(), folder / f"{databases.kind}.marker"))

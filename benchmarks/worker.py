@@ -11,7 +11,7 @@ from pathlib import Path
 import holdfast as hf
 from benchmarks.workflows import app
 from holdfast.app import open_store
-from holdfast.runtime.host import ProcessHost, calm_garbage_collector
+from holdfast.runtime.host import ProcessHost, calm_garbage_collector, run_on_loop
 from holdfast.runtime.worker import Worker
 
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--lease", type=float)
     arguments = parser.parse_args()
     calm_garbage_collector()  # as `holdfast worker` does
-    asyncio.run(work(arguments.database, arguments.lease))
+    run_on_loop(work(arguments.database, arguments.lease))
 
 
 if __name__ == "__main__":

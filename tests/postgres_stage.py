@@ -62,7 +62,7 @@ def open_inside(
     """A pool and a session as a store has them."""
     address = Address(url, prepare=prepare)
     pool = Pool(address.connect, size_max=size_max, wait_s=wait_s, shown=address.shown)
-    yield Inside(pool, Session(pool, shown=address.shown, jitter=jitter, sleep=sleep))
+    yield Inside(pool, Session(pool, shown=address.shown, read_committed=prepare, jitter=jitter, sleep=sleep))
     pool.close()
 
 

@@ -145,6 +145,33 @@ def test_a_notification_fits_and_says_no_less_than_the_hint(count: int) -> None:
         assert told.live is None or told.live == hint.live
 
 
+def test_a_hint_goes_out_on_the_connection_that_was_just_used(url: str) -> None:
+    other, store = PostgresStore(url), PostgresStore(url)
+    far = Ear(other)
+    before = set(threading.enumerate())
+
+    store.start_runs([new_run(1)])
+    far.wait_for(lambda hint: hint.work)
+
+    assert not {thread.name for thread in set(threading.enumerate()) - before} & {"holdfast-notify"}
+    other.close()
+    store.close()
+
+
+def test_hints_in_quick_succession_are_all_heard(url: str) -> None:
+    other, store = PostgresStore(url), PostgresStore(url)
+    far = Ear(other)
+
+    for number in range(1, 30):
+        store.read_clock()
+        store.hints.publish(Hint(ended=(run_id(number),)))
+
+    heard = lambda: {one for hint in far.heard for one in hint.ended or ()}  # noqa: E731
+    far.wait_for(lambda _: heard() >= {run_id(number) for number in range(1, 30)})
+    other.close()
+    store.close()
+
+
 def test_a_payload_that_cannot_be_read_means_that_anything_may_have_happened() -> None:
     assert decode_notice("hello") == ("", EVERYTHING)
 

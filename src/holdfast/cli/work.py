@@ -31,7 +31,7 @@ from holdfast.errors import StoreError, StoreUnavailable, UsageError
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT
 from holdfast.model.run import RunFilter
 from holdfast.runtime.backoff import Backoff
-from holdfast.runtime.host import ProcessHost, calm_garbage_collector
+from holdfast.runtime.host import ProcessHost, calm_garbage_collector, run_on_loop
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.runtime.worker import Worker
 from holdfast.store.port import Store
@@ -76,7 +76,7 @@ def worker(
         structlog.contextvars.bind_contextvars(number=fleet_member)
     app = load_app(target)
     has_parent = fleet_member is not None
-    raise typer.Exit(asyncio.run(work(app, choose_url(database, app), settings, stop, with_parent=has_parent)))
+    raise typer.Exit(run_on_loop(work(app, choose_url(database, app), settings, stop, with_parent=has_parent)))
 
 
 def make_settings(
@@ -150,7 +150,7 @@ def dev(
     app = load_app(target)
     used = {app.find_workflow(name).options.queue for name in app.workflow_names}
     settings = make_settings(queue or sorted({DEFAULT_QUEUE, *used}), concurrency, threads, lease, grace)
-    raise typer.Exit(asyncio.run(work(app, choose_url(database, app), settings, stop, in_dev=True)))
+    raise typer.Exit(run_on_loop(work(app, choose_url(database, app), settings, stop, in_dev=True)))
 
 
 class StandaloneWorker(Worker):

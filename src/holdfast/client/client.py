@@ -46,6 +46,13 @@ A3 = TypeVar("A3")
 A4 = TypeVar("A4")
 A5 = TypeVar("A5")
 
+NEW_MS = 5.0
+"""A run that was started less than so many milliseconds ago is waited for without a look: two round trips, and the
+processor time of both sides, that a run of a few milliseconds would pay in full."""
+
+NEW_LOOK_S = 0.05
+"""When to look at such a run if no hint came."""
+
 PRIORITY_MAX = 1000
 
 
@@ -99,12 +106,15 @@ class Start(Struct, frozen=True, kw_only=True):
 class RunHandle(Generic[R_co]):
     """A run that was started or looked up."""
 
-    def __init__(self, client: Client, run_id: RunId, *, created: bool, result_type: Any) -> None:
+    def __init__(
+        self, client: Client, run_id: RunId, *, created: bool, result_type: Any, started_ms: float | None = None
+    ) -> None:
         self.id = run_id
         self.created = created
         """Whether this start made the run; False if its key had started it before."""
         self._client = client
         self._result_type = result_type
+        self._started_ms = started_ms if created else None
 
     async def result(self, timeout: timedelta | float | None = None) -> R_co:
         """Wait for the run's end and return its result.
@@ -117,7 +127,8 @@ class RunHandle(Generic[R_co]):
             RunCancelled, RunStuck: it ended so.
             ResultTimeout: it has not ended in time.
         """
-        return cast("R_co", await self._client.wait_for_result(self.id, timeout=timeout, type_=self._result_type))
+        run = await self._client.wait_for_end(self.id, timeout=timeout, started_ms=self._started_ms)
+        return cast("R_co", self._client.result_from(run, self._result_type))
 
     async def get(self) -> Run:
         """The run as it is now."""
@@ -334,7 +345,13 @@ class Client(Messages):
     def _handle(self, start: Start, started: Started) -> RunHandle[Any]:
         workflow = self._find(start.workflow)
         type_ = Any if isinstance(workflow, str) else workflow.result_type
-        return RunHandle(self, started.run_id, created=started.created, result_type=type_)
+        return RunHandle(
+            self,
+            started.run_id,
+            created=started.created,
+            result_type=type_,
+            started_ms=self._host.monotonic_ms(),
+        )
 
     # Results
 
@@ -342,17 +359,32 @@ class Client(Messages):
         """A handle on a run known by its id; ``type_`` is its result's type. Raises UsageError for a malformed id."""
         return RunHandle(self, check_run_id(run_id), created=False, result_type=type_)
 
-    async def wait_for_end(self, run_id: str, *, timeout: timedelta | float | None = None) -> Run:
-        """The run, when it has ended, however it ended. Raises RunNotFound, ResultTimeout."""
+    async def wait_for_end(
+        self, run_id: str, *, timeout: timedelta | float | None = None, started_ms: float | None = None
+    ) -> Run:
+        """The run, when it has ended, however it ended.
+
+        Args:
+            run_id: the run.
+            timeout: a timedelta, or seconds; no limit by default.
+            started_ms: when this client started it, by the host's monotonic clock: a run that is hardly older than a
+                round trip is not looked at before there is a hint, or a moment has passed.
+
+        Raises:
+            RunNotFound: there is no such run.
+            ResultTimeout: it has not ended in time.
+        """
         checked = check_run_id(run_id)
         limit_s = None if timeout is None else seconds(timeout, "timeout").total_seconds()
-        # Tells an unknown run at once, and waits for nothing that has ended.
-        run = await self.get(checked)
-        if run.status not in ACTIVE_STATUSES:
-            return run
+        is_new = started_ms is not None and self._host.monotonic_ms() - started_ms < NEW_MS
+        if not is_new:
+            # Tells an unknown run at once, and waits for nothing that has ended.
+            run = await self.get(checked)
+            if run.status not in ACTIVE_STATUSES:
+                return run
         try:
             async with asyncio.timeout(limit_s):
-                return await self._results.wait(checked)
+                return await self._results.wait(checked, look_after_s=NEW_LOOK_S if is_new else 0.0)
         except TimeoutError:
             run = await self.get(checked)
             if run.status not in ACTIVE_STATUSES:
@@ -361,9 +393,10 @@ class Client(Messages):
 
     async def wait_for_result(self, run_id: str, *, timeout: timedelta | float | None = None, type_: Any = Any) -> Any:
         """As ``RunHandle.result``."""
-        return self._outcome(await self.wait_for_end(run_id, timeout=timeout), type_)
+        return self.result_from(await self.wait_for_end(run_id, timeout=timeout), type_)
 
-    def _outcome(self, run: Run, type_: Any) -> Any:
+    def result_from(self, run: Run, type_: Any = Any) -> Any:
+        """The result of an ended run. Raises RunFailed, RunCancelled, RunStuck."""
         match run.status:
             case RunStatus.COMPLETED:
                 stored = Json(b'{"value":null}') if run.result is None else run.result

@@ -32,8 +32,8 @@ class Results:
         self._task: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
 
-    async def wait(self, run_id: RunId) -> Run:
-        """The run, when it has ended."""
+    async def wait(self, run_id: RunId, *, look_after_s: float = 0.0) -> Run:
+        """The run, when it has ended. ``look_after_s``: when to look for the first time if no hint comes."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Run] = loop.create_future()
         self._awaited.setdefault(run_id, []).append(future)
@@ -41,10 +41,11 @@ class Results:
             self._unsubscribe = self._store.hints.subscribe(lambda hint: self._from_any_thread(loop, hint))
         if self._task is None:
             self._task = loop.create_task(self._watch(), name="holdfast-results")
-        self._wake.set()
+        first_look = loop.call_later(look_after_s, self._wake.set)
         try:
             return await future
         finally:
+            first_look.cancel()
             waiting = self._awaited.get(run_id, [])
             if future in waiting:
                 waiting.remove(future)

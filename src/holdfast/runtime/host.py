@@ -15,7 +15,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
@@ -33,6 +33,15 @@ def calm_garbage_collector() -> None:
     """Collect less often, and leave alone what is loaded by now. For a process that is a worker and nothing else."""
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
+def run_on_loop(main: Coroutine[Any, Any, T]) -> T:
+    """Run a program to its end on the quicker event loop, uvloop, where it is installed; else on asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
 
 
 LANES: Final = ("commit-1", "commit-2", "claim", "keep", "client")

@@ -59,7 +59,7 @@ class Hints(Protocol):
     """Wake-ups: only ever hints, which may be lost, late, doubled or wrong. A slow poll must suffice without them."""
 
     def publish(self, hint: Hint) -> None:
-        """Tell everyone who listens, in this process and in others. Coalesced; never blocks, never raises."""
+        """Tell everyone who listens, in this process and in others. Coalesced; opens nothing, never raises."""
         ...
 
     def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:

@@ -53,7 +53,7 @@ from holdfast.store.postgres.rows import (
     status_of,
     waits_by_run,
 )
-from holdfast.store.postgres.session import DataRefused, Session, rows_of
+from holdfast.store.postgres.session import DataRefused, Session, planned_anew, rows_of
 from holdfast.store.postgres.statements import Params, literal
 from holdfast.store.postgres.verdict import judge
 from holdfast.store.records import approval_from, run_from, transition_from, worker_from
@@ -100,8 +100,10 @@ class PostgresStore:
         shown = self._address.shown
         self._clock = clock
         self._pool = Pool(self._address.connect, size_max=connections_max, wait_s=_POOL_WAIT_S, shown=shown)
-        self._session = Session(self._pool, shown=shown, jitter=jitter, sleep=sleep)
-        self._hints = PostgresHints(self._address.connect, sender=uuid.uuid4().hex, listen=listen, jitter=jitter)
+        self._session = Session(self._pool, shown=shown, read_committed=prepare, jitter=jitter, sleep=sleep)
+        self._hints = PostgresHints(
+            self._address.connect, sender=uuid.uuid4().hex, listen=listen, jitter=jitter, pool=self._pool
+        )
         self._guests = Guests(self._address, self._session, connections_max=connections_max, wait_s=_POOL_WAIT_S)
         self._families = 0
         self._lock = threading.Lock()
@@ -136,7 +138,7 @@ class PostgresStore:
         """One transaction of statements that are not hot."""
         return self._session.transaction(
             ("read_clock", self._params()),
-            lambda cursor, rows: work(PostgresStatements(cursor, UnixMs(rows[0][0]))),
+            lambda cursor, rows: work(PostgresStatements(planned_anew(cursor.connection), UnixMs(rows[0][0]))),
             snapshot=read_only,
         )
 

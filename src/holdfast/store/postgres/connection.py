@@ -80,6 +80,19 @@ def adapt(context: AdaptContext) -> None:
         adapters.register_loader(_UUID_OID, as_text)
 
 
+_SETTINGS: Final = (
+    # A prepared statement keeps its plan, and one made while a table is small reads all of it, long after it grew.
+    "enable_seqscan=off",
+    # Its parameters are lists of unknown length, so that PostgreSQL takes planning anew each time for the better deal:
+    # a third of what a small claim or commit takes.
+    "plan_cache_mode=force_generic_plan",
+    "jit=off",
+    # What the statements of a pipeline share is a transaction without BEGIN.
+    "default_transaction_isolation=read\\ committed",
+)
+"""How the server is to treat our own statements."""
+
+
 class Address:
     """Where the database is: the URL, and how to connect to it."""
 
@@ -97,8 +110,7 @@ class Address:
         """The keyword arguments of ``connect`` for our own statements."""
         if not self._prepare:
             return self.plain
-        # A prepared statement keeps its plan, and one made while a table is small reads all of it, long after it grew.
-        options = f"{self._conninfo.get('options') or ''} -c enable_seqscan=off -c jit=off"
+        options = " ".join([self._conninfo.get("options") or "", *(f"-c {one}" for one in _SETTINGS)])
         return {**self.plain, "options": options.strip()}
 
     def connect(self) -> Connection:
@@ -195,6 +207,22 @@ class Pool:
             yield connection
         finally:
             self._give_back(connection)
+
+    @contextmanager
+    def idle_connection(self) -> Generator[Connection | None, None, None]:
+        """The connection that was used last, until the block ends; None if all are lent out. Waits for nothing."""
+        connection = None
+        with self._condition:
+            if self._idle and not self._closed and self._pid == os.getpid():
+                connection = self._idle.pop()
+        if connection is not None and not is_quiet(connection):
+            self._drop(connection)
+            connection = None
+        try:
+            yield connection
+        finally:
+            if connection is not None:
+                self._give_back(connection)
 
     def close(self) -> None:
         """Close the idle connections now, and the others as they come back."""

@@ -1,7 +1,9 @@
 """Wake-ups between processes by NOTIFY and LISTEN. Only ever hints: everything here may fail and nothing is lost.
 
-One thread sends what was published, coalesced, in transactions of its own that wait for no disk; another listens. Each
-has a connection of its own and opens it anew, with growing, jittered pauses, when it was lost.
+What is published when little happens is sent at once, on a connection of the pool that was just used: another thread
+and another connection would take a while to wake. Otherwise one thread sends it, coalesced. Notifications are
+transactions of their own that wait for no disk. Another thread listens. Each of the two has a connection of its own and
+opens it anew, with growing, jittered pauses, when it was lost.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from holdfast.errors import StoreError
 from holdfast.model.ids import RunId
 from holdfast.store.hints import LocalHints
 from holdfast.store.port import Hint
-from holdfast.store.postgres.connection import Connection
+from holdfast.store.postgres.connection import Connection, Pool
 from holdfast.store.postgres.statements import statement
 
 PAYLOAD_BYTES_MAX: Final = 7_900
@@ -81,10 +83,16 @@ class PostgresHints:
     """``Hints`` of a PostgreSQL database: listeners here are told at once, other processes a moment later."""
 
     def __init__(
-        self, connect: Callable[[], Connection], *, sender: str, listen: bool, jitter: Callable[[], float]
+        self,
+        connect: Callable[[], Connection],
+        *,
+        sender: str,
+        listen: bool,
+        jitter: Callable[[], float],
+        pool: Pool | None = None,
     ) -> None:
         self._local = LocalHints()
-        self._sender = _Sender(connect, sender=sender, jitter=jitter)
+        self._sender = _Sender(connect, sender=sender, jitter=jitter, pool=pool)
         self._listener = _Listener(connect, self._local, sender=sender, jitter=jitter) if listen else None
 
     def publish(self, hint: Hint) -> None:
@@ -109,10 +117,15 @@ class PostgresHints:
 
 
 class _Sender:
-    def __init__(self, connect: Callable[[], Connection], *, sender: str, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, connect: Callable[[], Connection], *, sender: str, jitter: Callable[[], float], pool: Pool | None
+    ) -> None:
         self._connect = connect
+        self._pool = pool
         self._sender = sender
         self._jitter = jitter
+        self._free_s = 0.0
+        """From when on, by the monotonic clock, a notification may be sent at once."""
         self._condition = threading.Condition()
         self._pending: list[Hint] = []
         self._thread: threading.Thread | None = None
@@ -120,6 +133,8 @@ class _Sender:
         self._pid = os.getpid()
 
     def add(self, hint: Hint) -> None:
+        if self._may_send(hint) and self._send_at_once(hint):
+            return
         with self._condition:
             if self._closed:
                 return
@@ -129,6 +144,33 @@ class _Sender:
                 self._thread = threading.Thread(target=self._run, name="holdfast-notify", daemon=True)
                 self._thread.start()
             self._condition.notify()
+
+    def _may_send(self, hint: Hint) -> bool:
+        """Whether this one can go out at once; the next one then waits for its interval."""
+        if len(hint.ended or ()) > _BUSY_IDS:
+            return False
+        with self._condition:
+            now_s = time.monotonic()
+            if self._closed or self._pending or now_s < self._free_s:
+                return False
+            self._free_s = now_s + INTERVAL_S
+            return True
+
+    def _send_at_once(self, hint: Hint) -> bool:
+        if self._pool is None:
+            return False
+        try:
+            with self._pool.idle_connection() as connection:
+                if connection is None:
+                    return False
+                self._send(connection, hint)
+        except psycopg.Error as error:
+            _log.warning("notify_failed", why=str(error))
+            return False
+        return True
+
+    def _send(self, connection: Connection, hint: Hint) -> None:
+        connection.execute(statement("notify"), {"payload": encode_notice(self._sender, hint)})
 
     def close(self) -> None:
         with self._condition:
@@ -144,7 +186,7 @@ class _Sender:
         while (hint := self._take()) is not None:
             try:
                 connection = connection or self._connect()
-                connection.execute(statement("notify"), {"payload": encode_notice(self._sender, hint)})
+                self._send(connection, hint)
                 interval = BUSY_INTERVAL_S if len(hint.ended or ()) > _BUSY_IDS else INTERVAL_S
                 pause = _PAUSE_FIRST_S
             except (StoreError, psycopg.Error) as error:
@@ -162,6 +204,7 @@ class _Sender:
             if self._closed:
                 return None
             pending, self._pending = self._pending, []
+            self._free_s = time.monotonic() + INTERVAL_S
         return join_hints(pending)
 
     def _wait(self, seconds: float) -> None:

@@ -6,9 +6,11 @@ Here the driver's errors become ours, collisions are repeated, and the three out
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, LiteralString, NoReturn, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from holdfast.errors import CommitUnknown, StoreMisconfigured, StoreUnavailable, UsageError
 from holdfast.store.postgres.connection import Connection, Cursor, Pool, Row
@@ -33,10 +35,22 @@ class DataRefused(UsageError):
 
 
 class Session:
-    """Statements on pooled connections, safe from any thread."""
+    """Statements on pooled connections, safe from any thread.
 
-    def __init__(self, pool: Pool, *, shown: str, jitter: Callable[[], float], sleep: Callable[[float], None]) -> None:
+    ``read_committed`` says that the connections have that isolation by default: a pipeline then needs no BEGIN.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        shown: str,
+        read_committed: bool,
+        jitter: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
         self._pool = pool
+        self._read_committed = read_committed
         self._shown = shown
         self._jitter = jitter
         self._sleep = sleep
@@ -47,7 +61,7 @@ class Session:
 
     def query(self, text: str, params: Params) -> list[Row]:
         """One statement that is not in a file and changes nothing."""
-        return self._repeat(lambda connection: self._run(connection, text, params, is_write=False))
+        return self._repeat(lambda connection: self._query(connection, text, params))
 
     def write(self, name: str, params: Params) -> list[Row]:
         """One statement that commits by itself."""
@@ -84,6 +98,12 @@ class Session:
     def _execute(self, connection: Connection, name: str, params: Params, *, is_write: bool) -> list[Row]:
         return self._run(connection, statement(name), params, is_write=is_write)
 
+    def _query(self, connection: Connection, text: str, params: Params) -> list[Row]:
+        try:
+            return planned_anew(connection).execute(literal(text), params).fetchall()
+        except FAILURES as error:
+            self.translate(error, commit_sent=False)
+
     def _run(self, connection: Connection, text: str, params: Params, *, is_write: bool) -> list[Row]:
         try:
             cursor = connection.execute(literal(text), params)
@@ -94,11 +114,15 @@ class Session:
     def _pipeline(self, connection: Connection, steps: Sequence[Step]) -> list[list[Row]]:
         try:
             with connection.pipeline():
-                connection.execute(_BEGIN)
+                # What is sent before the pipeline's end is one transaction by itself, with two messages less.
+                if not self._read_committed:
+                    connection.execute(_BEGIN)
                 cursors = [connection.execute(statement(name), params) for name, params in steps]
-                connection.execute("commit")
+                if not self._read_committed:
+                    connection.execute("commit")
             return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
         except FAILURES as error:
+            _forget_prepared(connection)
             self.translate(error, commit_sent=True)
 
     def _transaction(
@@ -130,6 +154,20 @@ class Session:
                 raise DataRefused(why=_first_line(error)) from error
             case Meaning.CONFLICT | Meaning.OTHER:
                 raise error
+
+
+def _forget_prepared(connection: Connection) -> None:
+    """After a pipeline that failed: what stood behind the failure was not prepared, although the driver believes so."""
+    if connection.info.transaction_status == TransactionStatus.IDLE:
+        # A connection that is lost by now is noticed, and dropped, by the pool.
+        with suppress(psycopg.OperationalError):
+            connection.execute(_BEGIN)
+            connection.rollback()  # upon which the driver prepares everything anew
+
+
+def planned_anew(connection: Connection) -> Cursor:
+    """A cursor for statements with free filters, whose best plan depends on their values: they stand in the text."""
+    return psycopg.ClientCursor(connection)
 
 
 def rows_of(cursor: Cursor, name: str, params: Params) -> list[Row]:
