@@ -3,9 +3,11 @@
 from holdfast.core.definitions.canonical import DefinitionError, canonical_bytes, content_hash, to_plain
 from holdfast.core.definitions.difference import Change, Difference, FieldChange, diff
 from holdfast.core.definitions.documents import from_json, from_yaml, json_schema, to_json, to_yaml
+from holdfast.core.definitions.merge import Merge, MergeConflict, merge
 from holdfast.core.definitions.mermaid import draw_mermaid
 from holdfast.core.definitions.nodes import find_node, nodes_in_order
 from holdfast.core.definitions.svg import draw_svg
+from holdfast.core.definitions.tidy import Tidied, tidy
 from holdfast.core.definitions.validation import GraphError, Needs, Problem, check_definition, names_needed, validate
 
 __all__ = [
@@ -14,8 +16,11 @@ __all__ = [
     "Difference",
     "FieldChange",
     "GraphError",
+    "Merge",
+    "MergeConflict",
     "Needs",
     "Problem",
+    "Tidied",
     "canonical_bytes",
     "check_definition",
     "content_hash",
@@ -26,8 +31,10 @@ __all__ = [
     "from_json",
     "from_yaml",
     "json_schema",
+    "merge",
     "names_needed",
     "nodes_in_order",
+    "tidy",
     "to_json",
     "to_plain",
     "to_yaml",
