@@ -1,7 +1,7 @@
 """holdfast makes Python programs finish what they start: ``import holdfast as hf``."""
 
 from holdfast import errors
-from holdfast.app import App, connect, connect_sync
+from holdfast.app import App, connect, connect_sync, open_studio
 from holdfast.client.client import Client, RunHandle, Start
 from holdfast.client.sync import SyncClient, SyncRunHandle
 from holdfast.core.explain import Explanation
@@ -58,6 +58,7 @@ __all__ = [
     "gather",
     "map",
     "now",
+    "open_studio",
     "patched",
     "random",
     "run_child",

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from holdfast.client.client import Client
 from holdfast.client.sync import SyncClient
@@ -20,6 +21,9 @@ from holdfast.runtime.worker import Worker
 from holdfast.store.port import Store
 from holdfast.store.urls import read_scheme, read_sqlite_path
 from holdfast.workflow.registry import Registry
+
+if TYPE_CHECKING:
+    from holdfast.studio.studio import Studio
 
 DATABASE_VARIABLE = "HOLDFAST_DATABASE_URL"
 DEFAULT_DATABASE = "sqlite:///holdfast.db"
@@ -134,6 +138,16 @@ def connect_sync(
             yield client
     finally:
         _close(store, host)
+
+
+@contextmanager
+def open_studio(url: str | None = None) -> Generator[Studio, None, None]:
+    """The editor's side of a database: projects, drawn workflows, drafts, triggers. Raises as ``connect``."""
+    # What only the editor needs is no part of the start of a worker.
+    from holdfast.studio.studio import Studio
+
+    with contextlib.closing(_open_checked(url)) as store:
+        yield Studio(store)
 
 
 def _open_checked(url: str | None) -> Store:

@@ -97,7 +97,11 @@ def test_the_pages_use_public_names_alone(page: Path) -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "hf"
     }
 
-    assert {name for name in modules if name and name.startswith("holdfast")} <= {"holdfast", "holdfast.testing"}
+    assert {name for name in modules if name and name.startswith("holdfast")} <= {
+        "holdfast",
+        "holdfast.studio",
+        "holdfast.testing",
+    }
     assert names <= set(hf.__all__)
 
 

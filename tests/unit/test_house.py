@@ -436,7 +436,7 @@ def test_every_pinned_package_has_hashes() -> None:
 def test_no_decision_is_longer_than_a_page() -> None:
     pages = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 
-    assert [page.name[:4] for page in pages] == [f"{number:04}" for number in range(len(pages))]
+    assert len({page.name[:4] for page in pages}) == len(pages)
     report([at(page, 1) for page in pages if page.read_text("utf-8").count("\n") > 60])
 
 

@@ -66,11 +66,19 @@ def check_run_id(text: str) -> RunId:
 
     Raises: UsageError if it is no UUID in its canonical form of 36 characters.
     """
+    return RunId(check_id("run", text))
+
+
+def check_id(kind: str, text: str) -> str:
+    """The id that a text from outside spells, in lower case; ``kind`` says in the error of what, such as "project".
+
+    Raises: UsageError if it is no UUID in its canonical form of 36 characters.
+    """
     if not _CANONICAL.fullmatch(text):
         raise UsageError(
-            f"{text[:64]!r} is not a run id: a run id is a UUID such as 0190b5a4-7c2e-7d3a-9f10-2b6c8d4e5f60"
+            f"{text[:64]!r} is not a {kind} id: a {kind} id is a UUID such as 0190b5a4-7c2e-7d3a-9f10-2b6c8d4e5f60"
         )
-    return RunId(text.lower())
+    return text.lower()
 
 
 def _text(number: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, SmallInteger, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, SmallInteger, Table, Text, Uuid
 
 METADATA: Final = MetaData()
 
@@ -155,4 +155,76 @@ RELEASES: Final = Table(
     Column("version", Integer),
     *_texts("kind", "moved_by"),
     *_times("moved_ms"),
+)
+
+PROJECTS: Final = Table(
+    "projects",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    *_texts("name", "created_by"),
+    *_times("created_ms"),
+)
+
+MEMBERS: Final = Table(
+    "members",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("project_id", Uuid(as_uuid=False), primary_key=True),
+    Column("subject", Text, primary_key=True),
+    *_texts("role", "added_by"),
+    *_times("added_ms"),
+)
+
+WORKFLOWS: Final = Table(
+    "workflows",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("project_id"),
+    *_texts("name"),
+    Column("head", Integer),
+    Column("newest", Integer),
+    *_texts("saved_by"),
+    *_times("saved_ms"),
+    *_texts("created_by"),
+    *_times("created_ms", "deleted_ms"),
+)
+
+DRAFTS: Final = Table(
+    "drafts",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("workflow_id", Uuid(as_uuid=False), primary_key=True),
+    _id("project_id"),
+    Column("base_version", Integer),
+    Column("revision", Integer),
+    *_texts("document", "updated_by"),
+    *_times("updated_ms"),
+)
+
+TRIGGERS: Final = Table(
+    "triggers",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    _id("project_id"),
+    _id("workflow_id"),
+    *_texts("name", "kind"),
+    Column("enabled", Boolean),
+    *_texts("path", "document"),
+    Column("revision", Integer),
+    *_texts("updated_by"),
+    *_times("updated_ms"),
+)
+
+AUDIT: Final = Table(
+    "audit",
+    METADATA,
+    Column("number", BigInteger, primary_key=True),
+    *_texts("tenant"),
+    _id("project_id"),
+    _id("workflow_id"),
+    *_texts("subject", "action", "facts"),
+    *_times("at_ms"),
 )

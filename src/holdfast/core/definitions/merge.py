@@ -142,7 +142,8 @@ class _Merger:
     def _field(self, base: Any, theirs: Any, mine: Any, inside: Inside | None, what: str, field: str) -> Any:
         if field.rpartition(".")[2] == "input" and inside is not None:
             # A mapping that holds nothing is left out of documents.
-            base, theirs, mine = ({} if one is _ABSENT else one for one in (base, theirs, mine))
+            nothing: Plain = {}
+            base, theirs, mine = (nothing if one is _ABSENT else one for one in (base, theirs, mine))
         chosen = _undisputed(base, theirs, mine)
         if chosen is not _DISPUTED:
             return chosen

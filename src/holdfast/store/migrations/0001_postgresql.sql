@@ -266,3 +266,107 @@ create trigger definitions_immutable before update on holdfast.definitions
     for each row execute function holdfast.refuse_change();
 create trigger releases_append_only before update on holdfast.releases
     for each row execute function holdfast.refuse_change();
+
+-- The editor's side: projects and who may do what in them, drawn workflows, drafts, triggers. None of it is hot.
+create table holdfast.projects (
+    tenant text not null,
+    id uuid not null,
+    name text not null,
+    created_by text not null,
+    created_ms bigint not null,
+    primary key (tenant, id),
+    constraint projects_name unique (tenant, name)
+);
+comment on table holdfast.projects is 'Folders of workflows.';
+
+create table holdfast.members (
+    tenant text not null,
+    project_id uuid not null,
+    subject text not null,
+    role text not null,
+    added_by text not null,
+    added_ms bigint not null,
+    primary key (tenant, project_id, subject),
+    constraint members_role check (role in ('viewer', 'editor', 'admin', 'owner'))
+);
+comment on table holdfast.members is 'Who may do what in a project.';
+
+-- A project has one owner.
+create unique index members_owner on holdfast.members (tenant, project_id) where role = 'owner';
+-- The projects of one person.
+create index members_of on holdfast.members (tenant, subject);
+
+create table holdfast.workflows (
+    tenant text not null,
+    id uuid not null,
+    project_id uuid not null,
+    name text not null,
+    head integer not null default 0,
+    newest integer not null default 0,
+    saved_by text not null,
+    saved_ms bigint not null,
+    created_by text not null,
+    created_ms bigint not null,
+    deleted_ms bigint,
+    primary key (tenant, id),
+    constraint workflows_name unique (tenant, name),
+    constraint workflows_head check (head between 0 and newest)
+);
+comment on table holdfast.workflows is 'Workflows drawn in a project; their versions are definitions of the same name.';
+comment on column holdfast.workflows.head is 'The version that the last save left; 0 only within the transaction of the first one.';
+comment on column holdfast.workflows.newest is 'The highest version known to that save: a higher one was stored by a program.';
+
+create index workflows_list on holdfast.workflows (tenant, project_id, name);
+
+create table holdfast.drafts (
+    tenant text not null,
+    workflow_id uuid not null,
+    project_id uuid not null,
+    base_version integer not null,
+    revision integer not null,
+    document text not null,
+    updated_by text not null,
+    updated_ms bigint not null,
+    primary key (tenant, workflow_id),
+    constraint drafts_base check (base_version >= 0),
+    constraint drafts_revision check (revision >= 1)
+);
+comment on table holdfast.drafts is 'The edited graph of a workflow, before it is saved as a version.';
+
+create table holdfast.triggers (
+    tenant text not null,
+    id uuid not null,
+    project_id uuid not null,
+    workflow_id uuid not null,
+    name text not null,
+    kind text not null,
+    enabled boolean not null,
+    path text,
+    document text not null,
+    revision integer not null,
+    updated_by text not null,
+    updated_ms bigint not null,
+    primary key (tenant, id),
+    constraint triggers_name unique (tenant, workflow_id, name),
+    constraint triggers_path unique (tenant, path),
+    constraint triggers_kind check (kind in ('webhook', 'schedule', 'event', 'manual')),
+    constraint triggers_webhook check ((path is not null) = (kind = 'webhook'))
+);
+comment on table holdfast.triggers is 'What starts runs of a drawn workflow. Secrets are named, never held.';
+
+create table holdfast.audit (
+    number bigint generated always as identity primary key,
+    tenant text not null,
+    project_id uuid not null,
+    workflow_id uuid,
+    subject text not null,
+    action text not null,
+    facts text not null,
+    at_ms bigint not null
+);
+comment on table holdfast.audit is 'Who did what in a project: structural facts, never documents or payloads.';
+
+create index audit_list on holdfast.audit (tenant, project_id, number);
+
+create trigger audit_append_only before update on holdfast.audit
+    for each row execute function holdfast.refuse_change();

@@ -230,3 +230,96 @@ create table releases (
 create trigger releases_append_only before update on releases begin
     select raise(abort, 'the history of a release is append-only');
 end;
+
+-- The editor's side: projects and who may do what in them, drawn workflows, drafts, triggers. None of it is hot.
+create table projects (
+    tenant text not null,
+    id text not null,
+    name text not null,
+    created_by text not null,
+    created_ms integer not null,
+    primary key (tenant, id),
+    unique (tenant, name)
+) strict, without rowid;
+
+create table members (
+    tenant text not null,
+    project_id text not null,
+    subject text not null,
+    role text not null check (role in ('viewer', 'editor', 'admin', 'owner')),
+    added_by text not null,
+    added_ms integer not null,
+    primary key (tenant, project_id, subject)
+) strict, without rowid;
+
+-- a project has one owner
+create unique index members_owner on members (tenant, project_id) where role = 'owner';
+-- the projects of one person
+create index members_of on members (tenant, subject);
+
+create table workflows (
+    tenant text not null,
+    id text not null,
+    project_id text not null,
+    name text not null,
+    head integer not null default 0,
+    newest integer not null default 0,
+    saved_by text not null,
+    saved_ms integer not null,
+    created_by text not null,
+    created_ms integer not null,
+    deleted_ms integer,
+    primary key (tenant, id),
+    unique (tenant, name),
+    check (head between 0 and newest)
+) strict, without rowid;
+
+create index workflows_list on workflows (tenant, project_id, name);
+
+create table drafts (
+    tenant text not null,
+    workflow_id text not null,
+    project_id text not null,
+    base_version integer not null check (base_version >= 0),
+    revision integer not null check (revision >= 1),
+    document text not null check (json_valid(document)),
+    updated_by text not null,
+    updated_ms integer not null,
+    primary key (tenant, workflow_id)
+) strict;
+
+create table triggers (
+    tenant text not null,
+    id text not null,
+    project_id text not null,
+    workflow_id text not null,
+    name text not null,
+    kind text not null check (kind in ('webhook', 'schedule', 'event', 'manual')),
+    enabled integer not null check (enabled in (0, 1)),
+    path text,
+    document text not null check (json_valid(document)),
+    revision integer not null,
+    updated_by text not null,
+    updated_ms integer not null,
+    primary key (tenant, id),
+    unique (tenant, workflow_id, name),
+    unique (tenant, path),
+    check ((path is not null) = (kind = 'webhook'))
+) strict;
+
+create table audit (
+    number integer primary key,
+    tenant text not null,
+    project_id text not null,
+    workflow_id text,
+    subject text not null,
+    action text not null,
+    facts text not null check (json_valid(facts)),
+    at_ms integer not null
+) strict;
+
+create index audit_list on audit (tenant, project_id, number);
+
+create trigger audit_append_only before update on audit begin
+    select raise(abort, 'the audit log is append-only');
+end;

@@ -29,8 +29,8 @@ def graph(*nodes: Node, edges: tuple[Edge, ...] = (), **options: Any) -> Definit
     return Definition(workflow="w", nodes=nodes, edges=edges, options=Options(**options))
 
 
-def step(key: str, **given_: Any) -> StepNode:
-    return StepNode(key=key, **{"handler": "h", **given_})
+def step(key: str, handler: str = "h", **given_: Any) -> StepNode:
+    return StepNode(key=key, handler=handler, **given_)
 
 
 A, B, C = step("a"), step("b"), step("c")
