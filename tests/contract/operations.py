@@ -8,21 +8,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant, UnixMs
-from holdfast.model.run import (
-    Claim,
-    Entry,
-    NewRun,
-    Run,
-    RunDetail,
-    RunFilter,
-    Signal,
-    WorkerInfo,
-)
+from holdfast.model.run import Claim, Entry, NewRun, Run, RunDetail, RunFilter, Signal, WorkerInfo
+from holdfast.model.search import AttributeRange, AttributeValue, RunOrder, WaitingOn
 from holdfast.model.status import (
     EntryKind,
     EntryStatus,
@@ -51,6 +44,15 @@ QUEUES = ("default", "slow")
 SIGNALS = ("approved", "paid")
 WORKERS = (ALICE, BOB)
 EVERYTHING = 1_000
+RENAMED: tuple[dict[str, AttributeValue | None], ...] = ({}, {}, {}, {"customer": "eve", "total": None}, {"vip": False})
+ATTRIBUTES: tuple[dict[str, AttributeValue], ...] = (
+    {},
+    {},
+    {"customer": "ann"},
+    {"customer": "bob", "total": 3},
+    {"total": 2.5, "vip": True},
+    {"due": datetime(2026, 1, 31, tzinfo=UTC)},
+)
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class Script:
             "priority": pick.choice((-1, 0, 0, 1)),
             "delay_ms": pick.choice((0, 0, 0, 0, 150)),
             "timeout_ms": pick.choice((None, None, None, 400, 2_000)),
-            "attributes": pick.choice(({}, {}, {"customer": "ann"}, {"customer": "bob", "region": "eu"})),
+            "attributes": pick.choice(ATTRIBUTES),
         }
         return new_run(self._number, **{**base, **given})
 
@@ -375,6 +377,7 @@ class Script:
             children=children,
             elapsed=elapsed,
             cancelled=cancelled,
+            attributes=self._random.choice(RENAMED),
             move=move,
         )
         return kinds, commit
@@ -571,7 +574,12 @@ class Script:
             statuses=frozenset(pick.sample(list(RunStatus), 4)) if self._chance(0.4) else frozenset(),
             workflow=pick.choice((None, None, None, "order")),
             queue=pick.choice((None, None, None, "slow")),
-            attributes=pick.choice(({}, {}, {}, {"customer": "ann"}, {"customer": "bob", "region": "eu"})),
+            attributes=pick.choice(({}, *ATTRIBUTES)),
+            ranges=pick.choice(((), (), (), (AttributeRange("total", ">", 2.5),))),
+            waiting_on=pick.choice((None, None, None, WaitingOn("signal", "paid"), WaitingOn("timer"))),
+            error_type=pick.choice((None, None, None, None, "Refused")),
+            text=pick.choice((None, None, None, None, "ORD")),
+            order=pick.choice(list(RunOrder)),
             created_from_ms=pick.choice((None, None, None, self._model.clock.now_ms)),
             created_before_ms=pick.choice((None, None, None, self._model.clock.now_ms)),
             parent_id=pick.choice((None, None, None, None, run_id(1))),

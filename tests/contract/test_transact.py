@@ -13,7 +13,7 @@ from tests.contract.scene import run_id
 from tests.contract.stores import OpenStore
 
 C = ATTRIBUTES.c
-ROW = {"shard": 0, "tenant": "t", "name": "city", "value": "Oslo", "run_id": run_id(1)}
+ROW = {"shard": 0, "run_id": run_id(1), "name": "city", "tenant": "t", "kind": "text", "text": "Oslo", "created_ms": 1}
 
 
 def _insert(statements: Statements) -> int:
@@ -21,7 +21,7 @@ def _insert(statements: Statements) -> int:
 
 
 def _values(statements: Statements) -> list[str]:
-    return [row[0] for row in statements.rows(select(C.value).order_by(C.run_id))]
+    return [row[0] for row in statements.rows(select(C.text).order_by(C.run_id))]
 
 
 def test_what_a_transaction_wrote_is_there_for_the_next(opened: OpenStore) -> None:
@@ -53,7 +53,7 @@ def test_what_the_work_raises_rolls_back_and_comes_out(opened: OpenStore) -> Non
 
 def test_a_row_that_the_database_refuses_is_a_usage_error(opened: OpenStore) -> None:
     with pytest.raises(UsageError):
-        opened.store.transact(lambda s: s.changed(insert_new(ATTRIBUTES).values({**ROW, "value": None})))
+        opened.store.transact(lambda s: s.changed(insert_new(ATTRIBUTES).values({**ROW, "tenant": None})))
 
     assert opened.store.transact(_values) == []
 
@@ -61,9 +61,9 @@ def test_a_row_that_the_database_refuses_is_a_usage_error(opened: OpenStore) -> 
 def test_a_guard_says_how_many_rows_it_let_through(opened: OpenStore) -> None:
     opened.store.transact(_insert)
 
-    missed = opened.store.transact(lambda s: s.changed(update(ATTRIBUTES).where(C.name == "town").values(value="x")))
-    met = opened.store.transact(lambda s: s.changed(update(ATTRIBUTES).where(C.name == "city").values(value="y")))
-    gone = opened.store.transact(lambda s: s.rows(delete(ATTRIBUTES).where(C.name == "city").returning(C.value)))
+    missed = opened.store.transact(lambda s: s.changed(update(ATTRIBUTES).where(C.name == "town").values(text="x")))
+    met = opened.store.transact(lambda s: s.changed(update(ATTRIBUTES).where(C.name == "city").values(text="y")))
+    gone = opened.store.transact(lambda s: s.rows(delete(ATTRIBUTES).where(C.name == "city").returning(C.text)))
 
     assert (missed, met, [tuple(row) for row in gone]) == (0, 1, [("y",)])
 

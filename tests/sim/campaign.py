@@ -306,7 +306,7 @@ class Play:
         for detail in self.details.values():
             name = detail.run.attributes.get("request")
             if name is not None:
-                by_request.setdefault(name, []).append(detail)
+                by_request.setdefault(str(name), []).append(detail)
         for request in self.requests:
             runs = by_request.get(request.name, [])
             if len(runs) > 1:

@@ -13,10 +13,12 @@ import pytest
 
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import RunFilter
-from holdfast.store import listings
+from holdfast.model.search import AttributeRange, RunOrder, WaitingOn
+from holdfast.model.status import RunStatus
 from holdfast.store.migrations import migrate
 from holdfast.store.paging import PageCursor
 from holdfast.store.rendering import render
+from holdfast.store.search import read_page
 from holdfast.store.sqlite import SqliteStore
 from holdfast.store.sqlite.statements import ROWS_MAX, read_row, sql
 from holdfast.store.sqlite.work import FEW_LINES
@@ -146,14 +148,52 @@ def test_a_list_of_values_looks_each_run_up(connection: sqlite3.Connection, name
     assert full_scans(lines) == []
 
 
-def test_a_page_of_runs_is_read_in_the_order_of_its_index(connection: sqlite3.Connection) -> None:
-    cursor = PageCursor(UnixMs(5), RunId("x"))
-    query = listings.page_of_runs(Tenant("t"), RunFilter(), limit=10, after=cursor)
+ACTIVE = frozenset({RunStatus.WAITING})
 
-    lines = plan(connection, *render(query, "sqlite"))
 
-    assert [line for line in lines if "runs_list" in line]
-    assert not [line for line in lines if "TEMP B-TREE" in line]
+BY_VALUE = "attributes_value (tenant=? AND name=? AND kind=? AND text=? AND number"
+
+
+@pytest.mark.requirement("L-33")
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        (RunFilter(), "runs_status (tenant=? AND status=? AND"),
+        (RunFilter(statuses=ACTIVE), "runs_status (tenant=? AND status=? AND"),
+        (RunFilter(workflow="w"), "runs_workflow (tenant=? AND workflow=? AND status=? AND"),
+        (RunFilter(workflow="w", statuses=ACTIVE, text="x"), "runs_workflow (tenant=? AND workflow=? AND status=? AND"),
+        (RunFilter(order=RunOrder.ENDED), "runs_ended (tenant=? AND"),
+        (
+            RunFilter(attributes={"customer": 42}),
+            f"{BY_VALUE}=?",
+        ),
+        (RunFilter(error_type="E"), "runs_error (tenant=? AND error_type=? AND"),
+        (RunFilter(fingerprint="f"), "runs_fingerprint (tenant=? AND error_fingerprint=? AND"),
+        (RunFilter(waiting_on=WaitingOn("signal", "s")), "waits_signal (shard=? AND tenant=? AND signal=?"),
+        (RunFilter(waiting_on=WaitingOn("timer")), "waits USING PRIMARY KEY (shard=? AND run_id=?"),
+        (RunFilter(key="k"), "runs_key (tenant=? AND key=?"),
+        (RunFilter(parent_id=run_id(1)), "runs_parent (parent_id=?"),
+        (RunFilter(root_id=run_id(1)), "runs_root (root_id=?"),
+        (
+            RunFilter(ranges=(AttributeRange("total", ">", 3),)),
+            f"{BY_VALUE}>?",
+        ),
+    ],
+    ids=str,
+)
+def test_a_page_of_runs_is_read_by_its_index(connection: sqlite3.Connection, where: RunFilter, index: str) -> None:
+    asked: list[Any] = []
+
+    def read(query: Any) -> list[Any]:
+        asked.append(query)
+        return []
+
+    read_page(read, Tenant("t"), where, limit=10, after=PageCursor(UnixMs(5), RunId("x")))
+
+    for query in asked[:1]:
+        lines = plan(connection, *render(query, "sqlite"))
+        assert any(index in line for line in lines), lines
+        assert not [line for line in lines if re.search(r"SCAN (runs|waits|attributes)\b", line)], lines
 
 
 @pytest.mark.parametrize("name", QUERIES)

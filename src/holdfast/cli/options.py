@@ -31,6 +31,21 @@ QueueFilter = Annotated[
 KeyFilter = Annotated[
     str | None, typer.Option("--key", metavar="KEY", help="Runs with this idempotency key.", show_default=False)
 ]
+FilterTerms = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="FILTER", help="Terms of the filter language: status:failed attr.customer=42", show_default=False
+    ),
+]
+WaitingFilter = Annotated[
+    str | None,
+    typer.Option(
+        "--waiting-on",
+        metavar="WAIT",
+        help="Runs that wait: signal:NAME, signal, timer, child:ID, child, retry.",
+        show_default=False,
+    ),
+]
 StatusFilter = Annotated[
     list[str] | None,
     typer.Option("--status", metavar="STATUS", help="Runs in this status. Repeatable.", show_default=False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 from msgspec import Struct
@@ -17,11 +17,13 @@ from holdfast.cli.database import Session, open_session
 from holdfast.cli.exits import Exit
 from holdfast.cli.output import Output
 from holdfast.cli.shapes import plain, plain_listed, plain_run
-from holdfast.cli.tables import count_line, detail_view, run_table, show_ago
+from holdfast.cli.tables import count_line, detail_view, group_table, run_table, show_ago
 from holdfast.cli.values import parse_attributes
+from holdfast.client.filters import Filters
 from holdfast.errors import UsageError
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
 from holdfast.model.run import Run, RunDetail, RunPage
+from holdfast.model.search import GroupBy
 from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 
 WATCH_INTERVAL_S: Final = 0.5
@@ -31,35 +33,31 @@ commands = typer.Typer(name="runs", help="Look at runs.", no_args_is_help=False)
 
 
 class Filter(Struct, frozen=True, kw_only=True):
-    """Which runs: the filters that ``list`` and ``watch`` share."""
+    """Which runs: the filters that ``list``, ``count`` and ``watch`` share."""
 
-    status: list[str]
-    workflow: str | None
-    queue: str | None
-    key: str | None
-    attributes: dict[str, str]
+    query: str | None
+    keywords: Filters
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing."""
+        return self.query is None and not self.keywords
 
     def read(self, session: Session, *, limit: int, after: str | None = None) -> RunPage:
         """A page of them."""
-        return session.client.list(
-            status=self.status or None,
-            workflow=self.workflow,
-            queue=self.queue,
-            key=self.key,
-            attributes=self.attributes,
-            limit=limit,
-            after=after,
-        )
+        return session.client.list(self.query, limit=limit, after=after, **self.keywords)
 
 
 @commands.command("list")
 def list_runs(
+    terms: options.FilterTerms = None,
     *,
     status: options.StatusFilter = None,
     workflow: options.WorkflowFilter = None,
     queue: options.QueueFilter = None,
     key: options.KeyFilter = None,
     attribute: options.AttributeFilter = None,
+    waiting_on: options.WaitingFilter = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="Runs on a page, 1 to 1000.")] = 20,
     after: Annotated[
         str | None,
@@ -69,9 +67,16 @@ def list_runs(
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
-    """List runs, newest first, page by page."""
+    """List runs, newest first, page by page.
+
+    A filter is made of terms: status:failed workflow:NAME version:3 queue:NAME key:KEY parent:ID root:ID
+    waiting:signal:NAME error:TYPE fingerprint:HEX created>2h ended<2026-01-31 attr.NAME=VALUE attr.NAME>=10
+    order:oldest|ended, and words that are part of key, workflow or error message.
+    """
     output = Output(as_json=as_json)
-    wanted = _filter(status, workflow, queue, key, attribute)
+    wanted = _filter(
+        terms, status=status, workflow=workflow, queue=queue, key=key, attribute=attribute, waiting_on=waiting_on
+    )
     with open_session(database, tenant) as session:
         page = wanted.read(session, limit=limit, after=after)
         if as_json:
@@ -80,11 +85,10 @@ def list_runs(
             return
         for one in page.broken:
             output.say(f"{one.id}  cannot be read: {one.why}")
-        if not page.runs and not page.broken:
-            output.say("no such runs" if after is None else "no more runs")
-            return
         if page.runs:
             output.show(run_table(page.runs, session.store.read_clock()))
+        elif not page.broken and page.next is None:
+            output.say("no such runs" if after is None else "no more runs")
         if page.next is not None:
             output.say(f"more: --after {page.next}")
 
@@ -127,17 +131,32 @@ def explain_run(
 
 @commands.command("count")
 def count_runs(
+    terms: options.FilterTerms = None,
     *,
+    by: Annotated[
+        str, typer.Option("--by", metavar="FIELD", help="What runs are counted by: status, workflow, queue or error.")
+    ] = GroupBy.STATUS.value,
     workflow: options.WorkflowFilter = None,
     queue: options.QueueFilter = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", help="The most groups, 1 to 1000.")] = 100,
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
-    """Count runs by status."""
+    """Count runs by status, workflow, queue, or by the error that they ended with."""
     output = Output(as_json=as_json)
+    wanted = _filter(terms, workflow=workflow, queue=queue)
     with open_session(database, tenant) as session:
-        counts = session.client.count(workflow=workflow, queue=queue)
+        if by != GroupBy.STATUS:
+            groups = session.client.group(by, wanted.query, limit=limit, **wanted.keywords)
+            if as_json:
+                output.document({"groups": plain(groups)})
+            elif groups:
+                output.show(group_table(groups, session.store.read_clock()))
+            else:
+                output.say("no such runs")
+            return
+        counts = session.client.count(wanted.query, **wanted.keywords)
     if as_json:
         by_status = {status.value: counts.get(status.value, 0) for status in RunStatus}
         output.document({"counts": by_status, "total": sum(counts.values())})
@@ -165,8 +184,8 @@ def watch_runs(
 ) -> None:
     """Watch one run until it ends, or the newest runs until Ctrl-C."""
     output = Output(as_json=as_json)
-    wanted = _filter(status, workflow, queue, key, attribute)
-    if run_id is not None and (wanted.status or wanted.workflow or wanted.queue or wanted.key or wanted.attributes):
+    wanted = _filter(None, status=status, workflow=workflow, queue=queue, key=key, attribute=attribute)
+    if run_id is not None and not wanted.is_empty:
         raise UsageError("watch takes a run's id or filters, not both")
     with open_session(database, tenant) as session:
         if run_id is None:
@@ -248,13 +267,27 @@ def _screen(output: Output) -> Generator[Live | None]:
 
 
 def _filter(
-    status: list[str] | None,
-    workflow: str | None,
-    queue: str | None,
-    key: str | None,
-    attribute: list[str] | None,
+    terms: list[str] | None,
+    *,
+    status: list[str] | None = None,
+    workflow: str | None = None,
+    queue: str | None = None,
+    key: str | None = None,
+    attribute: list[str] | None = None,
+    waiting_on: str | None = None,
 ) -> Filter:
-    statuses: list[Any] = [one for each in status or [] for one in each.split(",") if one]
-    return Filter(
-        status=statuses, workflow=workflow, queue=queue, key=key, attributes=parse_attributes(attribute or [])
-    )
+    keywords = Filters()
+    statuses = [one for each in status or [] for one in each.split(",") if one]
+    if statuses:
+        keywords["status"] = statuses
+    if workflow is not None:
+        keywords["workflow"] = workflow
+    if queue is not None:
+        keywords["queue"] = queue
+    if key is not None:
+        keywords["key"] = key
+    if attribute:
+        keywords["attributes"] = parse_attributes(attribute)
+    if waiting_on is not None:
+        keywords["waiting_on"] = waiting_on
+    return Filter(query=" ".join(terms) if terms else None, keywords=keywords)

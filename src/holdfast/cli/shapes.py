@@ -6,6 +6,7 @@ Field names are those of the records; payloads are decoded; times stay integer m
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any, cast
 
 import msgspec
@@ -46,6 +47,10 @@ def plain(value: Any) -> Any:
     """A record, or a list of records, as plain values."""
     if isinstance(value, bytes):
         return plain_payload(Json(value))
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in cast("Plain", value).items()}
     if isinstance(value, list):
         return [plain(item) for item in cast("list[object]", value)]
     if isinstance(value, msgspec.Struct):

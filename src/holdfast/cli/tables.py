@@ -16,6 +16,7 @@ from holdfast.core.failure import read_failure
 from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import DEFAULT_QUEUE, Json, UnixMs
 from holdfast.model.run import Approval, Attempt, Entry, Run, RunDetail, Transition, Wait, WorkerRow
+from holdfast.model.search import RunGroup
 from holdfast.model.status import ACTIVE_STATUSES, EntryStatus, RunStatus
 
 STYLES: Final[dict[RunStatus, str]] = {
@@ -284,6 +285,18 @@ def count_line(counts: Mapping[str, int]) -> Text:
     if not shown:
         return Text("no runs", "dim")
     return Text("  ").join(Text(f"{number} {status.value}", STYLES[status]) for status, number in shown)
+
+
+def group_table(groups: Sequence[RunGroup], now_ms: UnixMs) -> Table:
+    """Runs that have something in common, the largest group first."""
+    with_label = any(group.label is not None for group in groups)
+    table = make_table(None, "runs", "value", *["*error"] * with_label, "last", "one of them")
+    for group in groups:
+        label = [clean(group.label or "")] * with_label
+        table.add_row(
+            str(group.count), clean(group.value), *label, show_ago(now_ms, group.last_ms), group.sample_id or ""
+        )
+    return table
 
 
 def worker_table(workers: Sequence[WorkerRow], now_ms: UnixMs) -> Table:

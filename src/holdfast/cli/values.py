@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import typer
 
+from holdfast.core.filters import parse_value
 from holdfast.errors import UsageError
+from holdfast.model.search import AttributeValue
 
 FOREVER: Final = "forever"
 
@@ -57,12 +59,12 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"JSON has no {name}")
 
 
-def parse_attributes(pairs: Iterable[str]) -> dict[str, str]:
-    """``name=value`` pairs. Raises UsageError."""
-    attributes: dict[str, str] = {}
+def parse_attributes(pairs: Iterable[str]) -> dict[str, AttributeValue]:
+    """``name=value`` pairs, values as in the filter language. Raises UsageError."""
+    attributes: dict[str, AttributeValue] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals):
             raise UsageError(f"{pair[:80]!r} is no attribute; write --attribute name=value")
-        attributes[name] = value
+        attributes[name] = parse_value(value)
     return attributes

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from holdfast.client.messages import Messages
 from holdfast.client.results import Results
+from holdfast.core.attributes import check_attributes
 from holdfast.core.codec import Codec
 from holdfast.core.explain import Explanation
 from holdfast.core.failure import read_failure, rebuild
@@ -30,6 +31,7 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant
 from holdfast.model.run import NewRun, Run, Started
+from holdfast.model.search import AttributeValue
 from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 from holdfast.runtime.host import Host
 from holdfast.store.port import Store
@@ -69,7 +71,7 @@ class StartOptions(TypedDict, total=False):
     """The run's deadline, from now; the workflow's own by default."""
     queue: str | None
     """The line it stands in; the workflow's own by default."""
-    attributes: Mapping[str, str]
+    attributes: Mapping[str, AttributeValue]
     """Search attributes, in addition to the workflow's own."""
     connection: Any
     """Your own open transaction on the same database: the run exists if and when you commit."""
@@ -86,7 +88,7 @@ class Start(Struct, frozen=True, kw_only=True):
     priority: int = 0
     timeout: timedelta | float | None = None
     queue: str | None = None
-    attributes: Mapping[str, str] = {}
+    attributes: Mapping[str, AttributeValue] = {}
 
     @classmethod
     def asked(cls, workflow: Any, args: tuple[Any, ...], options: StartOptions) -> Start:
@@ -313,10 +315,7 @@ class Client(Messages):
         timeout = start.timeout if start.timeout is not None or options is None else options.timeout
         if not -PRIORITY_MAX <= start.priority <= PRIORITY_MAX:
             raise UsageError(f"priority must be between -{PRIORITY_MAX} and {PRIORITY_MAX}, not {start.priority}")
-        attributes = {**(options.attributes if options else {}), **start.attributes}
-        for attribute, value in attributes.items():
-            check_name("attribute", attribute)
-            check_name(f"value of attribute {attribute!r}", value)
+        attributes = check_attributes({**(options.attributes if options else {}), **start.attributes})
         key = start.key if start.key is None else check_name("key", start.key)
         return NewRun(
             id=RunId(self._host.new_id()) if key is None else run_id_for_key(self.tenant, name, key),

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Final
+from typing import Final, Unpack
 
+from holdfast.client.filters import Filters, filter_from
 from holdfast.client.requests import Requests
 from holdfast.core.explain import Explanation, children_of, explain
 from holdfast.core.ids import check_run_id
 from holdfast.errors import RunNotFound, UsageError
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import Run, RunDetail, RunFilter, RunPage, WorkerRow
-from holdfast.model.status import RunStatus
-from holdfast.workflow.duration import unix_milliseconds
+from holdfast.model.search import GroupBy, RunGroup
 
 EXPLAINED_MAX: Final = 20
 """How many runs one explanation reads at most: the run, its children, and theirs."""
@@ -55,48 +53,56 @@ class Reading(Requests):
         return explain(detail, found)
 
     async def list(
-        self,
-        *,
-        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
-        workflow: str | None = None,
-        queue: str | None = None,
-        key: str | None = None,
-        parent_id: str | None = None,
-        root_id: str | None = None,
-        created_from: datetime | None = None,
-        created_before: datetime | None = None,
-        attributes: Mapping[str, str] = {},
-        limit: int = 50,
-        after: str | None = None,
+        self, query: str | None = None, *, limit: int = 50, after: str | None = None, **filters: Unpack[Filters]
     ) -> RunPage:
-        """A page of runs, newest first; pass its ``next`` as ``after`` for the page behind it.
+        """A page of runs; pass its ``next`` as ``after`` for the page behind it, with the same filter.
+
+        A page is short, or even empty, and still names a next one if it looked at many runs for what no index serves:
+        a version, a queue, a text, times of change.
 
         Args:
-            status: one status, or several.
+            query: a text in the filter language: ``status:failed type:order attr.customer=42``.
             limit: the most runs of a page, 1 to 1000.
             after: where the page begins.
+            filters: see ``Filters``.
 
         Raises:
             UsageError: a filter is malformed.
         """
         if not 1 <= limit <= _PAGE_MAX:
             raise UsageError(f"limit must be between 1 and {_PAGE_MAX}, not {limit}")
-        where = RunFilter(
-            statuses=_statuses(status),
-            workflow=workflow,
-            queue=queue,
-            key=key,
-            parent_id=None if parent_id is None else check_run_id(parent_id),
-            root_id=None if root_id is None else check_run_id(root_id),
-            created_from_ms=_moment(created_from),
-            created_before_ms=_moment(created_before),
-            attributes=dict(attributes),
-        )
+        where = await self._filter(query, filters)
         return await self._send(self.store.list_runs, self.tenant, where, limit=limit, after=after)
 
-    async def count(self, *, workflow: str | None = None, queue: str | None = None) -> dict[str, int]:
-        """How many runs are in each status; statuses without runs are left out."""
-        return await self._send(self.store.count_runs, self.tenant, RunFilter(workflow=workflow, queue=queue))
+    async def count(self, query: str | None = None, **filters: Unpack[Filters]) -> dict[str, int]:
+        """How many runs are in each status; statuses without runs are left out. Raises UsageError."""
+        return await self._send(self.store.count_runs, self.tenant, await self._filter(query, filters))
+
+    async def group(
+        self, by: GroupBy | str, query: str | None = None, *, limit: int = 100, **filters: Unpack[Filters]
+    ) -> builtins.list[RunGroup]:
+        """The largest groups of runs with the same status, workflow, queue, or error (by its fingerprint).
+
+        Args:
+            by: ``status``, ``workflow``, ``queue`` or ``error``.
+            query: a text in the filter language.
+            limit: the most groups, 1 to 1000.
+            filters: see ``Filters``.
+
+        Raises:
+            UsageError: a filter is malformed.
+        """
+        try:
+            wanted = GroupBy(by)
+        except ValueError as error:
+            raise UsageError(f"{error}; runs are grouped by {', '.join(one.value for one in GroupBy)}") from None
+        where = await self._filter(query, filters)
+        return await self._send(self.store.group_runs, self.tenant, where, wanted, limit=limit)
+
+    async def _filter(self, query: str | None, filters: Filters) -> RunFilter:
+        # Ages in a filter (`created>2h`) count from the database's time.
+        now_ms = UnixMs(0) if query is None else await self._send(self.store.read_clock)
+        return filter_from(query, filters, now_ms=now_ms)
 
     async def workers(self) -> builtins.list[WorkerRow]:
         """The workers that are alive."""
@@ -104,20 +110,3 @@ class Reading(Requests):
 
 
 _PAGE_MAX = 1000
-
-
-def _statuses(status: RunStatus | str | Iterable[RunStatus | str] | None) -> frozenset[RunStatus]:
-    wanted = [] if status is None else [status] if isinstance(status, str) else list(status)
-    try:
-        return frozenset(RunStatus(one) for one in wanted)
-    except ValueError as error:
-        known = ", ".join(one.value for one in RunStatus)
-        raise UsageError(f"{error}; the statuses are {known}") from None
-
-
-def _moment(moment: datetime | None) -> UnixMs | None:
-    if moment is None:
-        return None
-    if moment.tzinfo is None:
-        raise UsageError(f"{moment.isoformat()} has no time zone")
-    return UnixMs(unix_milliseconds(moment))

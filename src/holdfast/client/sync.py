@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Coroutine, Iterable
+from datetime import timedelta
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 from holdfast.client.client import Client, RunHandle, Start, StartOptions
+from holdfast.client.filters import Filters
 from holdfast.client.messages import AnswerOptions
 from holdfast.client.portal import Portal
 from holdfast.core.explain import Explanation
 from holdfast.model.ids import RunId
 from holdfast.model.run import ApprovalPage, Run, RunDetail, RunPage, WorkerRow
-from holdfast.model.status import RunStatus
+from holdfast.model.search import GroupBy, RunGroup
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -182,40 +183,20 @@ class SyncClient:
         return self._portal.call(self._client.explain(run_id))
 
     def list(
-        self,
-        *,
-        status: RunStatus | str | Iterable[RunStatus | str] | None = None,
-        workflow: str | None = None,
-        queue: str | None = None,
-        key: str | None = None,
-        parent_id: str | None = None,
-        root_id: str | None = None,
-        created_from: datetime | None = None,
-        created_before: datetime | None = None,
-        attributes: Mapping[str, str] = {},
-        limit: int = 50,
-        after: str | None = None,
+        self, query: str | None = None, *, limit: int = 50, after: str | None = None, **filters: Unpack[Filters]
     ) -> RunPage:
         """As ``Client.list``."""
-        return self._portal.call(
-            self._client.list(
-                status=status,
-                workflow=workflow,
-                queue=queue,
-                key=key,
-                parent_id=parent_id,
-                root_id=root_id,
-                created_from=created_from,
-                created_before=created_before,
-                attributes=attributes,
-                limit=limit,
-                after=after,
-            )
-        )
+        return self._portal.call(self._client.list(query, limit=limit, after=after, **filters))
 
-    def count(self, *, workflow: str | None = None, queue: str | None = None) -> dict[str, int]:
+    def count(self, query: str | None = None, **filters: Unpack[Filters]) -> dict[str, int]:
         """As ``Client.count``."""
-        return self._portal.call(self._client.count(workflow=workflow, queue=queue))
+        return self._portal.call(self._client.count(query, **filters))
+
+    def group(
+        self, by: GroupBy | str, query: str | None = None, *, limit: int = 100, **filters: Unpack[Filters]
+    ) -> builtins.list[RunGroup]:
+        """As ``Client.group``."""
+        return self._portal.call(self._client.group(by, query, limit=limit, **filters))
 
     def workers(self) -> builtins.list[WorkerRow]:
         """As ``Client.workers``."""

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from holdfast.model.ids import Json, RunId, UnixMs
 from holdfast.model.run import Attempt, Entry, NewRun, Wait
+from holdfast.model.search import AttributeValue
 from holdfast.model.status import RunStatus, WaitKind
 
 
@@ -79,6 +80,8 @@ class RunCommit(Struct, frozen=True):
     """Keys of open waits whose time has come: closed as ELAPSED if the database agrees, else left open."""
     cancelled: list[str] = []
     """Keys of open waits that the workflow no longer waits for: closed as CANCELLED."""
+    attributes: dict[str, AttributeValue | None] = {}
+    """Search attributes to be set; None takes one away."""
     move: Move | None = None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Raw, Struct
 
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.search import AttributeRange, AttributeValue, RunOrder, WaitingOn
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 
 
@@ -26,7 +27,7 @@ class NewRun(Struct, frozen=True, kw_only=True):
     """Not claimable before this many milliseconds after the start."""
     timeout_ms: int | None = None
     """The run's deadline, in milliseconds after the start."""
-    attributes: dict[str, str] = {}
+    attributes: dict[str, AttributeValue] = {}
     root_id: RunId | None = None
     """The first run of this lineage; itself when None."""
     parent_id: RunId | None = None
@@ -64,7 +65,7 @@ class Run(Struct, frozen=True, kw_only=True):
     """1 for the first run of a lineage; unique per root (R-53)."""
     parent_id: RunId | None
     parent_key: str | None
-    attributes: dict[str, str]
+    attributes: dict[str, AttributeValue]
     worker: WorkerId | None
     """Who holds the lease, if anyone."""
     epoch: int
@@ -307,17 +308,31 @@ class RunDetail(Struct, frozen=True, kw_only=True):
 
 
 class RunFilter(Struct, frozen=True, kw_only=True):
-    """Which runs to list; every given field must match."""
+    """Which runs to list; every given field must match. Ranges of time take in their beginning, not their end."""
 
     statuses: frozenset[RunStatus] = frozenset()
     workflow: str | None = None
+    version: int | None = None
     queue: str | None = None
     key: str | None = None
     parent_id: RunId | None = None
     root_id: RunId | None = None
     created_from_ms: UnixMs | None = None
     created_before_ms: UnixMs | None = None
-    attributes: dict[str, str] = {}
+    updated_from_ms: UnixMs | None = None
+    updated_before_ms: UnixMs | None = None
+    finalized_from_ms: UnixMs | None = None
+    finalized_before_ms: UnixMs | None = None
+    attributes: dict[str, AttributeValue] = {}
+    ranges: tuple[AttributeRange, ...] = ()
+    waiting_on: WaitingOn | None = None
+    error_type: str | None = None
+    """The class of the error that it ended with, as it is stored: ``ValueError``, ``orders.Refused``."""
+    fingerprint: str | None = None
+    """The fingerprint of the error that it ended with."""
+    text: str | None = None
+    """Is part of its key, its workflow's name or its error's message; the case of ASCII letters does not matter."""
+    order: RunOrder = RunOrder.NEWEST
 
 
 class BrokenRun(Struct, frozen=True):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from holdfast.core.approvals import read_verdict, write_question
+from holdfast.core.attributes import check_attributes
 from holdfast.core.ids import child_id
 from holdfast.core.tolerance import failures_allowed
 from holdfast.errors import (
@@ -38,6 +39,7 @@ from holdfast.workflow.duration import milliseconds, unix_milliseconds
 
 if TYPE_CHECKING:
     from holdfast.model.run import Question
+    from holdfast.model.search import AttributeValue
     from holdfast.workflow.step import Step
     from holdfast.workflow.workflow import Workflow
 
@@ -228,6 +230,16 @@ class RunBranch(Branch):
         assert entry.result is not None
         return services.codec.decoder(type_)(entry.result, where)
 
+    def set_attributes(self, attributes: dict[str, AttributeValue | None]) -> None:
+        """See Branch."""
+
+        def stage() -> list[str]:
+            self.execution.staged.attributes.update(attributes)
+            return sorted(attributes)
+
+        # A value of the journal, so that a replay, which knows it, sets nothing again.
+        self.record_value("set_attributes", stage, list[str])
+
     # Waits
 
     async def sleep(self, *, delay: timedelta | None, until: datetime | None, key: str | None) -> None:
@@ -366,7 +378,7 @@ class RunBranch(Branch):
             queue=options.queue or workflow.options.queue,
             priority=execution.run.priority if options.priority is None else options.priority,
             timeout_ms=None if timeout is None else milliseconds(timeout),
-            attributes=workflow.options.attributes,
+            attributes=check_attributes(workflow.options.attributes),
             parent_id=execution.run.id,
             parent_key=key,
         )

@@ -8,6 +8,7 @@ from typing import Any, Final
 from holdfast.model.commit import Move, NewWait, RunCommit
 from holdfast.model.ids import RunId
 from holdfast.model.run import Attempt, Entry, NewRun
+from holdfast.model.search import AttributeValue
 
 
 class Staged:
@@ -19,6 +20,7 @@ class Staged:
 
     __slots__ = (
         "attempts",
+        "attributes",
         "barriers",
         "cancelled",
         "children",
@@ -44,6 +46,7 @@ class Staged:
         self.children: list[NewRun] = []
         self.elapsed: list[str] = []
         self.cancelled: list[str] = []
+        self.attributes: dict[str, AttributeValue | None] = {}
         self.move: Move | None = None
 
     def add_move(self, move: Move) -> None:
@@ -63,6 +66,7 @@ class Staged:
             children=self.children or _NONE,
             elapsed=self.elapsed or _NONE,
             cancelled=self.cancelled or _NONE,
+            attributes=self.attributes or _NO_NAMES,
             move=self.move,
         )
         if self.entries:
@@ -77,6 +81,8 @@ class Staged:
             self.elapsed = []
         if self.cancelled:
             self.cancelled = []
+        if self.attributes:
+            self.attributes = {}
         self.move = None
         self.taken = self.count
         return commit
@@ -99,5 +105,6 @@ class Staged:
         return barriers
 
 
+_NO_NAMES: Final[dict[str, Any]] = {}
 _NONE: Final[list[Any]] = []
 """Shared by all commits, and never written to."""

@@ -1,7 +1,7 @@
 """The cursor of a listing: where the next page begins, as opaque text.
 
-Runs are listed newest first, by ``(created_ms desc, id desc)``; a cursor names the last run of the page before, so
-that runs that come or go meanwhile neither repeat nor hide others.
+Runs are listed by a moment and their id; a cursor names the last run of the page before, so that runs that come or go
+meanwhile neither repeat nor hide others. It is to be used with the same filter and order.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from holdfast.errors import UsageError
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import Approval, ApprovalPage
 
+WINDOW = 2_000
+"""How many runs a page looks at for what no index serves."""
+
 _VERSION = "1"
 _MS_MAX = 2**63 - 1
 _LENGTH_MAX = 2048
@@ -23,9 +26,10 @@ _ID_LENGTH = 36
 
 
 class PageCursor(Struct, frozen=True):
-    """The last run of a page: the next page holds what is older than ``(created_ms, id)``."""
+    """The last run that a page looked at: the next page begins behind it."""
 
     created_ms: UnixMs
+    """The moment by which the listing is ordered: when the run was created, or when it ended."""
     id: RunId
 
 

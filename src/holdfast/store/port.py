@@ -33,6 +33,7 @@ from holdfast.model.run import (
     WorkerInfo,
     WorkerRow,
 )
+from holdfast.model.search import GroupBy, RunGroup
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.base import Executable
@@ -213,11 +214,20 @@ class Store(Protocol):
         ...
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
-        """A page of runs, newest first. ``after``: the ``next`` of the page before. Raises UsageError for a bad one."""
+        """A page of runs, in the filter's order. ``after``: the ``next`` of the page before, of the same filter.
+
+        What no index serves (version, queue, text, a kind of wait, times other than the order's) is looked for in the
+        next ``paging.WINDOW`` runs alone, so that a page may be short, or empty, and name a next one.
+        Raises UsageError for a bad ``after``.
+        """
         ...
 
     def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
         """How many of these runs are in each status; statuses without runs are left out."""
+        ...
+
+    def group_runs(self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> list[RunGroup]:
+        """The largest groups of these runs, largest first and by value within a size; at most 1,000."""
         ...
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:

@@ -8,15 +8,16 @@ from typing import Any
 import msgspec
 
 from holdfast.core.approvals import is_escalated, read_question
+from holdfast.core.attributes import read_attributes
 from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import Approval, Attempt, Entry, Run, Transition, Wait, WorkerRow
+from holdfast.model.search import AttributeValue
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 
 Row = Sequence[Any]
 
 _texts = msgspec.json.Decoder(list[str])
-_mapping = msgspec.json.Decoder(dict[str, str])
 
 
 def run_from(row: Row) -> Run:
@@ -173,5 +174,5 @@ def _list(value: list[str] | str | bytes) -> list[str]:
     return _texts.decode(value) if isinstance(value, (str, bytes)) else list(value)
 
 
-def _attributes(value: dict[str, str] | str | bytes) -> dict[str, str]:
-    return _mapping.decode(value) if isinstance(value, (str, bytes)) else msgspec.convert(value, dict[str, str])
+def _attributes(value: Any) -> dict[str, AttributeValue]:
+    return read_attributes(msgspec.json.decode(value) if isinstance(value, (str, bytes)) else value)

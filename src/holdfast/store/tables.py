@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, MetaData, SmallInteger, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, SmallInteger, Table, Text, Uuid
 
 METADATA: Final = MetaData()
 
@@ -46,6 +46,7 @@ RUNS: Final = Table(
     Column("cancel_requested", Integer),
     Column("transition_seq", Integer),
     *_times("created_ms", "updated_ms", "ready_ms", "wake_ms", "deadline_ms", "started_ms", "finalized_ms"),
+    *_texts("error_type", "error_message", "error_fingerprint"),
 )
 
 JOURNAL: Final = Table(
@@ -129,10 +130,11 @@ ATTRIBUTES: Final = Table(
     "attributes",
     METADATA,
     Column("shard", SmallInteger, primary_key=True),
-    Column("tenant", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("value", Text, primary_key=True),
     Column("run_id", Uuid(as_uuid=False), primary_key=True),
+    Column("name", Text, primary_key=True),
+    *_texts("tenant", "kind", "text"),
+    Column("number", Double),
+    *_times("created_ms"),
 )
 
 DEFINITIONS: Final = Table(

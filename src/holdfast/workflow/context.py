@@ -20,6 +20,7 @@ from holdfast.model.ids import RunId, Tenant
 
 if TYPE_CHECKING:
     from holdfast.model.run import Question
+    from holdfast.model.search import AttributeValue
     from holdfast.workflow.approval import Decision
     from holdfast.workflow.step import Step
     from holdfast.workflow.workflow import Workflow
@@ -82,6 +83,10 @@ class Branch(ABC):
     @abstractmethod
     def patched(self, name: str) -> bool:
         """Whether the run takes the new path at a change of the body."""
+
+    @abstractmethod
+    def set_attributes(self, attributes: dict[str, AttributeValue | None]) -> None:
+        """Set search attributes of the run, with the next commit."""
 
     @abstractmethod
     def sleep(self, *, delay: timedelta | None, until: datetime | None, key: str | None) -> Coroutine[Any, Any, None]:

@@ -10,9 +10,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
+from holdfast.core.attributes import check_attributes
 from holdfast.core.names import check_name
 from holdfast.errors import NotInWorkflow, UsageError
 from holdfast.model.ids import RunId
+from holdfast.model.search import AttributeValue
 from holdfast.workflow import outside
 from holdfast.workflow.context import Branch, require_branch
 from holdfast.workflow.duration import optional_seconds, seconds
@@ -64,6 +66,24 @@ def patched(name: str) -> bool:
     check_name("patch", name)
     branch = require_branch("hf.patched()")
     return True if branch is None else branch.patched(name)
+
+
+def set_attributes(**attributes: AttributeValue | None) -> None:
+    """Set search attributes of this run; None takes one away. Recorded with the run's next commit.
+
+    A value is a text of at most 200 characters, a number, True or False, or a datetime with a time zone, which is kept
+    to the millisecond. ``holdfast runs list attr.customer=42`` finds the run by it. Outside a run it does nothing.
+
+    Raises:
+        UsageError: a name or value cannot be stored.
+    """
+    branch = require_branch("hf.set_attributes()")
+    given = {name: value for name, value in attributes.items() if value is not None}
+    checked: dict[str, AttributeValue | None] = {**dict.fromkeys(attributes), **check_attributes(given)}
+    for name in attributes:
+        check_name("attribute", name)
+    if branch is not None and checked:
+        branch.set_attributes(checked)
 
 
 async def sleep(duration: timedelta | float, *, key: str | None = None) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, get_type_hints
 
 from holdfast.core.names import check_name
 from holdfast.model.ids import DEFAULT_QUEUE
+from holdfast.model.search import AttributeValue
 from holdfast.workflow.context import ChildOptions
 from holdfast.workflow.duration import optional_seconds
 
@@ -26,7 +27,7 @@ class WorkflowOptions:
     """The line its runs stand in."""
     timeout: timedelta | None = None
     """The deadline of a run, counted from its start; None for none."""
-    attributes: dict[str, str] = field(default_factory=dict[str, str])
+    attributes: dict[str, AttributeValue] = field(default_factory=dict[str, AttributeValue])
     """Search attributes of every run."""
 
 

@@ -33,15 +33,17 @@ from holdfast.model.run import (
     WorkerInfo,
     WorkerRow,
 )
+from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus, WaitOutcome
 from holdfast.store.hints import LocalHints
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal
 from holdfast.store.memory.messages import answer, open_approvals, send
+from holdfast.store.memory.searching import groups, matching, page
 from holdfast.store.memory.storable import unstorable
 from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, Tables
 from holdfast.store.memory.transaction import MemoryTransaction
 from holdfast.store.memory.unit import Unit
-from holdfast.store.paging import PageCursor, approval_page, decode_cursor, decode_place, encode_cursor, place_of
+from holdfast.store.paging import approval_page, decode_cursor, decode_place, place_of
 from holdfast.store.port import Statements
 
 T = TypeVar("T")
@@ -290,21 +292,21 @@ class MemoryStore:
             return [record.run for record in found if record is not None and record.run.tenant == tenant]
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
-        """A page of runs, newest first. Raises UsageError for a bad ``after``."""
+        """A page of runs. Raises UsageError for a bad ``after``."""
         cursor = None if after is None else decode_cursor(after)
         with self._lock:
-            runs = sorted(self._tables.matching(tenant, where), key=lambda run: (run.created_ms, run.id), reverse=True)
-        if cursor is not None:
-            runs = [run for run in runs if (run.created_ms, run.id) < (cursor.created_ms, cursor.id)]
-        page = runs[:limit]
-        more = len(runs) > limit and page
-        return RunPage(page, encode_cursor(PageCursor(page[-1].created_ms, page[-1].id)) if more else None)
+            return page(self._tables, tenant, where, limit=limit, after=cursor)
 
     def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
         """How many of these runs are in each status."""
         with self._lock:
-            statuses = [run.status for run in self._tables.matching(tenant, where)]
+            statuses = [run.status for run in matching(self._tables, tenant, where)]
         return {status.value: statuses.count(status) for status in RunStatus if status in statuses}
+
+    def group_runs(self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> list[RunGroup]:
+        """The largest groups of these runs."""
+        with self._lock:
+            return groups(list(matching(self._tables, tenant, where)), by, limit=limit)
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it. Raises RunNotFound."""

@@ -66,6 +66,10 @@ def apply_commit(unit: Unit, commit: RunCommit) -> list[Wait]:
         unit.start(child)
     for new in commit.waits:
         _open_wait(unit, record, new, commit.epoch)
+    if commit.attributes:
+        named = {**record.run.attributes, **commit.attributes}
+        kept = {name: value for name, value in named.items() if value is not None}
+        record.run = structs.replace(record.run, attributes=kept)
     for key in commit.elapsed:
         if _is_due(record, key, unit.now_ms):
             unit.close_wait(record, key, WaitOutcome.ELAPSED)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from msgspec import Struct
 
 from holdfast.errors import RunNotFound
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
-from holdfast.model.run import Attempt, Entry, Run, RunFilter, Signal, Transition, Wait, WorkerRow
+from holdfast.model.run import Attempt, Entry, Run, Signal, Transition, Wait, WorkerRow
 from holdfast.store.port import WORKER_KEPT_MS
 
 SUSPECT_CRASHES = 2
@@ -129,12 +129,6 @@ class Tables:
             if wait.child_id == child.id
         ]
 
-    def matching(self, tenant: Tenant, where: RunFilter) -> Iterator[Run]:
-        """The tenant's runs that the filter lets through, in no particular order."""
-        return (
-            record.run for record in self.records.values() if record.run.tenant == tenant and _fits(record.run, where)
-        )
-
     @staticmethod
     def by_id(records: Iterable[Record]) -> list[Record]:
         """These records, in the order of their runs' ids."""
@@ -151,17 +145,3 @@ class Tables:
 def _place(run: Run) -> tuple[int, int, str]:
     """Where a claimable run stands in the line: highest priority, then longest ready, then lowest id."""
     return (-run.priority, run.ready_ms or 0, run.id)
-
-
-def _fits(run: Run, where: RunFilter) -> bool:
-    return (
-        (not where.statuses or run.status in where.statuses)
-        and where.workflow in (None, run.workflow)
-        and where.queue in (None, run.queue)
-        and where.key in (None, run.key)
-        and where.parent_id in (None, run.parent_id)
-        and where.root_id in (None, run.root_id)
-        and (where.created_from_ms is None or run.created_ms >= where.created_from_ms)
-        and (where.created_before_ms is None or run.created_ms < where.created_before_ms)
-        and where.attributes.items() <= run.attributes.items()
-    )

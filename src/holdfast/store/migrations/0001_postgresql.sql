@@ -56,6 +56,9 @@ create table holdfast.runs (
     deadline_ms bigint,
     started_ms bigint,
     finalized_ms bigint,
+    error_type text,
+    error_message text,
+    error_fingerprint text,
     primary key (shard, id),
     constraint runs_status check (status in (
         'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
@@ -78,8 +81,14 @@ create index runs_line on holdfast.runs (shard, queue, workflow, suspect, priori
 create index runs_wake on holdfast.runs (shard, wake_ms) where wake_ms is not null;
 -- requeue_lost, retire_worker, read_agenda.
 create index runs_held on holdfast.runs (shard, worker) where worker is not null;
--- list_runs, count_runs.
-create index runs_list on holdfast.runs (tenant, created_ms desc, id desc);
+-- list_runs, count_runs: one look per status, merged.
+create index runs_status on holdfast.runs (tenant, status, created_ms desc, id desc);
+create index runs_workflow on holdfast.runs (tenant, workflow, status, created_ms desc, id desc);
+create index runs_ended on holdfast.runs (tenant, finalized_ms desc, id desc) where finalized_ms is not null;
+create index runs_root on holdfast.runs (root_id) where root_id <> id;
+create index runs_error on holdfast.runs (tenant, error_type, created_ms desc, id desc) where error_type is not null;
+create index runs_fingerprint on holdfast.runs (tenant, error_fingerprint, created_ms desc, id desc)
+    where error_fingerprint is not null;
 -- list_runs of one parent.
 create index runs_children on holdfast.runs (parent_id) where parent_id is not null;
 -- list_runs by key.
@@ -214,13 +223,38 @@ comment on table holdfast.workers is 'Worker processes and their leases.';
 
 create table holdfast.attributes (
     shard smallint not null,
-    tenant text not null,
-    name text not null,
-    value text not null,
     run_id uuid not null,
-    primary key (shard, tenant, name, value, run_id)
+    name text not null,
+    tenant text not null,
+    kind text not null,
+    text text collate "C" not null default '',
+    number double precision not null default 0,
+    created_ms bigint not null,
+    primary key (shard, run_id, name),
+    constraint attributes_kind check (kind in ('text', 'number', 'bool', 'time'))
 );
 comment on table holdfast.attributes is 'Search attributes of runs.';
+comment on column holdfast.attributes.number is 'The value unless it is a text: a number, 0 or 1, or milliseconds since 1970.';
+
+-- list_runs by the value of an attribute, in order.
+create index attributes_value on holdfast.attributes (tenant, name, kind, text, number, created_ms desc, run_id desc);
+
+create function holdfast.attribute_rows(attributes jsonb)
+returns table (name text, kind text, text text, number double precision)
+language sql immutable parallel safe as $$
+    select a.key,
+           case jsonb_typeof(a.value)
+                when 'string' then 'text' when 'number' then 'number' when 'boolean' then 'bool' else 'time' end,
+           case when jsonb_typeof(a.value) = 'string' then a.value #>> '{}' else '' end,
+           case jsonb_typeof(a.value)
+                when 'number' then (a.value #>> '{}')::double precision
+                when 'boolean' then case when a.value = 'true' then 1 else 0 end
+                when 'object' then (a.value ->> 'at_ms')::double precision
+                else 0 end
+      from jsonb_each(attributes) a
+$$;
+comment on function holdfast.attribute_rows is 'The attributes of a run as rows of their index.';
+
 
 -- Not hot, and without a shard: written once for both databases over Store.transact (store/catalog.py). `document` is
 -- text: the bytes that were hashed.

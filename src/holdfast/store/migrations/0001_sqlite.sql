@@ -38,6 +38,9 @@ create table runs (
     deadline_ms integer,
     started_ms integer,
     finalized_ms integer,
+    error_type text,
+    error_message text,
+    error_fingerprint text,
     primary key (shard, id),
     constraint in_line_means_unheld check (ready_ms is null or (status in ('queued', 'compensating') and worker is null)),
     constraint held_means_held_status check (worker is null or status in ('running', 'compensating')),
@@ -56,8 +59,14 @@ create index runs_wake on runs (shard, wake_ms) where wake_ms is not null;
 create index runs_worker on runs (shard, worker) where worker is not null;
 -- commit: which runs it has to report; next to always empty
 create index runs_cancel on runs (shard, id) where cancel_requested = 1 and finalized_ms is null;
--- list_runs, count_runs
-create index runs_list on runs (tenant, created_ms desc, id desc);
+-- list_runs, count_runs: one look per status, merged
+create index runs_status on runs (tenant, status, created_ms desc, id desc);
+create index runs_workflow on runs (tenant, workflow, status, created_ms desc, id desc);
+create index runs_ended on runs (tenant, finalized_ms desc, id desc) where finalized_ms is not null;
+create index runs_root on runs (root_id) where root_id <> id;
+create index runs_error on runs (tenant, error_type, created_ms desc, id desc) where error_type is not null;
+create index runs_fingerprint on runs (tenant, error_fingerprint, created_ms desc, id desc)
+    where error_fingerprint is not null;
 create index runs_parent on runs (parent_id) where parent_id is not null;
 create index runs_key on runs (tenant, key) where key is not null;
 
@@ -188,12 +197,18 @@ create table workers (
 
 create table attributes (
     shard integer not null default 0,
-    tenant text not null,
-    name text not null,
-    value text not null,
     run_id text not null,
-    primary key (shard, tenant, name, value, run_id)
+    name text not null,
+    tenant text not null,
+    kind text not null check (kind in ('text', 'number', 'bool', 'time')),
+    text text not null default '',
+    number real not null default 0,
+    created_ms integer not null,
+    primary key (shard, run_id, name)
 ) strict, without rowid;
+
+-- list_runs by the value of an attribute, in order; `text` is empty or `number` is 0, as the kind says
+create index attributes_value on attributes (tenant, name, kind, text, number, created_ms desc, run_id desc);
 
 -- Not hot, and without a shard: written once for both databases over Store.transact (store/catalog.py).
 create table definitions (

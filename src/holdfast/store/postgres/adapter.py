@@ -27,15 +27,9 @@ from holdfast.model.run import (
     WorkerInfo,
     WorkerRow,
 )
+from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus
-from holdfast.store.listings import (
-    count_by_status,
-    may_answer_postgres,
-    page_from,
-    page_of_approvals,
-    page_of_runs,
-    runs_by_id,
-)
+from holdfast.store.listings import may_answer_postgres, page_of_approvals, runs_by_id
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
 from holdfast.store.port import WORKER_KEPT_MS, Hint, Statements
 from holdfast.store.postgres import messages
@@ -59,6 +53,7 @@ from holdfast.store.postgres.verdict import judge
 from holdfast.store.records import approval_from, run_from, transition_from, worker_from
 from holdfast.store.rendering import render
 from holdfast.store.schema import check_revision
+from holdfast.store.search import Query, count_by_status, group_from, groups_of, read_page, rows_to_page
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.base import Executable
@@ -364,19 +359,24 @@ class PostgresStore:
         return run_from(rows[0])
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
-        """Those of these runs that are the tenant's."""
-        rows = self._session.query(*render(runs_by_id(tenant, list(run_ids), shards=[_SHARD]), "postgresql"))
-        return page_from(rows, limit=len(rows)).runs
+        """Those of these runs that are the tenant's and can be read."""
+        return rows_to_page(self._query(runs_by_id(tenant, list(run_ids), shards=[_SHARD]))).runs
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
-        """A page of runs, newest first. Raises UsageError for a bad ``after``."""
+        """A page of runs. Raises UsageError for a bad ``after``."""
         cursor = None if after is None else decode_cursor(after)
-        rows = self._session.query(*render(page_of_runs(tenant, where, limit=limit, after=cursor), "postgresql"))
-        return page_from(rows, limit=limit)
+        return read_page(self._query, tenant, where, limit=limit, after=cursor)
 
     def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
         """How many of these runs are in each status."""
-        return dict(self._session.query(*render(count_by_status(tenant, where), "postgresql")))
+        return dict(self._query(count_by_status(tenant, where)))
+
+    def group_runs(self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> list[RunGroup]:
+        """The largest groups of these runs."""
+        return [group_from(row) for row in self._query(groups_of(tenant, where, by, limit=limit))]
+
+    def _query(self, query: Query) -> list[Row]:
+        return self._session.query(*render(query, "postgresql"))
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it. Raises RunNotFound."""

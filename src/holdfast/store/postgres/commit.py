@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, Literal, assert_never
 
-from msgspec import Raw, Struct, json
+from msgspec import Raw, Struct, json, structs
 
+from holdfast.core.attributes import plain_attributes
+from holdfast.core.fingerprint import error_facts
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.status import TERMINAL_STATUSES, TRANSITIONS, RunStatus
@@ -35,6 +37,9 @@ from holdfast.store.postgres.statements import Step
 
 _WHILE_RUNNING: Final = frozenset(TRANSITIONS[RunStatus.RUNNING].values()) & TERMINAL_STATUSES
 _WHILE_COMPENSATING: Final = frozenset(TRANSITIONS[RunStatus.COMPENSATING].values()) & TERMINAL_STATUSES
+
+
+_NO_ERROR: Final = (None, None, None)
 
 
 class _AttemptRow(Struct, gc=False):
@@ -97,6 +102,16 @@ class _Finishing(Struct, gc=False):
     reason: str
     result: Raw | None
     error: Raw | None
+    error_type: str | None
+    error_message: str | None
+    error_fingerprint: str | None
+
+
+class _Naming(Struct, gc=False):
+    id: RunId
+    epoch: int
+    running: bool
+    attributes: dict[str, Any]
 
 
 class _Touched(Struct, gc=False):
@@ -125,6 +140,7 @@ class CommitPlan:
     children: list[StartRow] = field(default_factory=list[StartRow])
     waits: list[_WaitRow] = field(default_factory=list[_WaitRow])
     closings: list[_Closing] = field(default_factory=list[_Closing])
+    namings: list[_Naming] = field(default_factory=list[_Naming])
     parks: list[_Parking] = field(default_factory=list[_Parking])
     releases: list[_Releasing] = field(default_factory=list[_Releasing])
     compensations: list[_Compensation] = field(default_factory=list[_Compensation])
@@ -149,6 +165,8 @@ class CommitPlan:
             self.entries.append(entry_row(run_id, entry))
         if commit.attempts or commit.children or commit.waits or commit.elapsed or commit.cancelled:
             self._add_rest(commit, lease)
+        if commit.attributes:
+            self.namings.append(_Naming(run_id, epoch, running, plain_attributes(commit.attributes)))
         if move is not None:
             self._add_move(move, lease)
 
@@ -166,7 +184,9 @@ class CommitPlan:
         id_, epoch = lease.id, lease.epoch
         match move:
             case Finish(status=status, reason=reason, result=result, error=error):
-                self.finishes.append(_Finishing(id_, epoch, lease.running, status, reason, raw(result), raw(error)))
+                facts = _NO_ERROR if error is None else structs.astuple(error_facts(error))
+                ending = (lease.running, status, reason, raw(result), raw(error), *facts)
+                self.finishes.append(_Finishing(id_, epoch, *ending))
             case Park(open_waits=open_waits):
                 self.parks.append(_Parking(id_, epoch, open_waits))
             case Release(reason=reason):
@@ -206,6 +226,8 @@ class CommitPlan:
         if opened:
             add("lock_children", ids=id_array(opened))
             add("close_child_waits", ids=id_array(opened))
+        if self.namings:
+            add("commit_attributes", attributes=document(self.namings))
         if self.closings:
             add("commit_close", closings=document(self.closings))
         self._add_moves(add)

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
+from holdfast.core.attributes import plain_attributes
 from holdfast.model.ids import Json, RunId
 from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Wait
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus
@@ -60,7 +61,7 @@ class StartRow(Struct, kw_only=True, gc=False):
     priority: int
     delay_ms: int
     timeout_ms: int | None
-    attributes: dict[str, str]
+    attributes: dict[str, Any]
     root_id: RunId | None
     parent_id: RunId | None
     parent_key: str | None
@@ -117,7 +118,7 @@ def start_row(run: NewRun, lease: Lease | None = None) -> StartRow:
         priority=run.priority,
         delay_ms=run.delay_ms,
         timeout_ms=run.timeout_ms,
-        attributes=run.attributes,
+        attributes=plain_attributes(run.attributes),
         root_id=run.root_id,
         parent_id=run.parent_id,
         parent_key=run.parent_key,

@@ -26,6 +26,7 @@ from holdfast.model.run import (
     WorkerInfo,
     WorkerRow,
 )
+from holdfast.model.search import GroupBy, RunGroup
 from holdfast.store.schema import check_revision
 from holdfast.store.sqlite import signals, work
 from holdfast.store.sqlite.commit import (
@@ -284,7 +285,7 @@ class SqliteStore:
             return listings.get_runs(tenant, run_ids)
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
-        """A page of runs, newest first. Raises UsageError for a bad ``after``."""
+        """A page of runs. Raises UsageError for a bad ``after``."""
         with self._listings() as listings:
             return listings.list_runs(tenant, where, limit=limit, after=after)
 
@@ -292,6 +293,11 @@ class SqliteStore:
         """How many of these runs are in each status."""
         with self._listings() as listings:
             return listings.count_runs(tenant, where)
+
+    def group_runs(self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> list[RunGroup]:
+        """The largest groups of these runs."""
+        with self._listings() as listings:
+            return listings.group_runs(tenant, where, by, limit=limit)
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it, as of one moment. Raises RunNotFound."""

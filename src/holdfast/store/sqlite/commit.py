@@ -11,6 +11,10 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec import structs
+
+from holdfast.core.attributes import plain_attributes
+from holdfast.core.fingerprint import error_facts
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import NewRun, Started, Wait
@@ -22,6 +26,8 @@ from holdfast.store.sqlite.rows import (
     IDS,
     KEPT,
     WAITS,
+    attribute_rows,
+    attribute_texts,
     entry_values,
     exact,
     refuse_nul,
@@ -32,6 +38,7 @@ from holdfast.store.sqlite.rows import (
 )
 from holdfast.store.sqlite.statements import ROWS_MAX, Value, as_json, read_json, read_row, run, run_rows
 
+_NO_ERROR: Final = (None, None, None)
 _Fence = tuple[RunId, str, int, int]
 
 _SAVE: Final = "savepoint one_run"
@@ -55,6 +62,7 @@ def is_plain(batch: Sequence[RunCommit]) -> bool:
             or commit.elapsed
             or commit.cancelled
             or commit.children
+            or commit.attributes
         ):
             return False
         entries += len(commit.entries)
@@ -118,7 +126,7 @@ def insert_runs(change: Change, runs: Sequence[NewRun]) -> list[Started]:
     if fresh:
         run_rows(change.connection, "start_runs", [run_values(new, change.now_ms) for new in fresh])
         change.work |= any(new.delay_ms <= 0 for new in fresh)
-    attributes = [(new.tenant, name, value, new.id) for new in fresh for name, value in new.attributes.items()]
+    attributes = [row for new in fresh for row in attribute_rows(new.id, new.attributes)]
     if attributes:
         run(change.connection, "start_runs_attributes", rows=as_json(attributes))
     return started
@@ -200,6 +208,7 @@ def _record(change: Change, batch: Sequence[RunCommit]) -> dict[RunId, list[Wait
     if children:
         insert_runs(change, children)
     _waits(change, batch)
+    _attributes(connection, batch)
     _close(change, "commit_elapsed", [(c.run_id, c.epoch, key) for c in batch for key in c.elapsed])
     _close(change, "commit_cancelled", [(c.run_id, c.epoch, key) for c in batch for key in c.cancelled])
     silent = [c for c in batch if c.move is None and not (c.entries or c.attempts or c.waits)]
@@ -236,6 +245,23 @@ def _attempts(connection: sqlite3.Connection, batch: Sequence[RunCommit]) -> Non
     if rows:
         refuse_nul(*(row[2] for row in rows))
         _counted(run(connection, "commit_attempts", rows=as_json(rows)), rows)
+
+
+def _attributes(connection: sqlite3.Connection, batch: Sequence[RunCommit]) -> None:
+    named = [commit for commit in batch if commit.attributes]
+    if not named:
+        return
+    for commit in named:
+        refuse_nul(*attribute_texts(commit.attributes))
+    rows = [(commit.run_id, commit.epoch, plain_attributes(commit.attributes)) for commit in named]
+    _counted(run(connection, "commit_attributes", rows=as_json(rows)), rows)
+    for commit in named:
+        for name, value in commit.attributes.items():
+            if value is None:
+                run(connection, "commit_attributes_dropped", run_id=commit.run_id, name=name)
+    found = [row for commit in named for row in attribute_rows(commit.run_id, commit.attributes)]
+    if found:
+        run(connection, "start_runs_attributes", rows=as_json(found))
 
 
 def _waits(change: Change, batch: Sequence[RunCommit]) -> None:
@@ -308,7 +334,8 @@ def _finish(change: Change, finished: list[tuple[RunId, int, Finish]], batch: Se
             raise Refused
         refuse_nul(move.reason)
         result, error = text_of(move.result), text_of(move.error)
-        rows.append((run_id, epoch, exact(move.status), move.reason, result, error, change.now_ms))
+        facts = _NO_ERROR if move.error is None else structs.astuple(error_facts(move.error))
+        rows.append((run_id, epoch, exact(move.status), move.reason, result, error, change.now_ms, *facts))
     _counted(run_rows(change.connection, "commit_finish", rows), rows)
     others: set[RunId] = set() if len(batch) == 1 else {commit.run_id for commit in batch}
     end_waits(change, [run_id for run_id, _, _ in finished], batch=others)

@@ -9,7 +9,8 @@ from typing import Any
 from holdfast.errors import RunNotFound
 from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.run import ApprovalPage, Run, RunDetail, RunFilter, RunPage, WorkerRow
-from holdfast.store import listings, records
+from holdfast.model.search import GroupBy, RunGroup
+from holdfast.store import listings, records, search
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
 from holdfast.store.rendering import render
 
@@ -30,19 +31,22 @@ class Listings:
         return records.run_from(rows[0])
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
-        """Those of these runs that are the tenant's."""
+        """Those of these runs that are the tenant's and can be read."""
         rows = self._rows(listings.runs_by_id(tenant, run_ids, shards=[_SHARD])) if run_ids else []
-        return listings.page_from(rows, limit=len(rows)).runs
+        return search.rows_to_page(rows).runs
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
-        """A page of runs, newest first. Raises UsageError for a bad ``after``."""
+        """A page of runs. Raises UsageError for a bad ``after``."""
         cursor = None if after is None else decode_cursor(after)
-        rows = self._rows(listings.page_of_runs(tenant, where, limit=limit, after=cursor))
-        return listings.page_from(rows, limit=limit)
+        return search.read_page(self._rows, tenant, where, limit=limit, after=cursor)
 
     def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
         """How many of these runs are in each status."""
-        return dict(self._rows(listings.count_by_status(tenant, where)))
+        return dict(self._rows(search.count_by_status(tenant, where)))
+
+    def group_runs(self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> list[RunGroup]:
+        """The largest groups of these runs."""
+        return [search.group_from(row) for row in self._rows(search.groups_of(tenant, where, by, limit=limit))]
 
     def list_approvals(
         self, tenant: Tenant, names: Sequence[str], now_ms: UnixMs, *, limit: int, after: str | None

@@ -5,13 +5,16 @@ Payloads travel inside these answers as JSON strings, so that they come out as t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
+from holdfast.core.attributes import index_row, plain_attributes
 from holdfast.model.commit import LiveUpdate, Progress
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs
 from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Wait
+from holdfast.model.search import AttributeValue
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 from holdfast.store.sqlite.statements import Value, as_json
 
@@ -107,10 +110,10 @@ def entry_values(run_id: RunId, epoch: int, entry: Entry) -> tuple[Value, ...]:
 
 def run_values(new: NewRun, now_ms: UnixMs) -> tuple[Value, ...]:
     """A new run as the columns of start_runs. Raises ValueError if a text cannot be stored."""
-    attributes = as_json(new.attributes) if new.attributes else "{}"
+    attributes = as_json(plain_attributes(new.attributes)) if new.attributes else "{}"
     refuse_nul(new.id, new.tenant, new.workflow, new.queue, new.key, new.parent_key, new.root_id, new.parent_id)
     if new.attributes:
-        refuse_nul(*new.attributes, *new.attributes.values())
+        refuse_nul(*attribute_texts(new.attributes))
     delayed = new.delay_ms > 0
     deadline_ms = None if new.timeout_ms is None else now_ms + new.timeout_ms
     wake_ms = now_ms + new.delay_ms if deadline_ms is None else min(now_ms + new.delay_ms, deadline_ms)
@@ -132,6 +135,16 @@ def run_values(new: NewRun, now_ms: UnixMs) -> tuple[Value, ...]:
         wake_ms if delayed else None,
         deadline_ms,
     )
+
+
+def attribute_texts(attributes: Mapping[str, AttributeValue | None]) -> list[str]:
+    """Names and textual values."""
+    return [*attributes, *(value for value in attributes.values() if isinstance(value, str))]
+
+
+def attribute_rows(run_id: RunId, attributes: Mapping[str, AttributeValue | None]) -> list[tuple[Value | float, ...]]:
+    """The columns of start_runs_attributes for the attributes that have a value."""
+    return [(run_id, name, *index_row(value)) for name, value in attributes.items() if value is not None]
 
 
 def refuse_nul(*texts: str | None) -> None:

@@ -1,10 +1,11 @@
 -- End runs: status, result, open waits and transition together.
 -- Guard: held at the lease's epoch, in a status that may end so. Index: primary keys, waits_open. Returns: nothing.
 with ending as materialized (
-    select o.*, l.status as to_status, l.reason, l.result, l.error,
+    select o.*, l.status as to_status, l.reason, l.result, l.error, l.error_type, l.error_message, l.error_fingerprint,
            case when l.status = 'stuck' then l.reason else l.status end as word
       from json_to_recordset(%(finishes)s::json) as l (
-           id uuid, epoch bigint, running boolean, status text, reason text, result json, error json)
+           id uuid, epoch bigint, running boolean, status text, reason text, result json, error json,
+           error_type text, error_message text, error_fingerprint text)
      cross join lateral (
            select r.shard, r.id, r.epoch, r.status, r.worker
              from holdfast.runs r
@@ -15,7 +16,8 @@ with ending as materialized (
 ), moved as (
     update holdfast.runs r
        set status = e.to_status, status_reason = e.word, terminal_reason = e.reason, result = e.result,
-           error = e.error, worker = null, ready_ms = null, wake_ms = null, crashes = 0, suspect = false,
+           error = e.error, error_type = e.error_type, error_message = e.error_message,
+           error_fingerprint = e.error_fingerprint, worker = null, ready_ms = null, wake_ms = null, crashes = 0, suspect = false,
            updated_ms = holdfast.now_ms(%(now_ms)s), finalized_ms = holdfast.now_ms(%(now_ms)s),
            transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from ending o limit (select 1000000000)) m limit (select 1000000000)) e

@@ -33,9 +33,9 @@ with given as materialized (
     insert into holdfast.transitions (shard, run_id, seq, to_status, reason, epoch, at_ms)
     select i.shard, i.id, 1, 'queued', i.status_reason, 0, i.created_ms from inserted i
 ), named as (
-    insert into holdfast.attributes (shard, tenant, name, value, run_id)
-    select i.shard, i.tenant, a.key, a.value, i.id
-      from inserted i cross join lateral jsonb_each_text(i.attributes) a
+    insert into holdfast.attributes (shard, run_id, name, tenant, kind, text, number, created_ms)
+    select i.shard, i.id, a.name, i.tenant, a.kind, a.text, a.number, i.created_ms
+      from inserted i cross join lateral holdfast.attribute_rows(i.attributes) a
      where i.attributes <> '{}'
 )
 select i.id, i.ready_ms is not null as ready from inserted i

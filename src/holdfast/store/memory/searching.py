@@ -1,0 +1,179 @@
+"""Searching runs, in the plainest code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from holdfast.core.attributes import index_row
+from holdfast.core.fingerprint import ErrorFacts, error_facts
+from holdfast.model.ids import RunId, Tenant, UnixMs
+from holdfast.model.run import Run, RunFilter, RunPage
+from holdfast.model.search import AttributeRange, GroupBy, RunGroup, RunOrder
+from holdfast.model.status import ACTIVE_STATUSES, WaitKind
+from holdfast.store import paging
+from holdfast.store.memory.tables import Record, Tables
+from holdfast.store.paging import PageCursor, encode_cursor
+
+_ASCII_LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(ord("A"), ord("Z") + 1)})
+
+
+def matching(tables: Tables, tenant: Tenant, where: RunFilter) -> Iterator[Run]:
+    """The tenant's runs that the filter lets through, in no particular order."""
+    return (
+        record.run
+        for record in tables.records.values()
+        if record.run.tenant == tenant and _fits(record, where) and _fits_rest(record, where)
+    )
+
+
+def page(tables: Tables, tenant: Tenant, where: RunFilter, *, limit: int, after: PageCursor | None) -> RunPage:
+    """A page, of which a window is looked through if the filter says something that no index serves."""
+    records = [record for record in tables.records.values() if record.run.tenant == tenant and _fits(record, where)]
+    if where.order is RunOrder.ENDED:
+        records = [record for record in records if record.run.finalized_ms is not None]
+    oldest = where.order is RunOrder.OLDEST
+    records.sort(key=lambda record: _place(record, where), reverse=not oldest)
+    if after is not None:
+        begin = (after.created_ms, after.id)
+        records = [one for one in records if (_place(one, where) > begin if oldest else _place(one, where) < begin)]
+    shown = max(limit, 0)
+    windowed = _has_rest(where)
+    window = records[: paging.WINDOW] if windowed else records
+    found = [record for record in window if _fits_rest(record, where)]
+    last = None
+    if len(found) > shown:
+        last = found[shown - 1] if shown else None
+    elif windowed and len(window) == paging.WINDOW:
+        last = window[-1]
+    cursor = None if last is None else encode_cursor(_cursor(last, where))
+    return RunPage([record.run for record in found[:shown]], cursor)
+
+
+def groups(runs: Sequence[Run], by: GroupBy, *, limit: int) -> list[RunGroup]:
+    """The largest groups."""
+    value: Callable[[Run], str | None] = {
+        GroupBy.STATUS: lambda run: run.status.value,
+        GroupBy.WORKFLOW: lambda run: run.workflow,
+        GroupBy.QUEUE: lambda run: run.queue,
+        GroupBy.ERROR: lambda run: None if (facts := _error(run)) is None else facts.fingerprint,
+    }[by]
+    members: dict[str, list[Run]] = {}
+    for run in runs:
+        name = value(run)
+        if name is not None:
+            members.setdefault(name, []).append(run)
+    found = [_group(name, those, by) for name, those in members.items()]
+    return sorted(found, key=lambda group: (-group.count, group.value))[: max(limit, 0)]
+
+
+def _group(name: str, runs: list[Run], by: GroupBy) -> RunGroup:
+    errors = [facts for run in runs if (facts := _error(run)) is not None]
+    label = max(f"{facts.type}: {facts.message}" for facts in errors) if by is GroupBy.ERROR else None
+    return RunGroup(name, len(runs), label, max(run.updated_ms for run in runs), max(run.id for run in runs))
+
+
+def _place(record: Record, where: RunFilter) -> tuple[UnixMs, RunId]:
+    cursor = _cursor(record, where)
+    return cursor.created_ms, cursor.id
+
+
+def _cursor(record: Record, where: RunFilter) -> PageCursor:
+    run = record.run
+    ended = where.order is RunOrder.ENDED and run.finalized_ms is not None
+    return PageCursor(run.finalized_ms if ended and run.finalized_ms is not None else run.created_ms, run.id)
+
+
+def _fits(record: Record, where: RunFilter) -> bool:
+    """What the other stores find by an index."""
+    run = record.run
+    facts = _error(run)
+    ended = where.order is RunOrder.ENDED
+    return (
+        (not where.statuses or run.status in where.statuses)
+        and where.workflow in (None, run.workflow)
+        and where.key in (None, run.key)
+        and where.parent_id in (None, run.parent_id)
+        and where.root_id in (None, run.root_id)
+        and (where.error_type is None or (facts is not None and facts.type == where.error_type))
+        and (where.fingerprint is None or (facts is not None and facts.fingerprint == where.fingerprint))
+        and (where.waiting_on is None or run.status in ACTIVE_STATUSES)
+        and (where.waiting_on is None or where.waiting_on.name is None or _waits(record, where))
+        and all(
+            name in run.attributes and index_row(run.attributes[name]) == index_row(value)
+            for name, value in where.attributes.items()
+        )
+        and all(_in_range(run, one) for one in where.ranges)
+        and (ended or _between(run.created_ms, where.created_from_ms, where.created_before_ms))
+        and (not ended or _between(run.finalized_ms, where.finalized_from_ms, where.finalized_before_ms))
+    )
+
+
+def _has_rest(where: RunFilter) -> bool:
+    ended = where.order is RunOrder.ENDED
+    other = (where.created_from_ms, where.created_before_ms)
+    if not ended:
+        other = (where.finalized_from_ms, where.finalized_before_ms)
+    given = (where.queue, where.version, where.text, where.updated_from_ms, where.updated_before_ms, *other)
+    kind_alone = where.waiting_on is not None and where.waiting_on.name is None
+    return kind_alone or any(value is not None for value in given)
+
+
+def _fits_rest(record: Record, where: RunFilter) -> bool:
+    """What the other stores look for in a window."""
+    run = record.run
+    facts = _error(run)
+    texts = [run.key or "", run.workflow, "" if facts is None else facts.message]
+    return (
+        where.queue in (None, run.queue)
+        and where.version in (None, run.version)
+        and (where.waiting_on is None or _waits(record, where))
+        and _between(run.created_ms, where.created_from_ms, where.created_before_ms)
+        and _between(run.updated_ms, where.updated_from_ms, where.updated_before_ms)
+        and _between(run.finalized_ms, where.finalized_from_ms, where.finalized_before_ms)
+        and (where.text is None or any(_lower(where.text) in _lower(text) for text in texts))
+    )
+
+
+def _waits(record: Record, where: RunFilter) -> bool:
+    wanted = where.waiting_on
+    assert wanted is not None
+    return any(
+        wait.kind.value == wanted.kind
+        and wanted.name in (None, wait.child_id if wait.kind is WaitKind.CHILD else wait.signal)
+        for wait in record.open_waits()
+    )
+
+
+def _in_range(run: Run, wanted: AttributeRange) -> bool:
+    if wanted.name not in run.attributes:
+        return False
+    kind, text, number = index_row(run.attributes[wanted.name])
+    other_kind, other_text, other_number = index_row(wanted.value)
+    if kind != other_kind:
+        return False
+    mine, theirs = (text.encode(), number), (other_text.encode(), other_number)
+    match wanted.operator:
+        case "<":
+            return mine < theirs
+        case "<=":
+            return mine <= theirs
+        case ">":
+            return mine > theirs
+        case ">=":
+            return mine >= theirs
+
+
+def _between(moment: UnixMs | None, from_ms: UnixMs | None, before_ms: UnixMs | None) -> bool:
+    if from_ms is None and before_ms is None:
+        return True
+    if moment is None:
+        return False
+    return (from_ms is None or moment >= from_ms) and (before_ms is None or moment < before_ms)
+
+
+def _error(run: Run) -> ErrorFacts | None:
+    return None if run.error is None or run.finalized_ms is None else error_facts(run.error)
+
+
+def _lower(text: str) -> str:
+    return text.translate(_ASCII_LOWER)
