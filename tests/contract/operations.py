@@ -8,14 +8,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from holdfast.errors import HoldfastError
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant, UnixMs
-from holdfast.model.run import Claim, Entry, NewRun, Run, RunDetail, RunFilter, Signal, WorkerInfo
-from holdfast.model.search import AttributeRange, AttributeValue, RunOrder, WaitingOn
+from holdfast.model.run import Claim, Entry, NewRun, Run, RunDetail, Signal, WorkerInfo
 from holdfast.model.status import (
     EntryKind,
     EntryStatus,
@@ -23,6 +21,7 @@ from holdfast.model.status import (
     WaitKind,
 )
 from holdfast.store.port import WORKER_KEPT_MS, Store
+from tests.contract.filters import ATTRIBUTES, RENAMED, choose_filter
 from tests.contract.inbox import QUESTIONS, asked_of, choose_answer, read_inbox
 from tests.contract.scene import (
     ALICE,
@@ -44,15 +43,6 @@ QUEUES = ("default", "slow")
 SIGNALS = ("approved", "paid")
 WORKERS = (ALICE, BOB)
 EVERYTHING = 1_000
-RENAMED: tuple[dict[str, AttributeValue | None], ...] = ({}, {}, {}, {"customer": "eve", "total": None}, {"vip": False})
-ATTRIBUTES: tuple[dict[str, AttributeValue], ...] = (
-    {},
-    {},
-    {"customer": "ann"},
-    {"customer": "bob", "total": 3},
-    {"total": 2.5, "vip": True},
-    {"due": datetime(2026, 1, 31, tzinfo=UTC)},
-)
 
 
 @dataclass(frozen=True)
@@ -570,20 +560,7 @@ class Script:
 
     def _list_runs(self) -> Step:
         pick = self._random
-        where = RunFilter(
-            statuses=frozenset(pick.sample(list(RunStatus), 4)) if self._chance(0.4) else frozenset(),
-            workflow=pick.choice((None, None, None, "order")),
-            queue=pick.choice((None, None, None, "slow")),
-            attributes=pick.choice(({}, *ATTRIBUTES)),
-            ranges=pick.choice(((), (), (), (AttributeRange("total", ">", 2.5),))),
-            waiting_on=pick.choice((None, None, None, WaitingOn("signal", "paid"), WaitingOn("timer"))),
-            error_type=pick.choice((None, None, None, None, "Refused")),
-            text=pick.choice((None, None, None, None, "ORD")),
-            order=pick.choice(list(RunOrder)),
-            created_from_ms=pick.choice((None, None, None, self._model.clock.now_ms)),
-            created_before_ms=pick.choice((None, None, None, self._model.clock.now_ms)),
-            parent_id=pick.choice((None, None, None, None, run_id(1))),
-        )
+        where = choose_filter(pick, self._model.clock.now_ms)
         tenant, limit = pick.choice((DEFAULT_TENANT, *TENANTS)), pick.choice((1, 3, 50))
 
         def act(opened: OpenStore) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Table
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.base import Executable
@@ -25,10 +26,19 @@ _SCHEMAS: Final[dict[DialectName, dict[str | None, str | None] | None]] = {
 }
 
 
+class _SqliteCompiler(SQLiteCompiler):
+    """Writes ``with_hint(table, "INDEXED BY ...", "sqlite")``: without statistics SQLite overrates the primary key."""
+
+    def get_from_hint_text(self, table: object, text: str | None) -> str | None:  # noqa: ARG002 - the base's signature
+        return text
+
+
 @cache
 def _dialect(name: DialectName) -> Dialect:
     if name == "sqlite":
-        return SQLiteDialect_pysqlite(paramstyle="named")
+        dialect = SQLiteDialect_pysqlite(paramstyle="named")
+        dialect.statement_compiler = _SqliteCompiler
+        return dialect
     return PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor has no annotations
 
 

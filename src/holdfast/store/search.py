@@ -290,10 +290,13 @@ def _between(column: ColumnElement[int], from_ms: UnixMs | None, before_ms: Unix
 def _waiters(tenant: Tenant, kind: str, name: str) -> Query:
     """The ids of runs with such an open wait. Access: waits_open_signal, waits_open_child."""
     w = WAITS.c
-    column = w.child_id if kind == "child" else w.signal
+    column, index = (w.child_id, "waits_child") if kind == "child" else (w.signal, "waits_signal")
     # The index holds no rows without a name; SQLite does not take that from the comparison alone.
     named = (column == name, column.is_not(None))
-    return select(w.run_id).where(w.shard == _SHARD, w.tenant == tenant, w.outcome.is_(None), w.kind == kind, *named)
+    query: Query = select(w.run_id).where(
+        w.shard == _SHARD, w.tenant == tenant, w.outcome.is_(None), w.kind == kind, *named
+    )
+    return query.with_hint(WAITS, f"INDEXED BY {index}", "sqlite")
 
 
 def _valued(tenant: Tenant, name: str, operator: str, value: AttributeValue) -> list[ColumnElement[bool]]:
