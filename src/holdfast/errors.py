@@ -235,6 +235,14 @@ class RunFinished(Conflict):
     template = "run {run_id} is {status} already"
 
 
+class QuotaExceeded(Conflict):
+    """The tenant may not start this run now; nothing was started. Later, or with a larger quota, it may."""
+
+    code = "quota_exceeded"
+    retriable = True
+    template = "tenant {tenant!r} may not start this: its quota {quota} is {limit}, and it would be {found}"
+
+
 class VersionConflict(Conflict):
     """A version is immutable: the number holds other content, or the content is stored under another number."""
 

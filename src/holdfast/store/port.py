@@ -34,6 +34,7 @@ from holdfast.model.run import (
     WorkerRow,
 )
 from holdfast.model.search import GroupBy, RunGroup
+from holdfast.model.tenant import Pruning
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.base import Executable
@@ -117,7 +118,10 @@ class Store(Protocol):
     # Starting
 
     def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
-        """Record runs, all or none; one whose id exists already is left as it is and answered ``created=False``."""
+        """Record runs, all or none; one whose id exists already is left as it is and answered ``created=False``.
+
+        Raises QuotaExceeded if it would exceed a quota of a tenant; the children that a commit starts do not ask.
+        """
         ...
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
@@ -200,6 +204,15 @@ class Store(Protocol):
         The epoch is raised, so the old worker is fenced at once. A run whose lost lease recorded nothing counts one
         more crash, any other starts again at one; at ``crashes_max`` the run is set aside as STUCK.
         Rows of workers that hold no run are deleted ``WORKER_KEPT_MS`` after their lease ran out.
+        """
+        ...
+
+    def prune(self, what: Pruning, *, limit: int) -> int:
+        """Delete up to ``limit`` runs, with journal, transitions and all else that belongs to them. Returns how many.
+
+        Fewer than the limit: nothing is left to be deleted; of ``Everything`` the tenant's other rows are gone then,
+        too. A run that has not ended, or that a live parent, child or run of its lineage refers to, stays, but for
+        ``Everything``.
         """
         ...
 

@@ -137,6 +137,16 @@ ATTRIBUTES: Final = Table(
     *_times("created_ms"),
 )
 
+TENANTS: Final = Table(
+    "tenants",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("queued_max", BigInteger),
+    Column("running_max", BigInteger),
+    Column("payload_bytes_max", BigInteger),
+    *_times("retention_ms", "changed_ms"),
+)
+
 DEFINITIONS: Final = Table(
     "definitions",
     METADATA,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
+from holdfast.core.quotas import check_quotas
 from holdfast.errors import RunFinished, UsageError
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
@@ -35,6 +36,7 @@ from holdfast.model.run import (
 )
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus, WaitOutcome
+from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy
 from holdfast.store.hints import LocalHints
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal
 from holdfast.store.memory.messages import answer, open_approvals, send
@@ -124,7 +126,19 @@ class MemoryStore:
         """Raises UsageError, having started none, if one of them cannot be stored."""
         _refuse_unstorable(runs)
         with self._unit() as unit:
+            for tenant in sorted({new.tenant for new in runs}):
+                fresh = {new.id: len(new.input) for new in runs if new.tenant == tenant}
+                inputs = [size for run_id, size in fresh.items() if run_id not in self._tables.records]
+                queued, running = self._tables.begun(tenant)
+                check_quotas(self._policy(tenant), inputs, queued=queued, running=running)
             return [Started(new.id, unit.start(new)) for new in runs]
+
+    def _policy(self, tenant: Tenant) -> TenantPolicy:
+        if self._documents is None:
+            return TenantPolicy(tenant=tenant)
+        from holdfast.store.tenancy import read_policy
+
+        return self.transact(lambda statements: read_policy(statements, tenant), read_only=True)
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """``connection`` is a MemoryTransaction. Raises UsageError for anything else."""
@@ -277,6 +291,37 @@ class MemoryStore:
             for worker in self._tables.forgettable(unit.now_ms):
                 del self._tables.workers[worker]
             return taken
+
+    def prune(self, what: Pruning, *, limit: int) -> int:
+        """Delete runs and all that belongs to them; how many."""
+        with self._lock:
+            doomed = self._doomed(what)[:limit]
+            for run_id in doomed:
+                self._tables.forget(run_id)
+            if isinstance(what, Everything) and len(doomed) < limit:
+                self._tables.forget_signals(what.tenant, None)
+            if not isinstance(what, Ended) and self._documents is not None:
+                from holdfast.store.tenancy import prune_in
+
+                self.transact(lambda statements: prune_in(statements, what, limit=limit))
+            return len(doomed)
+
+    def _doomed(self, what: Pruning) -> list[RunId]:
+        match what:
+            case Everything(tenant=tenant):
+                return sorted(one.run.id for one in self._tables.records.values() if one.run.tenant == tenant)
+            case Ended(tenant=tenant, before_ms=before_ms):
+                self._tables.forget_signals(tenant, before_ms)
+                return self._tables.ended_before(tenant, before_ms)
+            case Expired():
+                tenants = sorted({record.run.tenant for record in self._tables.records.values()})
+                kept = ((tenant, self._policy(tenant).retention_ms) for tenant in tenants)
+                return [
+                    run_id
+                    for tenant, retention_ms in kept
+                    if retention_ms is not None
+                    for run_id in self._tables.ended_before(tenant, UnixMs(self._clock() - retention_ms))
+                ]
 
     # Clients
 

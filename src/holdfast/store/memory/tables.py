@@ -10,6 +10,7 @@ from msgspec import Struct
 from holdfast.errors import RunNotFound
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import Attempt, Entry, Run, Signal, Transition, Wait, WorkerRow
+from holdfast.model.status import RunStatus
 from holdfast.store.port import WORKER_KEPT_MS
 
 SUSPECT_CRASHES = 2
@@ -128,6 +129,42 @@ class Tables:
             for wait in record.open_waits()
             if wait.child_id == child.id
         ]
+
+    def begun(self, tenant: Tenant) -> tuple[int, int]:
+        """How many of the tenant's runs are queued, and how many have begun and have not ended."""
+        active = [one.run for one in self.records.values() if one.run.tenant == tenant and one.run.finalized_ms is None]
+        queued = sum(run.status is RunStatus.QUEUED for run in active)
+        return queued, len(active) - queued
+
+    def ended_before(self, tenant: Tenant, before_ms: UnixMs) -> list[RunId]:
+        """The tenant's runs that ended before a moment and that no live run refers to, first ended first."""
+        ended = [
+            (record.run.finalized_ms, record.run.id)
+            for record in self.records.values()
+            if record.run.tenant == tenant and record.run.finalized_ms is not None
+            if record.run.finalized_ms < before_ms and not self._is_referenced(record.run)
+        ]
+        return [run_id for _, run_id in sorted(ended)]
+
+    def _is_referenced(self, run: Run) -> bool:
+        return any(
+            other.finalized_ms is None
+            and (other.id == run.parent_id or other.parent_id == run.id or other.root_id == run.root_id)
+            for other in (record.run for record in self.records.values())
+        )
+
+    def forget(self, run_id: RunId) -> None:
+        """Drop a run and all that belongs to it."""
+        del self.records[run_id]
+        for key in [key for key, stored in self.signals.items() if stored.signal.run_id == run_id]:
+            del self.signals[key]
+
+    def forget_signals(self, tenant: Tenant, before_ms: UnixMs | None) -> None:
+        """Drop the tenant's messages to all that waited, those before a moment or every one."""
+        for key, stored in list(self.signals.items()):
+            to_all = key[0] == tenant and stored.signal.run_id is None
+            if to_all and (before_ms is None or stored.sent_ms < before_ms):
+                del self.signals[key]
 
     @staticmethod
     def by_id(records: Iterable[Record]) -> list[Record]:

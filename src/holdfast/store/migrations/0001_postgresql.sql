@@ -404,3 +404,67 @@ create index audit_list on holdfast.audit (tenant, project_id, number);
 
 create trigger audit_append_only before update on holdfast.audit
     for each row execute function holdfast.refuse_change();
+create table holdfast.tenants (
+    tenant text primary key,
+    queued_max bigint,
+    running_max bigint,
+    payload_bytes_max bigint,
+    retention_ms bigint,
+    changed_ms bigint not null,
+    constraint tenants_limits check (
+        least(queued_max, running_max, payload_bytes_max, retention_ms, 0) >= 0)
+);
+comment on table holdfast.tenants is 'What an operator decided about a tenant; one without a row has no limits.';
+comment on column holdfast.tenants.running_max is 'Of runs that have begun and have not ended.';
+
+-- start_runs. Holds the tenant's row until the start commits, so that two starts cannot both take the last place; a
+-- statement in a function sees what others committed while it waited for that row.
+create function holdfast.find_excess(asked text, given_shard smallint, ids uuid[], bytes bigint) returns text
+language plpgsql as $$
+declare
+    quota holdfast.tenants;
+    found bigint;
+    fresh bigint;
+begin
+    select t.* into quota from holdfast.tenants t where t.tenant = asked for update;
+    select count(*) into fresh
+      from unnest(ids) d (id)
+     where not exists (select from holdfast.runs r where r.shard = given_shard and r.id = d.id);
+    if fresh = 0 then
+        return null;
+    end if;
+    if bytes > quota.payload_bytes_max then
+        return json_build_array('payload_bytes', quota.payload_bytes_max, bytes);
+    end if;
+    if quota.queued_max is not null then
+        select count(*) into found from holdfast.runs r where r.tenant = asked and r.status = 'queued';
+        if found + fresh > quota.queued_max then
+            return json_build_array('queued', quota.queued_max, found + fresh);
+        end if;
+    end if;
+    if quota.running_max is not null then
+        select count(*) into found
+          from holdfast.runs r
+         where r.tenant = asked and r.status in ('running', 'waiting', 'paused', 'compensating');
+        if found >= quota.running_max then
+            return json_build_array('running', quota.running_max, found + 1);
+        end if;
+    end if;
+    return null;
+end $$;
+comment on function holdfast.find_excess is 'Which quota these runs would exceed: its name, its limit, what it would be.';
+
+-- The log is append-only. Rows go when their run has gone, by retention and erasure, which delete the run first.
+create function holdfast.refuse_deletion() returns trigger language plpgsql as $$
+begin
+    if exists (select from holdfast.runs r where r.shard = old.shard and r.id = old.run_id) then
+        raise exception '% is append-only while its run is there', tg_table_name using errcode = 'check_violation';
+    end if;
+    return old;
+end $$;
+create trigger transitions_append_only before update on holdfast.transitions
+    for each row execute function holdfast.refuse_change();
+create trigger transitions_kept before delete on holdfast.transitions
+    for each row execute function holdfast.refuse_deletion();
+create trigger transitions_never_emptied before truncate on holdfast.transitions
+    for each statement execute function holdfast.refuse_change();

@@ -337,4 +337,21 @@ create index audit_list on audit (tenant, project_id, number);
 
 create trigger audit_append_only before update on audit begin
     select raise(abort, 'the audit log is append-only');
+-- Not hot but for start_runs, which looks for the quotas of its tenant.
+create table tenants (
+    tenant text not null primary key,
+    queued_max integer check (queued_max >= 0),
+    running_max integer check (running_max >= 0),
+    payload_bytes_max integer check (payload_bytes_max >= 0),
+    retention_ms integer check (retention_ms >= 0),
+    changed_ms integer not null
+) strict, without rowid;
+
+-- The log is append-only. Rows go when their run has gone, by retention and erasure, which delete the run first.
+create trigger transitions_append_only before update on transitions begin
+    select raise(abort, 'transitions are append-only');
+end;
+create trigger transitions_kept before delete on transitions
+when exists (select 1 from runs as r where r.shard = old.shard and r.id = old.run_id) begin
+    select raise(abort, 'transitions are append-only while their run is there');
 end;

@@ -9,7 +9,9 @@ import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from holdfast.errors import CommitUnknown, RunFinished, RunNotFound, StoreUnavailable
+import msgspec
+
+from holdfast.errors import CommitUnknown, QuotaExceeded, RunFinished, RunNotFound, StoreUnavailable
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
@@ -29,6 +31,7 @@ from holdfast.model.run import (
 )
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus
+from holdfast.model.tenant import Pruning
 from holdfast.store.listings import may_answer_postgres, page_of_approvals, runs_by_id
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
 from holdfast.store.port import WORKER_KEPT_MS, Hint, Statements
@@ -54,6 +57,7 @@ from holdfast.store.records import approval_from, run_from, transition_from, wor
 from holdfast.store.rendering import render
 from holdfast.store.schema import check_revision
 from holdfast.store.search import Query, count_by_status, group_from, groups_of, read_page, rows_to_page
+from holdfast.store.tenancy import prune_in
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.base import Executable
@@ -147,7 +151,7 @@ class PostgresStore:
         if not runs:
             return []
         rows = self._session.write("start_runs", self._start_params(runs))
-        self._hints.publish(Hint(work=any(ready for _, ready in rows)))
+        self._hints.publish(Hint(work=any(row[1] for row in rows)))
         return _started(runs, rows)
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
@@ -337,6 +341,10 @@ class PostgresStore:
         self._publish_ends([run_id for run_id, stuck in lost.items() if stuck], told, work=not all(lost.values()))
         return lost
 
+    def prune(self, what: Pruning, *, limit: int) -> int:
+        """Delete runs and all that belongs to them; how many."""
+        return self.transact(lambda statements: prune_in(statements, what, limit=limit))
+
     def _tell_waiters(self, cursor: Cursor, ended: list[RunId]) -> list[Row]:
         """Close the waits for runs that this transaction ended: who waited, and whether it stands in the line now."""
         if not ended:
@@ -472,7 +480,11 @@ class PostgresStatements:
 
 def _started(runs: Sequence[NewRun], rows: list[Row]) -> list[Started]:
     """One answer per run; of two with the same id in one call, the first one made it."""
-    created = {run_id for run_id, _ in rows}
+    for _, _, tenant, quota in rows:
+        if quota is not None:
+            name, limit, found = msgspec.json.decode(quota, type=tuple[str, int, int])
+            raise QuotaExceeded(tenant=tenant, quota=name, limit=limit, found=found)
+    created = {row[0] for row in rows}
     answers: list[Started] = []
     for run in runs:
         answers.append(Started(run.id, run.id in created))

@@ -273,7 +273,7 @@ class CommitPlan:
         ours = {lease.id for lease in self.leases} if told else set[RunId]()
         work = (
             any(ready for _, ready in told)
-            or any(ready for _, ready in rows.get("start_runs", []))
+            or any(row[1] for row in rows.get("start_runs", []))
             or any(ready for (ready,) in rows.get("commit_park", []))
             or any(ready for (ready,) in rows.get("commit_release", []))
         )

@@ -83,7 +83,7 @@ class Guests:
         with _cursor_on(_driver_of(connection)) as cursor:
             try:
                 rows = _rows_of(cursor, "start_runs", params)
-                if any(ready for _, ready in rows):
+                if any(row[1] for row in rows):
                     _rows_of(cursor, "notify_start", {"payload": _WORK})
             except FAILURES as error:
                 self._fail(error)
@@ -94,7 +94,7 @@ class Guests:
         async with async_cursor_on(await async_driver_of(connection)) as cursor:
             try:
                 rows = await async_rows_of(cursor, "start_runs", params)
-                if any(ready for _, ready in rows):
+                if any(row[1] for row in rows):
                     await async_rows_of(cursor, "notify_start", {"payload": _WORK})
             except FAILURES as error:
                 self._fail(error)

@@ -27,6 +27,7 @@ from holdfast.model.run import (
     WorkerRow,
 )
 from holdfast.model.search import GroupBy, RunGroup
+from holdfast.model.tenant import Pruning
 from holdfast.store.schema import check_revision
 from holdfast.store.sqlite import signals, work
 from holdfast.store.sqlite.commit import (
@@ -36,8 +37,8 @@ from holdfast.store.sqlite.commit import (
     commit_plain,
     explain,
     find_refused,
-    insert_runs,
     is_plain,
+    start_runs,
 )
 from holdfast.store.sqlite.database import Database
 from holdfast.store.sqlite.ending import Change, Entangled
@@ -148,7 +149,7 @@ class SqliteStore:
         if not runs:
             return []
         with _refusing("a run"), self._change() as change:
-            return insert_runs(change, runs)
+            return start_runs(change, runs)
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """``connection`` is a sqlite3.Connection, or SQLAlchemy's Connection or Session, to the same file.
@@ -162,7 +163,7 @@ class SqliteStore:
         factory, driver.row_factory = driver.row_factory, None
         try:
             with _refusing("a run"), self._database.translating():
-                return insert_runs(Change(driver, self._clock()), runs)
+                return start_runs(Change(driver, self._clock()), runs)
         finally:
             driver.row_factory = factory
 
@@ -271,6 +272,12 @@ class SqliteStore:
         """Take runs from workers whose lease has run out."""
         with self._change() as change:
             return work.requeue_lost(change, limit=limit, crashes_max=crashes_max)
+
+    def prune(self, what: Pruning, *, limit: int) -> int:
+        """Delete runs and all that belongs to them; how many."""
+        from holdfast.store.tenancy import prune_in
+
+        return self.transact(lambda statements: prune_in(statements, what, limit=limit))
 
     # Clients
 

@@ -15,16 +15,19 @@ from msgspec import structs
 
 from holdfast.core.attributes import plain_attributes
 from holdfast.core.fingerprint import error_facts
+from holdfast.core.quotas import check_quotas
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import NewRun, Started, Wait
 from holdfast.model.status import HELD_STATUSES, TERMINAL_STATUSES, TRANSITIONS, RunStatus, WaitKind
+from holdfast.model.tenant import TenantPolicy
 from holdfast.store.sqlite.ending import Change, Entangled, end_waits
 from holdfast.store.sqlite.failures import DATA_ERRORS
 from holdfast.store.sqlite.rows import (
     FENCES,
     IDS,
     KEPT,
+    QUOTAS,
     WAITS,
     attribute_rows,
     attribute_texts,
@@ -109,6 +112,26 @@ def commit_each(change: Change, batch: Sequence[RunCommit]) -> CommitAnswer:
                     broken[commit.run_id] = str(error)
     cancels = [run_id for run_id in cancels if run_id not in refused and run_id not in broken]
     return CommitAnswer(change.now_ms, refused, broken, waits, cancels)
+
+
+def start_runs(change: Change, runs: Sequence[NewRun]) -> list[Started]:
+    """Record new runs, unless a quota would be exceeded. Raises QuotaExceeded, DATA_ERRORS."""
+    tenants = as_json(sorted({new.tenant for new in runs}))
+    quotas = read_json(change.connection, "start_runs_quotas", QUOTAS, tenants=tenants)
+    if quotas:
+        ids = as_json([new.id for new in runs])
+        found = read_json(change.connection, "start_runs_known", IDS, run_ids=ids)
+        known = set(found)
+        for tenant, queued_max, running_max, payload_bytes_max, queued, running in quotas:
+            policy = TenantPolicy(
+                tenant=tenant,
+                queued_max=queued_max,
+                running_max=running_max,
+                payload_bytes_max=payload_bytes_max,
+            )
+            fresh = {new.id: len(new.input) for new in runs if new.tenant == tenant and new.id not in known}
+            check_quotas(policy, list(fresh.values()), queued=queued, running=running)
+    return insert_runs(change, runs)
 
 
 def insert_runs(change: Change, runs: Sequence[NewRun]) -> list[Started]:

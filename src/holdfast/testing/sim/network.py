@@ -33,6 +33,7 @@ WRITES = frozenset(
         "commit_with",
         "wake_due",
         "requeue_lost",
+        "prune",
         "send_signal",
         "request_cancel",
         "transact",

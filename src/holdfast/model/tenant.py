@@ -1,0 +1,50 @@
+"""What an operator decides about a tenant: how much it may start, and how long its ended runs are kept."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from holdfast.model.ids import Tenant, UnixMs
+
+
+class TenantPolicy(Struct, frozen=True, kw_only=True):
+    """The limits of a tenant; None is no limit."""
+
+    tenant: Tenant
+    queued_max: int | None = None
+    """Starts are refused that would leave more runs than this queued: in the line, or delayed."""
+    running_max: int | None = None
+    """Starts are refused while this many runs have begun and have not ended, whether they run or wait."""
+    payload_bytes_max: int | None = None
+    """Starts are refused whose input is larger than this."""
+    retention_ms: int | None = None
+    """Ended runs are deleted this long after their end, with all that belongs to them; never if None."""
+
+
+class TenantRow(Struct, frozen=True, kw_only=True):
+    """A tenant as it is listed: its policy, and its runs by status."""
+
+    policy: TenantPolicy
+    runs: dict[str, int]
+
+
+class Expired(Struct, frozen=True, tag="expired"):
+    """Ended runs that their tenants no longer keep, of every tenant."""
+
+
+class Ended(Struct, frozen=True, tag="ended"):
+    """A tenant's runs that ended before a moment."""
+
+    tenant: Tenant
+    before_ms: UnixMs
+
+
+class Everything(Struct, frozen=True, tag="everything"):
+    """All that a tenant has, its live runs, definitions and policy too."""
+
+    tenant: Tenant
+
+
+Pruning = Expired | Ended | Everything
+"""What is to be deleted. A run is kept, but for ``Everything``, while its parent, a child, or a run of its lineage has
+not ended."""

@@ -1,0 +1,205 @@
+"""Tenants as operators see them: policies, retention, export and erasure, written once for both databases.
+
+What belongs to a tenant is found in the tables themselves: a table with a column ``tenant`` or ``run_id`` holds rows
+of tenants, and a test compares ``store.tables`` with what a database really has, so that no table can be forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, literal, or_, select, tuple_, update
+
+from holdfast.model.ids import RunId, Tenant, UnixMs
+from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy, TenantRow
+from holdfast.store.port import Statements, Store
+from holdfast.store.rendering import insert_new
+from holdfast.store.tables import METADATA, RUNS, SIGNALS, TENANTS
+
+PAGE: Final = 500
+
+OF_RUNS: Final[tuple[Table, ...]] = tuple(
+    table for table in METADATA.sorted_tables if "run_id" in table.c and table.name != "runs"
+)
+"""Tables whose rows belong to a run, or may."""
+
+OF_TENANTS: Final[tuple[Table, ...]] = tuple(table for table in METADATA.sorted_tables if "tenant" in table.c)
+"""Tables whose rows say whose they are."""
+
+_POLICY: Final = [TENANTS.c[name] for name in TenantPolicy.__struct_fields__]
+_R: Final = RUNS.c
+_JSON_COLUMNS: Final = frozenset(
+    {"input", "result", "error", "attributes", "payload", "request", "document", "queues", "workflows"}
+)
+
+
+# --- Policies ----------------------------------------------------------------------------------------------------
+
+
+def read_policy(statements: Statements, tenant: Tenant) -> TenantPolicy:
+    """The tenant's policy; one without limits if none was set."""
+    rows = statements.rows(select(*_POLICY).where(TENANTS.c.tenant == tenant))
+    return _policy(rows[0]) if rows else TenantPolicy(tenant=tenant)
+
+
+def write_policy(statements: Statements, policy: TenantPolicy) -> None:
+    """Set the tenant's policy."""
+    values = {name: getattr(policy, name) for name in policy.__struct_fields__}
+    values["changed_ms"] = statements.now_ms
+    if not statements.changed(insert_new(TENANTS).values(values)):
+        statements.changed(update(TENANTS).where(TENANTS.c.tenant == policy.tenant).values(values))
+
+
+def list_tenants(statements: Statements) -> list[TenantRow]:
+    """Every tenant that has a run or a policy, by name."""
+    policies = {row[0]: _policy(row) for row in statements.rows(select(*_POLICY))}
+    counts: dict[str, dict[str, int]] = {}
+    for tenant, status, count in statements.rows(
+        select(_R.tenant, _R.status, func.count()).group_by(_R.tenant, _R.status)
+    ):
+        counts.setdefault(tenant, {})[status] = count
+    return [
+        TenantRow(policy=policies.get(name, TenantPolicy(tenant=Tenant(name))), runs=counts.get(name, {}))
+        for name in sorted({*policies, *counts})
+    ]
+
+
+def _policy(row: Sequence[Any]) -> TenantPolicy:
+    return TenantPolicy(**dict(zip(TenantPolicy.__struct_fields__, row, strict=True)))
+
+
+# --- Deleting ----------------------------------------------------------------------------------------------------
+
+
+def prune_in(statements: Statements, what: Pruning, *, limit: int) -> int:
+    """Delete up to ``limit`` runs with all that belongs to them; how many. Fewer than the limit: nothing is left."""
+    match what:
+        case Expired():
+            return _prune_expired(statements, limit)
+        case Ended(tenant=tenant, before_ms=before_ms):
+            return _prune_ended(statements, tenant, before_ms, limit)
+        case Everything(tenant=tenant):
+            return _erase(statements, tenant, limit)
+
+
+def _prune_expired(statements: Statements, limit: int) -> int:
+    kept = select(TENANTS.c.tenant, TENANTS.c.retention_ms).where(TENANTS.c.retention_ms.is_not(None))
+    done = 0
+    for tenant, retention_ms in statements.rows(kept.order_by(TENANTS.c.tenant)):
+        if done < limit:
+            before_ms = UnixMs(statements.now_ms - retention_ms)
+            done += _prune_ended(statements, Tenant(tenant), before_ms, limit - done)
+    return done
+
+
+def _prune_ended(statements: Statements, tenant: Tenant, before_ms: UnixMs, limit: int) -> int:
+    ended = (_R.tenant == tenant, _R.finalized_ms < before_ms, *_unreferenced())
+    found = statements.rows(select(_R.id).where(*ended).order_by(_R.finalized_ms).limit(limit))
+    deleted = _delete_runs(statements, [row[0] for row in found], ended)
+    # A message to all that waited is kept for its sender's sake alone: so that it is not delivered twice.
+    s = SIGNALS.c
+    old = select(s.id).where(s.tenant == tenant, s.run_id.is_(None), s.sent_ms < before_ms).limit(limit)
+    signals = [row[0] for row in statements.rows(old)]
+    if signals:
+        statements.changed(delete(SIGNALS).where(s.tenant == tenant, s.id.in_(signals)))
+    return deleted
+
+
+def _unreferenced() -> list[ColumnElement[bool]]:
+    """No live run is its parent, its child, or of its lineage."""
+    other = RUNS.alias("other")
+    o = other.c
+    live = o.finalized_ms.is_(None)
+    lineage = or_(o.id == _R.root_id, and_(o.root_id == _R.root_id, o.root_id != o.id))
+    return [
+        ~exists(select(o.id).where(o.shard == _R.shard, o.id == _R.parent_id, live)),
+        ~exists(select(o.id).where(o.parent_id == _R.id, live)),
+        ~exists(select(o.id).where(o.shard == _R.shard, lineage, live)),
+    ]
+
+
+def _erase(statements: Statements, tenant: Tenant, limit: int) -> int:
+    found = statements.rows(select(_R.id).where(_R.tenant == tenant).limit(limit))
+    deleted = _delete_runs(statements, [row[0] for row in found], (_R.tenant == tenant,))
+    if len(found) < limit:
+        for table in OF_TENANTS:
+            if table is not RUNS:
+                statements.changed(delete(table).where(table.c.tenant == tenant))
+    return deleted
+
+
+def _delete_runs(statements: Statements, ids: list[RunId], guard: Sequence[ColumnElement[bool]]) -> int:
+    """Runs first: the log of transitions gives up its rows only when their run is gone."""
+    if not ids:
+        return 0
+    rows = statements.rows(delete(RUNS).where(_R.id.in_(ids), *guard).returning(_R.id))
+    gone = [str(row[0]) for row in rows]
+    for table in OF_RUNS if gone else ():
+        statements.changed(delete(table).where(table.c.run_id.in_(gone)))
+    return len(gone)
+
+
+# --- Looking -----------------------------------------------------------------------------------------------------
+
+
+def count_rows(statements: Statements, tenant: Tenant) -> dict[str, int]:
+    """How many rows of each table are the tenant's; tables without any are left out."""
+    counts: dict[str, int] = {}
+    for table in METADATA.sorted_tables:
+        mine = _is_mine(table, tenant)
+        if mine is not None:
+            counts[table.name] = statements.rows(select(func.count()).select_from(table).where(mine))[0][0]
+    return {name: count for name, count in counts.items() if count}
+
+
+def export(store: Store, tenant: Tenant) -> Iterator[bytes]:
+    """All that a tenant has: one JSON object ``{"table", "row"}`` per row, table by table, page by page."""
+    for table in METADATA.sorted_tables:
+        if _is_mine(table, tenant) is None:
+            continue
+        after: tuple[Any, ...] | None = None
+        while True:
+            rows = store.transact(_reading(table, tenant, after), read_only=True)
+            for row in rows:
+                yield _line(table, row)
+            if len(rows) < PAGE:
+                break
+            names = [column.name for column in table.c]
+            after = tuple(rows[-1][names.index(column.name)] for column in table.primary_key)
+
+
+def _reading(table: Table, tenant: Tenant, after: tuple[Any, ...] | None) -> Any:
+    keys = list(table.primary_key)
+    mine = _is_mine(table, tenant)
+    assert mine is not None
+    query = select(*table.c).where(mine)
+    if after is not None:
+        query = query.where(tuple_(*keys) > tuple_(*(literal(v, k.type) for v, k in zip(after, keys, strict=True))))
+    return lambda statements: statements.rows(query.order_by(*keys).limit(PAGE))
+
+
+def _is_mine(table: Table, tenant: Tenant) -> ColumnElement[bool] | None:
+    if "tenant" in table.c:
+        return table.c.tenant == tenant
+    if "run_id" not in table.c:
+        return None
+    return exists(
+        select(_R.id).where(_R.shard == table.c.shard, _R.id == table.c.run_id, _R.tenant == tenant).correlate(table)
+    )
+
+
+def _line(table: Table, row: Sequence[Any]) -> bytes:
+    shown = {str(column.name): _plain(column.name, value) for column, value in zip(table.c, row, strict=True)}
+    return msgspec.json.encode({"table": str(table.name), "row": shown})
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Payloads as the JSON that they are, kept to the letter."""
+    if isinstance(value, bytes):
+        return Raw(value)
+    if isinstance(value, str) and name in _JSON_COLUMNS:
+        return Raw(value.encode())
+    return value
