@@ -57,8 +57,9 @@ def test_every_hot_table_begins_its_key_with_the_shard(url: str) -> None:
         ).fetchall()
 
     editor = {"projects", "members", "workflows", "drafts", "triggers", "audit"}
-    assert {table for table, column in first if column != "shard"} == {"workers", "definitions", "releases", *editor}
-    assert len(first) == 16
+    others = {"workers", "definitions", "releases", "tenants", *editor}
+    assert {table for table, column in first if column != "shard"} == others
+    assert len(first) == 17
 
 
 @pytest.mark.parametrize(

@@ -404,6 +404,7 @@ create index audit_list on holdfast.audit (tenant, project_id, number);
 
 create trigger audit_append_only before update on holdfast.audit
     for each row execute function holdfast.refuse_change();
+
 create table holdfast.tenants (
     tenant text primary key,
     queued_max bigint,

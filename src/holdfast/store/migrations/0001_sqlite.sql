@@ -337,6 +337,8 @@ create index audit_list on audit (tenant, project_id, number);
 
 create trigger audit_append_only before update on audit begin
     select raise(abort, 'the audit log is append-only');
+end;
+
 -- Not hot but for start_runs, which looks for the quotas of its tenant.
 create table tenants (
     tenant text not null primary key,
