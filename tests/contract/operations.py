@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.errors import HoldfastError
+from holdfast.model.catalog import code_name
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant, UnixMs
 from holdfast.model.run import Claim, Entry, NewRun, Run, RunDetail, Signal, WorkerInfo
@@ -38,7 +39,8 @@ from tests.contract.scene import (
 from tests.contract.stores import OpenStore
 
 TENANTS = (DEFAULT_TENANT, OTHER_TENANT)
-WORKFLOWS = ("order", "ship")
+WORKFLOWS, HASH = ("order", "ship"), "ab" * 32
+CODES = (*WORKFLOWS, *(code_name(name, HASH) for name in WORKFLOWS))
 QUEUES = ("default", "slow")
 SIGNALS = ("approved", "paid")
 WORKERS = (ALICE, BOB)
@@ -169,6 +171,7 @@ class Script:
             "tenant": DEFAULT_TENANT if self._chance(0.85) else OTHER_TENANT,
             "workflow": pick.choice(WORKFLOWS),
             "queue": pick.choice(QUEUES),
+            **({"version": 2, "definition_hash": HASH} if self._chance(0.2) else {}),
             "priority": pick.choice((-1, 0, 0, 1)),
             "delay_ms": pick.choice((0, 0, 0, 0, 150)),
             "timeout_ms": pick.choice((None, None, None, 400, 2_000)),
@@ -216,7 +219,7 @@ class Script:
         info = WorkerInfo(
             id=worker,
             queues=list(QUEUES[: self._random.choice((1, 2))]),
-            workflows=list(WORKFLOWS),
+            codes=list(CODES),
             host="box",
             pid=self._random.randrange(100),
         )
@@ -235,12 +238,12 @@ class Script:
     def _claim(self) -> Step:
         worker = self._random.choice(WORKERS)
         queues = QUEUES if self._chance(0.8) else QUEUES[:1]
-        workflows = WORKFLOWS if self._chance(0.8) else WORKFLOWS[1:]
+        codes = CODES if self._chance(0.8) else CODES[1:]
         limit = self._random.choice((1, 2, 5, 20))
         suspects = self._random.choice((0, 1, 20))
 
         def act(opened: OpenStore) -> Any:
-            return opened.store.claim_runs(worker, queues=queues, workflows=workflows, limit=limit, suspects=suspects)
+            return opened.store.claim_runs(worker, queues=queues, codes=codes, limit=limit, suspects=suspects)
 
         return Step(("claim",), act, _claimed)
 
@@ -441,7 +444,7 @@ class Script:
 
     def _requeue_lost(self) -> Step:
         crashes_max = self._random.choice((1, 2, 4))
-        lost = self._model.store.read_agenda(queues=QUEUES, workflows=WORKFLOWS).workers_lost
+        lost = self._model.store.read_agenda(queues=QUEUES, codes=WORKFLOWS).workers_lost
         return Step(
             ("set aside" if crashes_max == 1 else "requeue lost",) if lost else (),
             lambda opened: opened.store.requeue_lost(limit=EVERYTHING, crashes_max=crashes_max),
@@ -546,7 +549,8 @@ class Script:
 
     def _read_agenda(self) -> Step:
         queues = QUEUES if self._chance(0.7) else QUEUES[:1]
-        return Step(("read agenda",), lambda opened: opened.store.read_agenda(queues=queues, workflows=WORKFLOWS))
+        codes = self._random.choice((WORKFLOWS, CODES[1:3], CODES))
+        return Step(("read agenda",), lambda opened: opened.store.read_agenda(queues=queues, codes=codes))
 
     def _read_runs(self) -> Step:
         tenant, one = self._pick_run()

@@ -102,7 +102,7 @@ class Scene:
 
     def register(self, worker: WorkerId = ALICE, *, lease_ms: int = LEASE_MS, **given: Any) -> WorkerId:
         """Announce a worker that knows every workflow of these tests."""
-        info: dict[str, Any] = {"queues": ["default"], "workflows": list(WORKFLOWS), **given}
+        info: dict[str, Any] = {"queues": ["default"], "codes": list(WORKFLOWS), **given}
         self.store.register_worker(WorkerInfo(id=worker, **info), lease_ms=lease_ms)
         return worker
 
@@ -111,19 +111,19 @@ class Scene:
         worker: WorkerId = ALICE,
         *,
         queues: Sequence[str] = ("default",),
-        workflows: Sequence[str] = WORKFLOWS,
+        codes: Sequence[str] = WORKFLOWS,
         limit: int = 100,
         suspects: int = 100,
     ) -> list[ClaimedRun]:
         """Register the worker, or extend its lease, and let it claim."""
         self.register(worker)
-        return self.claim_only(worker, queues=queues, workflows=workflows, limit=limit, suspects=suspects).runs
+        return self.claim_only(worker, queues=queues, codes=codes, limit=limit, suspects=suspects).runs
 
     def claim_only(self, worker: WorkerId, **given: Any) -> Claim:
         """Claim with the worker's lease as it is."""
         wanted: dict[str, Any] = {
             "queues": ("default",),
-            "workflows": WORKFLOWS,
+            "codes": WORKFLOWS,
             "limit": 100,
             "suspects": 100,
             **given,

@@ -23,7 +23,7 @@ def _with_child(scene: Scene, *, move: Park | None) -> ClaimedRun:
 
 
 def _end(scene: Scene, status: RunStatus = RunStatus.COMPLETED) -> None:
-    [child] = scene.claim(BOB, workflows=["ship"])
+    [child] = scene.claim(BOB, codes=["ship"])
     assert child.id == CHILD
     done = status is RunStatus.COMPLETED
     scene.accept(child, move=Finish(status, status.value, RESULT if done else None, None if done else ERROR))
@@ -121,7 +121,7 @@ def test_a_wait_for_a_child_that_has_ended_is_closed_at_once(scene: Scene, statu
 def test_a_child_that_ends_in_the_batch_in_which_its_parent_parks_wakes_it(scene: Scene) -> None:
     parent = scene.held(1)
     scene.accept(parent, children=[new_run(50, workflow="ship", parent_id=parent.id, parent_key="ship")])
-    [child] = scene.claim(workflows=["ship"])
+    [child] = scene.claim(codes=["ship"])
 
     answer = scene.store.commit(
         [
@@ -150,7 +150,7 @@ def test_the_end_of_one_of_many_children_wakes_the_parent_once(scene: Scene) -> 
         waits=[child_wait(f"ship-{n}", n, run_id(n)) for n in numbers],
         move=Park(open_waits=10),
     )
-    children = scene.claim(BOB, workflows=["ship"])
+    children = scene.claim(BOB, codes=["ship"])
     assert len(children) == 10
 
     answer = scene.store.commit(
@@ -190,7 +190,7 @@ def test_a_cancelled_child_closes_its_parents_wait(scene: Scene) -> None:
 @pytest.mark.requirement("fault-53", "fault-49", "promise-12")
 def test_a_child_that_is_set_aside_closes_its_parents_wait(scene: Scene) -> None:
     parent = _with_child(scene, move=Park(open_waits=1))
-    [child] = scene.claim(BOB, workflows=["ship"])
+    [child] = scene.claim(BOB, codes=["ship"])
 
     assert scene.lose(child, crashes_max=1)
 

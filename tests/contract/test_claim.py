@@ -106,7 +106,7 @@ def test_a_claim_of_nothing_takes_nothing(scene: Scene) -> None:
 
     assert scene.claim(limit=0) == []
     assert scene.claim(queues=[]) == []
-    assert scene.claim(workflows=[]) == []
+    assert scene.claim(codes=[]) == []
 
 
 @pytest.mark.requirement("fault-53", "promise-12")
@@ -180,9 +180,7 @@ def test_lines_of_many_workflows_are_served_as_one(scene: Scene, workflows: int)
     expected.sort()
 
     claimed = [
-        run.id
-        for limit in (1, 9, 50, 10)
-        for run in scene.claim(queues=("default", "slow"), workflows=names, limit=limit)
+        run.id for limit in (1, 9, 50, 10) for run in scene.claim(queues=("default", "slow"), codes=names, limit=limit)
     ]
 
     assert claimed == [started for _, _, started in expected]
@@ -195,11 +193,11 @@ def test_no_more_suspects_are_taken_than_allowed_over_all_lines(scene: Scene, wo
     for number in range(1, 9):
         scene.start(number, workflow=names[number % workflows], queue=("default", "slow")[number % 2])
     for _ in range(2):
-        lost = scene.claim(queues=("default", "slow"), workflows=names)
+        lost = scene.claim(queues=("default", "slow"), codes=names)
         scene.lose(lost[0])
     for number in range(9, 13):
         scene.start(number, workflow=names[number % workflows], queue=("default", "slow")[number % 2])
 
-    taken = scene.claim(queues=("default", "slow"), workflows=names, suspects=3)
+    taken = scene.claim(queues=("default", "slow"), codes=names, suspects=3)
 
     assert [run.id for run in taken] == [run_id(number) for number in (1, 2, 3, 9, 10, 11, 12)]

@@ -170,7 +170,7 @@ def test_batches_that_touch_the_same_runs_in_other_orders_all_get_through(scene:
             else [],
             waits=[child_wait("ship", 1, run_id(100))],
         )
-    children = scene.claim(BOB, workflows=["ship"])
+    children = scene.claim(BOB, codes=["ship"])
 
     def finish(order: Sequence[Any]) -> Any:
         return scene.store.commit(

@@ -196,7 +196,7 @@ def test_the_detail_names_the_workers_that_could_take_the_run(scene: Scene) -> N
     scene.register(BOB, queues=["slow"])
     assert [row.id for row in scene.detail(run_id(1)).workers] == [ALICE]
 
-    scene.register(BOB, workflows=["unknown"])
+    scene.register(BOB, codes=["unknown"])
     assert [row.id for row in scene.detail(run_id(1)).workers] == [ALICE]
 
     scene.register(BOB)

@@ -34,7 +34,7 @@ def test_a_registered_worker_is_listed_until_its_lease_runs_out(scene: Scene) ->
     assert set(rows) == {ALICE, BOB}
     alice = rows[ALICE]
     assert (alice.host, alice.pid, alice.version) == ("box", 42, "1.2")
-    assert (alice.queues, alice.workflows) == (["default", "slow"], list(WORKFLOWS))
+    assert (alice.queues, alice.codes) == (["default", "slow"], list(WORKFLOWS))
     assert alice.started_ms == alice.heartbeat_ms == scene.clock.now_ms - 5
     assert alice.lease_until_ms == scene.clock.now_ms - 5 + LEASE_MS
 
@@ -307,7 +307,7 @@ def test_live_news_of_a_run_hold_all_its_closed_waits(scene: Scene) -> None:
 
 
 def test_the_agenda_of_an_empty_store_is_empty(scene: Scene) -> None:
-    agenda = scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS)
+    agenda = scene.store.read_agenda(queues=["default"], codes=WORKFLOWS)
 
     assert agenda.now_ms == scene.clock.now_ms
     assert (agenda.claimable, agenda.next_wake_ms, agenda.workers_lost) == (False, None, False)
@@ -317,7 +317,7 @@ def test_the_agenda_says_whether_there_is_something_to_claim(scene: Scene) -> No
     scene.start(1)
 
     def claimable(queue: str, workflow: str) -> bool:
-        return scene.store.read_agenda(queues=[queue], workflows=[workflow]).claimable
+        return scene.store.read_agenda(queues=[queue], codes=[workflow]).claimable
 
     assert claimable("default", "order")
     assert not claimable("slow", "order")
@@ -332,7 +332,7 @@ def test_the_agenda_says_when_the_next_run_is_due(scene: Scene) -> None:
     scene.start(2, delay_ms=300)
 
     def next_wake() -> int | None:
-        return scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS).next_wake_ms
+        return scene.store.read_agenda(queues=["default"], codes=WORKFLOWS).next_wake_ms
 
     assert next_wake() == scene.clock.now_ms + 300
     scene.clock.advance(400)
@@ -346,7 +346,7 @@ def test_the_agenda_says_whether_a_worker_was_lost_with_runs(scene: Scene) -> No
     scene.held(1)
 
     def lost() -> bool:
-        return scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS).workers_lost
+        return scene.store.read_agenda(queues=["default"], codes=WORKFLOWS).workers_lost
 
     assert not lost()
     scene.clock.advance(LEASE_MS + 1)
@@ -384,15 +384,15 @@ def test_a_worker_that_holds_nothing_is_forgotten_a_day_after_its_lease_ran_out(
     scene.register(ALICE)
     registered_ms = scene.clock.now_ms
     scene.clock.advance(LEASE_MS + WORKER_KEPT_MS)
-    assert not scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS).workers_lost
+    assert not scene.store.read_agenda(queues=["default"], codes=WORKFLOWS).workers_lost
     scene.store.requeue_lost(limit=10, crashes_max=3)
     assert _started_ms(scene, ALICE) == registered_ms
 
     scene.clock.advance(LEASE_MS + WORKER_KEPT_MS + 1)
-    assert scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS).workers_lost
+    assert scene.store.read_agenda(queues=["default"], codes=WORKFLOWS).workers_lost
     scene.store.requeue_lost(limit=10, crashes_max=3)
 
-    assert not scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS).workers_lost
+    assert not scene.store.read_agenda(queues=["default"], codes=WORKFLOWS).workers_lost
     scene.store.heartbeat(ALICE, lease_ms=LEASE_MS)
     assert scene.store.list_workers() == []
     assert _started_ms(scene, ALICE) == scene.clock.now_ms
@@ -417,5 +417,5 @@ def test_the_last_run_taken_from_a_worker_lets_it_be_forgotten(scene: Scene) -> 
     assert scene.store.requeue_lost(limit=10, crashes_max=3) == {run.id: False}
     scene.store.requeue_lost(limit=10, crashes_max=3)
 
-    assert not scene.store.read_agenda(queues=["default"], workflows=WORKFLOWS).workers_lost
+    assert not scene.store.read_agenda(queues=["default"], codes=WORKFLOWS).workers_lost
     assert _started_ms(scene, ALICE) == scene.clock.now_ms

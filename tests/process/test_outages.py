@@ -292,7 +292,7 @@ def open_read_only(file: str, answers: str) -> None:
         try:
             with contextlib.closing(SqliteStore(file)) as store:
                 store.check_schema()
-                store.read_agenda(queues=["default"], workflows=["short"])
+                store.read_agenda(queues=["default"], codes=["short"])
                 store.wake_due(limit=1)
             found.append("no error")
         except StoreError as error:

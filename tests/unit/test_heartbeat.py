@@ -16,7 +16,7 @@ from holdfast.store.memory import MemoryStore
 from holdfast.store.port import WORKER_KEPT_MS
 from tests.contract.stores import ManualClock
 
-ALICE = WorkerInfo(id=WorkerId("alice"), queues=["default"], workflows=["order"], host="box", pid=1)
+ALICE = WorkerInfo(id=WorkerId("alice"), queues=["default"], codes=["order"], host="box", pid=1)
 SETTINGS = WorkerSettings()
 
 

@@ -112,14 +112,14 @@ def batch() -> Iterator[RunCommit]:
 def steps() -> dict[str, Params]:
     """Every hot statement with parameters."""
     shared: Params = {"shard": 0, "now_ms": NOW_MS}
-    line = {"queues": ["default", "slow"], "workflows": ["order", "ship"]}
+    line = {"queues": ["default", "slow"], "codes": ["order", "ship"]}
     one = {"tenant": "default", "id": run_id(1)}
     ids = {"ids": id_array(run_id(number) for number in range(1, 50))}
     signal = {**one, "signal_id": run_id(9), "name": "s1", "payload": "{}"}
     answer = {**one, "key": "w", "names": ["ann"], "answer_id": run_id(9), "verdict": "{}"}
     hot: list[Step] = [
         ("claim_runs", {"worker": "worker-1", **line, "limit": 50, "suspects": 1}),
-        ("read_agenda", {**line, "kept_ms": 1}),
+        ("read_agenda", {**line, "kept_ms": 1, "unwanted": ["x"], "unasked_max": 100}),
         ("forget_workers", {"kept_ms": 1}),
         ("wake_due_lock", {"limit": 50}),
         ("wake_due", ids),

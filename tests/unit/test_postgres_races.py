@@ -91,7 +91,7 @@ def test_claimers_that_meet_share_the_line_without_waiting(scene: Scene, url: st
     ids = [scene.start(number) for number in range(1, 7)]
     scene.register(BOB)
     with transaction(url) as other:
-        params = {"worker": ALICE, "queues": ["default"], "workflows": ["order"], "limit": 2, "suspects": 1}
+        params = {"worker": ALICE, "queues": ["default"], "codes": ["order"], "limit": 2, "suspects": 1}
         first = execute(other, "claim_runs", scene, **params)
 
         second = scene.claim(BOB, limit=3)

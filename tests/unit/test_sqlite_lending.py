@@ -39,9 +39,9 @@ def store(path: str) -> Generator[SqliteStore, None, None]:
 
 @pytest.fixture
 def run(store: SqliteStore) -> ClaimedRun:
-    store.register_worker(WorkerInfo(id=ALICE, queues=["default"], workflows=["order"]), lease_ms=10_000)
+    store.register_worker(WorkerInfo(id=ALICE, queues=["default"], codes=["order"]), lease_ms=10_000)
     store.start_runs([new_run(1)])
-    return store.claim_runs(ALICE, queues=["default"], workflows=["order"], limit=1, suspects=0).runs[0]
+    return store.claim_runs(ALICE, queues=["default"], codes=["order"], limit=1, suspects=0).runs[0]
 
 
 def ledger(path: str) -> list[str]:

@@ -40,7 +40,7 @@ def connection(tmp_path: Path) -> Generator[sqlite3.Connection, None, None]:
 def plan(connection: sqlite3.Connection, text: str, parameters: Any = None) -> list[str]:
     if parameters is None:
         names = set(re.findall(r":(\w+)", text))
-        lists = {"rows", "run_ids", "queues", "workflows", "known"}
+        lists = {"rows", "run_ids", "queues", "codes", "unwanted", "known"}
         parameters = {name: "[]" if name in lists else 1 for name in names} or [None] * text.count("?")
     return [row[3] for row in connection.execute("explain query plan " + text, parameters)]
 
@@ -49,7 +49,8 @@ def full_scans(lines: list[str]) -> list[str]:
     """The steps that read a whole table, or all of the one shard that there is."""
     tables = "runs|journal|waits|attempts|signals|transitions|workers|attributes"
     # Lists that were given or found before; `gone` are the workers, which are few and are deleted when they are old.
-    given = r"SCAN (\w+ VIRTUAL TABLE|CONSTANT ROW|\d+ CONSTANT ROWS|b|p|l|s|sound|suspects|held|gone|\(subquery-\d+\))"
+    tables_made = r"b|p|l|s|sound|suspects|held|gone|line|found|other|\(subquery-\d+\)"
+    given = rf"SCAN (\w+ VIRTUAL TABLE|CONSTANT ROW|\d+ CONSTANT ROWS|{tables_made})"
     return [
         line
         for line in lines
@@ -70,18 +71,18 @@ def test_no_statement_reads_more_than_it_needs(connection: sqlite3.Connection, n
 @pytest.mark.parametrize(
     ("name", "index"),
     [
-        ("claim_runs_pick", "COVERING INDEX runs_line (shard=? AND queue=? AND workflow=? AND suspect=?)"),
-        ("claim_runs_merge", "COVERING INDEX runs_line (shard=? AND queue=? AND workflow=? AND suspect=?)"),
+        ("claim_runs_pick", "COVERING INDEX runs_line (shard=? AND queue=? AND code=? AND suspect=?)"),
+        ("claim_runs_merge", "COVERING INDEX runs_line (shard=? AND queue=? AND code=? AND suspect=?)"),
         (
             "claim_runs_merge",
-            "COVERING INDEX runs_line (shard=? AND queue=? AND workflow=? AND suspect=? AND priority=? AND ready_ms>?)",
+            "COVERING INDEX runs_line (shard=? AND queue=? AND code=? AND suspect=? AND priority=? AND ready_ms>?)",
         ),
         (
             "claim_runs_merge",
-            "COVERING INDEX runs_line (shard=? AND queue=? AND workflow=? AND suspect=? AND priority<?)",
+            "COVERING INDEX runs_line (shard=? AND queue=? AND code=? AND suspect=? AND priority<?)",
         ),
         ("wake_due_pick", "INDEX runs_wake (shard=? AND wake_ms>? AND wake_ms<?)"),
-        ("read_agenda", "COVERING INDEX runs_line (shard=? AND queue=? AND workflow=?)"),
+        ("read_agenda", "COVERING INDEX runs_line (shard=? AND queue=? AND code>?)"),
         ("requeue_lost_forget", "COVERING INDEX runs_worker (shard=? AND worker=?)"),
         ("read_agenda", "COVERING INDEX runs_wake"),
         ("read_agenda", "COVERING INDEX runs_worker"),
@@ -124,14 +125,14 @@ def test_a_backlog_that_nobody_knows_costs_a_claim_and_the_agenda_nothing(tmp_pa
         steps: list[int] = []
         counted.set_progress_handler(lambda: steps.append(100), 100)
         name = "claim_runs_pick" if workflows <= FEW_LINES else "claim_runs_merge"
-        asked = {"queues": '["default"]', "workflows": json.dumps(names)}
+        asked = {"queues": '["default"]', "codes": json.dumps(names)}
 
         read_row(counted, name, limit=10, suspects=1, **asked)
-        read_row(counted, "read_agenda", now_ms=0, before_ms=0, **asked)
+        read_row(counted, "read_agenda", now_ms=0, before_ms=0, unwanted="[]", unasked_max=1, **asked)
 
         # Instructions of SQLite's machine: a walk through the backlog would take some ten for each of its 3,000 runs.
         assert sum(steps) < 5_000
-        claim = store.claim_runs(worker, queues=["default"], workflows=names, limit=100, suspects=1)
+        claim = store.claim_runs(worker, queues=["default"], codes=names, limit=100, suspects=1)
         assert [run.id for run in claim.runs] == [run_id(number) for number in range(5_000, 5_050)]
 
 

@@ -133,7 +133,7 @@ def test_sqlalchemy_sees_the_columns_that_there_are(path: str) -> None:
     migrate(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection:
         for table in tables.METADATA.sorted_tables:
-            columns = connection.execute("select name from pragma_table_info(?) order by name", (table.name,))
+            columns = connection.execute("select name from pragma_table_xinfo(?) order by name", (table.name,))
 
             assert [row[0] for row in columns] == sorted(table.c.keys())
 
@@ -156,8 +156,8 @@ def test_the_tables_refuse_what_no_run_can_be(path: str, statement: str) -> None
     migrate(f"sqlite:///{path}")
     change(
         path,
-        "insert into runs (id, tenant, workflow, queue, status, status_reason, input, root_id, created_ms, updated_ms,"
-        " ready_ms) values ('r', 't', 'w', 'q', 'queued', 'started', '{}', 'r', 1, 1, 1)",
+        "insert into runs (id, tenant, workflow, code, queue, status, status_reason, input, root_id, created_ms,"
+        " updated_ms, ready_ms) values ('r', 't', 'w', 'w', 'q', 'queued', 'started', '{}', 'r', 1, 1, 1)",
     )
 
     with pytest.raises(sqlite3.IntegrityError):

@@ -117,7 +117,7 @@ def test_a_full_disk_refuses_a_start_and_leaves_no_half_of_it(path: str, library
 
     def fill(connection: sqlite3.Connection) -> None:
         connection.executemany(
-            "insert into workers values (?, '[]', '[]', '', 1, '', 1, 1, 1)",
+            "insert into workers values (?, '[]', '[]', '{}', '', 1, '', 1, 1, 1)",
             [(f"w{number}",) for number in range(5_000)],
         )
 
@@ -177,9 +177,9 @@ def test_a_store_that_is_closed_says_so(store: SqliteStore) -> None:
 @pytest.mark.requirement("promise-4", "promise-12")
 @pytest.mark.parametrize("size", [1, 3, 600])
 def test_a_refused_run_and_a_broken_one_leave_the_rest_of_a_batch_alone(store: SqliteStore, size: int) -> None:
-    store.register_worker(WorkerInfo(id=ALICE, queues=["default"], workflows=["order"]), lease_ms=10_000)
+    store.register_worker(WorkerInfo(id=ALICE, queues=["default"], codes=["order"]), lease_ms=10_000)
     store.start_runs([new_run(number) for number in range(size + 2)])
-    claim = store.claim_runs(ALICE, queues=["default"], workflows=["order"], limit=size + 2, suspects=0)
+    claim = store.claim_runs(ALICE, queues=["default"], codes=["order"], limit=size + 2, suspects=0)
     stale, poison, *fine = claim.runs
     batch = [RunCommit(run.id, run.epoch, entries=[entry(run, "charge", 1)]) for run in fine]
     batch.insert(0, RunCommit(stale.id, stale.epoch - 1, entries=[entry(stale, "charge", 1)]))

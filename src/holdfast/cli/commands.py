@@ -85,7 +85,7 @@ def _show_started(session: Session, output: Output, run: Run, *, created: bool) 
         output.show(run_facts(run, session.store.read_clock()))
         return
     workers = session.client.workers()
-    if not any(run.workflow in worker.workflows and run.queue in worker.queues for worker in workers):
+    if not any(run.code in worker.codes and run.queue in worker.queues for worker in workers):
         where = "" if run.queue == DEFAULT_QUEUE else f" on queue {run.queue!r}"
         output.say(f"no live worker knows workflow {run.workflow!r}{where}: the run stays queued until one does")
     output.say(f"follow it with: holdfast runs watch {run.id}")

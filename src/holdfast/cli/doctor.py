@@ -228,7 +228,7 @@ def _idle_runs(store: Store, tenant: Tenant) -> Iterator[Run]:
 
 
 def _knows(worker: WorkerRow, run: Run) -> bool:
-    return run.workflow in worker.workflows and run.queue in worker.queues
+    return run.code in worker.codes and run.queue in worker.queues
 
 
 def _check_stuck(store: Store, tenant: Tenant) -> Check:

@@ -301,14 +301,14 @@ def group_table(groups: Sequence[RunGroup], now_ms: UnixMs) -> Table:
 
 def worker_table(workers: Sequence[WorkerRow], now_ms: UnixMs) -> Table:
     """The workers that are alive."""
-    table = make_table(None, "worker", "process", "queues", "*workflows", "started", "last sign")
+    table = make_table(None, "worker", "process", "queues", "*codes", "started", "last sign")
     table.columns[0].min_width = 36
     for worker in workers:
         table.add_row(
             worker.id,
             clean(f"{worker.pid} on {worker.host}"),
             clean(", ".join(worker.queues)),
-            clean(", ".join(worker.workflows)),
+            clean(", ".join(worker.codes)),
             show_ago(now_ms, worker.started_ms),
             show_ago(now_ms, worker.heartbeat_ms),
         )

@@ -14,6 +14,7 @@ from msgspec import Struct
 from holdfast.core.approvals import approvers, is_escalated, read_question
 from holdfast.core.failure import Failure, read_failure
 from holdfast.errors import StoreCorrupt
+from holdfast.model.catalog import SHORT_HASH_CHARACTERS
 from holdfast.model.ids import Json, RunId, UnixMs, WorkerId
 from holdfast.model.run import RunDetail, Wait
 from holdfast.model.status import TERMINAL_STATUSES, EntryStatus, RunStatus, WaitKind
@@ -165,15 +166,32 @@ def _in_line(detail: RunDetail) -> list[Reason]:
     if run.ready_ms is None:
         return []
     since = _ago(detail, run.ready_ms)
-    if not any(run.workflow in worker.workflows and run.queue in worker.queues for worker in detail.workers):
+    if not any(run.code in worker.codes and run.queue in worker.queues for worker in detail.workers):
         text = (
-            f"it has waited in line since {since}: no live worker knows workflow {run.workflow!r} "
-            f"and serves queue {run.queue!r}; start one with that code"
+            f"it has waited in line since {since}: no live worker knows {_code_words(detail)} "
+            f"and serves queue {run.queue!r}; start one with that code{_lacking(detail)}"
         )
         return [Reason(kind="no_worker", text=text, since_ms=run.ready_ms, ahead=detail.ahead)]
     ahead = f"{detail.ahead}+" if detail.ahead >= _AHEAD_MAX else str(detail.ahead)
     text = f"it has been claimable since {since}, with {ahead} run(s) ahead of it in queue {run.queue!r}"
     return [Reason(kind="claimable", text=text, since_ms=run.ready_ms, ahead=detail.ahead)]
+
+
+def _code_words(detail: RunDetail) -> str:
+    run = detail.run
+    if run.definition_hash is None:
+        return f"workflow {run.workflow!r}"
+    return f"version {run.version} of workflow {run.workflow!r} ({run.definition_hash[:SHORT_HASH_CHARACTERS]})"
+
+
+def _lacking(detail: RunDetail) -> str:
+    """What the workers that looked at the run's version do not register."""
+    code = detail.run.code
+    return "".join(
+        f"; worker {worker.id} (process {worker.pid} on {worker.host}) lacks {', '.join(worker.lacks[code])}"
+        for worker in detail.workers
+        if code in worker.lacks
+    )
 
 
 def _held(detail: RunDetail) -> list[Reason]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
+from holdfast.model.catalog import code_name
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.search import AttributeRange, AttributeValue, RunOrder, WaitingOn
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
@@ -17,6 +18,10 @@ class NewRun(Struct, frozen=True, kw_only=True):
     id: RunId
     tenant: Tenant = DEFAULT_TENANT
     workflow: str
+    version: int | None = None
+    """The version of the workflow's definition that the run follows to its end; None for a function workflow."""
+    definition_hash: str | None = None
+    """That version's content hash."""
     input: Json
     queue: str = DEFAULT_QUEUE
     key: str | None = None
@@ -83,6 +88,11 @@ class Run(Struct, frozen=True, kw_only=True):
     started_ms: UnixMs | None
     """First claim."""
     finalized_ms: UnixMs | None
+
+    @property
+    def code(self) -> str:
+        """What a worker must know to execute it."""
+        return code_name(self.workflow, self.definition_hash)
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -161,6 +171,8 @@ class ClaimedRun(Struct, frozen=True, kw_only=True):
     id: RunId
     tenant: Tenant
     workflow: str
+    version: int | None = None
+    definition_hash: str | None = None
     queue: str
     status: RunStatus
     input: Json
@@ -192,11 +204,13 @@ class Agenda(Struct, frozen=True):
 
     now_ms: UnixMs
     claimable: bool
-    """Some run of these queues and workflows can be claimed."""
+    """Some run of these queues and codes can be claimed."""
     next_wake_ms: UnixMs | None
     """When the next parked or delayed run is due; in the past if one is due already."""
     workers_lost: bool
     """Some worker's lease has run out while it still holds runs."""
+    unasked: list[str] = []
+    """Codes with claimable runs in these queues that nobody asked for, sorted."""
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -204,7 +218,10 @@ class WorkerInfo(Struct, frozen=True, kw_only=True):
 
     id: WorkerId
     queues: list[str]
-    workflows: list[str]
+    codes: list[str]
+    """What it can execute: function workflows by name, versions of graphs by ``model.catalog.code_name``."""
+    lacks: dict[str, list[str]] = {}
+    """Codes that runs wait for and it cannot execute, with what it would have to know."""
     host: str = ""
     pid: int = 0
     version: str = ""
@@ -215,7 +232,8 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
 
     id: WorkerId
     queues: list[str]
-    workflows: list[str]
+    codes: list[str]
+    lacks: dict[str, list[str]]
     host: str
     pid: int
     version: str
@@ -302,7 +320,7 @@ class RunDetail(Struct, frozen=True, kw_only=True):
     attempts: list[Attempt]
     transitions: list[Transition]
     workers: list[WorkerRow]
-    """Those that know the workflow and serve its queue, and the one that holds the lease."""
+    """Those that serve its queue and know its code, or say what they lack of it; and the one that holds the lease."""
     ahead: int
     """Claimable runs before this one in its queue, counted up to 1,000."""
 

@@ -49,7 +49,6 @@ class Claimer:
         self._heartbeat = heartbeat
         self._wanted = asyncio.Event()
         self._wanted.set()
-        self._workflows = services.registry.workflow_names
         self._more = False
         self._in_doubt = False
 
@@ -115,11 +114,12 @@ class Claimer:
             services.store.claim_runs,
             self._worker,
             queues=self._settings.queues,
-            workflows=self._workflows,
+            codes=services.codes.names,
             limit=room,
             suspects=0 if self._suspects() else 1,
         )
         services.learn_time(claim.now_ms)
+        services.codes.note_claimed(claim.runs)
         for run in claim.runs:
             self._begin(run)
         self._more = len(claim.runs) == room

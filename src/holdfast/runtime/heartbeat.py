@@ -69,6 +69,10 @@ class Heartbeat:
             self._stop()
             self._stop = None
 
+    def introduce(self, worker: WorkerInfo) -> None:
+        """What is announced if the worker has to register again."""
+        self._worker = worker
+
     def loop_is_alive(self) -> None:
         """Called by the event loop, often."""
         self._loop_seen_ms = self._host.monotonic_ms()

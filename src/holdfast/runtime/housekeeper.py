@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.errors import PASSING
+from holdfast.errors import PASSING, StoreCorrupt, UsageError
 from holdfast.model.ids import UnixMs
 from holdfast.runtime.settings import WorkerSettings
+from holdfast.store.catalog import Catalog
 
 if TYPE_CHECKING:
+    from holdfast.model.catalog import StoredDefinition
     from holdfast.model.run import Agenda
     from holdfast.runtime.services import Services
 
@@ -28,11 +30,19 @@ BATCH = 500
 class Housekeeper:
     """Wakes due runs, takes over lost workers' runs, and tells the claimer that there is work."""
 
-    def __init__(self, services: Services, settings: WorkerSettings, *, wake_claimer: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        settings: WorkerSettings,
+        *,
+        wake_claimer: Callable[[], None],
+        announce: Callable[[], Awaitable[None]],
+    ) -> None:
         self._services = services
         self._settings = settings
         self._wake_claimer = wake_claimer
-        self._workflows = services.registry.workflow_names
+        self._announce = announce
+        self._announced = services.codes.version
         self._nudge = asyncio.Event()
         self._next_wake_ms: UnixMs | None = None
 
@@ -54,18 +64,46 @@ class Housekeeper:
     async def run_once(self) -> None:
         """Read the agenda and do what is due."""
         services = self._services
+        codes = services.codes
         agenda: Agenda = await services.host.call(
-            "keep", services.store.read_agenda, queues=self._settings.queues, workflows=self._workflows
+            "keep",
+            services.store.read_agenda,
+            queues=self._settings.queues,
+            codes=codes.names,
+            unwanted=codes.unwanted,
         )
         services.learn_time(agenda.now_ms)
         self._next_wake_ms = agenda.next_wake_ms
         work = agenda.claimable
+        if agenda.unasked or codes.version != self._announced:
+            work = await self._learn(agenda.unasked) or work
         if agenda.next_wake_ms is not None and agenda.next_wake_ms <= agenda.now_ms:
             work = await self._wake_due() > 0 or work
         if agenda.workers_lost:
             work = await self._requeue_lost() > 0 or work
         if work:
             self._wake_claimer()
+
+    async def _learn(self, unasked: Sequence[str]) -> bool:
+        """Look at versions that runs wait for and this worker did not know, and announce what came of it."""
+        codes = self._services.codes
+        names = codes.names
+        for code in codes.news(unasked):
+            codes.look_at(code, await self._find(code))
+        if codes.version != self._announced:
+            version = codes.version
+            await self._announce()
+            self._announced = version
+        return codes.names != names
+
+    async def _find(self, code: str) -> StoredDefinition | None:
+        services = self._services
+        workflow, _, digest = code.rpartition("@")
+        try:
+            return await services.host.call("keep", Catalog(services.store).find_code, workflow, digest)
+        except (StoreCorrupt, UsageError) as error:
+            logger.error("%s: %s", code, error)  # noqa: TRY400 - the message says it all
+            return None
 
     async def _wake_due(self) -> int:
         services, woken = self._services, 0

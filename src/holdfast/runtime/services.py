@@ -14,6 +14,7 @@ from holdfast.core.failure import Failure, read_failure, rebuild, record_failure
 from holdfast.errors import PASSING, StoreBusy, StoreUnavailable
 from holdfast.model.ids import Json, UnixMs
 from holdfast.runtime.backoff import Backoff
+from holdfast.runtime.codes import Codes
 
 if TYPE_CHECKING:
     from holdfast.model.commit import RunCommit
@@ -45,6 +46,7 @@ class Services:
         self.store = store
         self.host = host
         self.codec = codec
+        self.codes = Codes(registry)
         self.loop = asyncio.get_running_loop()
         self._offset_ms = 0.0
         self._step_results: dict[str, Decode] = {}

@@ -109,14 +109,7 @@ class Worker:
         services = self.services = Services(self.registry, self.store, self.host, Codec())
         services.check_types()
         await services.until_available(lambda: self.host.call("keep", self.store.check_schema))
-        info = WorkerInfo(
-            id=self.id,
-            queues=list(self.settings.queues),
-            workflows=self.registry.workflow_names,
-            host=self.host.name,
-            pid=self.host.pid,
-            version=self._version,
-        )
+        info = self._info()
         registered_ms = 0.0
 
         def register() -> asyncio.Future[UnixMs]:
@@ -139,6 +132,23 @@ class Worker:
             self._tasks.append(self._loop.create_task(self._guard(name, loop), name=f"holdfast-{name}"))
         logger.info("worker %s started: %d workflow(s)", self.id, len(self.registry.workflow_names))
 
+    def _info(self) -> WorkerInfo:
+        return WorkerInfo(
+            id=self.id,
+            queues=list(self.settings.queues),
+            codes=list(self.services.codes.names),
+            lacks=self.services.codes.lacks,
+            host=self.host.name,
+            pid=self.host.pid,
+            version=self._version,
+        )
+
+    async def _announce(self) -> None:
+        """Tell anew what this worker can execute."""
+        info = self._info()
+        self.heartbeat.introduce(info)
+        await self.host.call("keep", self.store.register_worker, info, lease_ms=self.settings.lease_ms)
+
     def _assemble(self, services: Services, info: WorkerInfo) -> None:
         settings = self.settings
         services.committer = Committer(services, lanes=self._lanes)
@@ -152,7 +162,7 @@ class Worker:
             suspects=lambda: len(self._suspects),
             heartbeat=self.heartbeat,
         )
-        self.housekeeper = Housekeeper(services, settings, wake_claimer=self.claimer.wake)
+        self.housekeeper = Housekeeper(services, settings, wake_claimer=self.claimer.wake, announce=self._announce)
         self.live = Live(services, settings, worker=self.id, executions=self._executions)
         services.listen = self.live.listen
         services.ended = self._ended

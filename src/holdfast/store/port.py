@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+UNASKED_MAX: Final = 100
+"""How many codes an agenda names that it was not asked for."""
+
 WORKER_KEPT_MS: Final = 86_400_000
 """How long the row of a worker that holds no run outlives its lease: a day, so that what went wrong overnight can still
 be looked into. Without an end the table would grow by a row with every restart of every process."""
@@ -146,10 +149,11 @@ class Store(Protocol):
         ...
 
     def claim_runs(
-        self, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
+        self, worker: WorkerId, *, queues: Sequence[str], codes: Sequence[str], limit: int, suspects: int
     ) -> Claim:
         """Take up to ``limit`` claimable runs, highest priority and longest ready first, raising each one's epoch.
 
+        ``codes`` are those of the runs to take: see ``model.catalog.code_name``.
         Runs that other workers are claiming are passed over. A run that lost two workers in a row without progress
         is a suspect; at most ``suspects`` of them are taken.
         """
@@ -184,10 +188,11 @@ class Store(Protocol):
 
     # Housekeeping: any worker, at any time, as often as it likes
 
-    def read_agenda(self, *, queues: Sequence[str], workflows: Sequence[str]) -> Agenda:
+    def read_agenda(self, *, queues: Sequence[str], codes: Sequence[str], unwanted: Sequence[str] = ()) -> Agenda:
         """What there is to do: one statement, cheap enough for every second.
 
         ``workers_lost`` says that ``requeue_lost`` has something to do: runs to take over or rows to delete.
+        ``unasked`` names codes with claimable runs in these queues that are neither in ``codes`` nor ``unwanted``.
         """
         ...
 

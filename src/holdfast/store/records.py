@@ -18,6 +18,7 @@ from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, W
 Row = Sequence[Any]
 
 _texts = msgspec.json.Decoder(list[str])
+_text_lists = msgspec.json.Decoder(dict[str, list[str]])
 
 
 def run_from(row: Row) -> Run:
@@ -144,13 +145,14 @@ def worker_from(row: Row) -> WorkerRow:
     return WorkerRow(
         id=WorkerId(str(row[0])),
         queues=_list(row[1]),
-        workflows=_list(row[2]),
-        host=row[3],
-        pid=row[4],
-        version=row[5],
-        started_ms=UnixMs(row[6]),
-        heartbeat_ms=UnixMs(row[7]),
-        lease_until_ms=UnixMs(row[8]),
+        codes=_list(row[2]),
+        lacks=_lists(row[3]),
+        host=row[4],
+        pid=row[5],
+        version=row[6],
+        started_ms=UnixMs(row[7]),
+        heartbeat_ms=UnixMs(row[8]),
+        lease_until_ms=UnixMs(row[9]),
     )
 
 
@@ -172,6 +174,10 @@ def _given(value: Any) -> Json:
 
 def _list(value: list[str] | str | bytes) -> list[str]:
     return _texts.decode(value) if isinstance(value, (str, bytes)) else list(value)
+
+
+def _lists(value: dict[str, list[str]] | str | bytes) -> dict[str, list[str]]:
+    return _text_lists.decode(value) if isinstance(value, (str, bytes)) else value
 
 
 def _attributes(value: Any) -> dict[str, AttributeValue]:

@@ -244,6 +244,11 @@ class Registry:
         return sorted(self._workflows)
 
     @property
+    def graph_names(self) -> list[str]:
+        """The graphs' names, sorted."""
+        return sorted(self._graphs)
+
+    @property
     def step_names(self) -> list[str]:
         """The registered steps' names, sorted."""
         return sorted(self._steps)

@@ -6,6 +6,7 @@ from holdfast.core.definitions.documents import from_json, from_yaml, json_schem
 from holdfast.core.definitions.merge import Merge, MergeConflict, merge
 from holdfast.core.definitions.mermaid import draw_mermaid
 from holdfast.core.definitions.nodes import find_node, nodes_in_order
+from holdfast.core.definitions.states import NodeState, node_states
 from holdfast.core.definitions.svg import draw_svg
 from holdfast.core.definitions.tidy import Tidied, tidy
 from holdfast.core.definitions.validation import GraphError, Needs, Problem, check_definition, names_needed, validate
@@ -19,6 +20,7 @@ __all__ = [
     "Merge",
     "MergeConflict",
     "Needs",
+    "NodeState",
     "Problem",
     "Tidied",
     "canonical_bytes",
@@ -33,6 +35,7 @@ __all__ = [
     "json_schema",
     "merge",
     "names_needed",
+    "node_states",
     "nodes_in_order",
     "tidy",
     "to_json",

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from holdfast.core.definitions.captions import Caption, caption_of, caption_of_edge
+from holdfast.core.definitions.states import NodeState
 from holdfast.model.definition import ON_FAILURE, ON_TIMEOUT, Definition, Edge, Node, SubgraphNode
 
 LINE_CHARACTERS_MAX: Final = 60
 
 
-def draw_mermaid(definition: Definition) -> str:
-    """The flowchart. Equal definitions give equal text; any text in them is drawn as itself."""
-    lines = ["flowchart TD", *_Chart().level(definition.nodes, definition.edges, "    ")]
+def draw_mermaid(definition: Definition, states: Mapping[str, NodeState] | None = None) -> str:
+    """The flowchart. Equal definitions give equal text; any text in them is drawn as itself.
+
+    ``states`` colours nodes, by path: see ``node_states``.
+    """
+    chart = _Chart(states or {})
+    lines = ["flowchart TD", *chart.level(definition.nodes, definition.edges, "    ", "")]
+    used = sorted(set((states or {}).values()))
+    lines += [f"    classDef {state} {_MARKS[state]}" for state in used]
     return "\n".join(lines) + "\n"
 
 
 class _Chart:
     """Numbers nodes in the order of their keys, so that no key has to be a Mermaid identifier."""
 
-    def __init__(self) -> None:
+    def __init__(self, states: Mapping[str, NodeState]) -> None:
         self.count = 0
+        self.states = states
 
-    def level(self, nodes: Sequence[Node], edges: Sequence[Edge], indent: str) -> list[str]:
+    def level(self, nodes: Sequence[Node], edges: Sequence[Edge], indent: str, path: str) -> list[str]:
         names: dict[str, str] = {}
         lines: list[str] = []
         for node in sorted(nodes, key=lambda node: node.key):
             names[node.key] = name = f"n{self.count}"
             self.count += 1
-            lines += self.node(node, name, indent)
+            lines += self.node(node, name, indent, path + node.key)
         for edge in sorted(edges, key=lambda edge: (edge.source, edge.target, edge.condition, edge.label)):
             if edge.source in names and edge.target in names:
                 label = _escape(caption_of_edge(edge))
@@ -38,13 +46,26 @@ class _Chart:
                 lines.append(f"{indent}{names[edge.source]} {between} {names[edge.target]}")
         return lines
 
-    def node(self, node: Node, name: str, indent: str) -> list[str]:
+    def node(self, node: Node, name: str, indent: str, path: str) -> list[str]:
         caption = caption_of(node)
         if isinstance(node, SubgraphNode):
-            inner = self.level(node.nodes, node.edges, indent + "    ")
-            return [f'{indent}subgraph {name}["{_text(caption)}"]', *inner, f"{indent}end"]
+            inner = self.level(node.nodes, node.edges, indent + "    ", f"{path}/")
+            marks = [f"{indent}class {name} {state}"] if (state := self.states.get(path)) is not None else []
+            return [f'{indent}subgraph {name}["{_text(caption)}"]', *inner, f"{indent}end", *marks]
         opening, closing = _SHAPES.get(caption.kind, ("[", "]"))
-        return [f'{indent}{name}{opening}"{_text(caption)}"{closing}']
+        state = self.states.get(path)
+        mark = "" if state is None else f":::{state}"
+        return [f'{indent}{name}{opening}"{_text(caption)}"{closing}{mark}']
+
+
+_MARKS: Final = {
+    NodeState.COMPLETED: "fill:#dcfce7,stroke:#15803d,color:#14532d",
+    NodeState.FAILED: "fill:#fee2e2,stroke:#b91c1c,color:#7f1d1d",
+    NodeState.RUNNING: "fill:#dbeafe,stroke:#1d4ed8,color:#1e3a8a",
+    NodeState.WAITING: "fill:#fef3c7,stroke:#b45309,color:#78350f",
+    NodeState.SKIPPED: "fill:#f1f5f9,stroke:#94a3b8,color:#64748b,stroke-dasharray:4 3",
+}
+"""The states' looks, the same as in the picture."""
 
 
 _SHAPES: Final = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Final
 
@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from holdfast.core.definitions.captions import Caption, caption_of, caption_of_edge
 from holdfast.core.definitions.layout import Placing, Point, Size, place
+from holdfast.core.definitions.states import NodeState
 from holdfast.model.definition import ALWAYS, ON_SUCCESS, Definition, Edge, Node, SubgraphNode
 
 LINE_COLUMNS_MAX: Final = 42
@@ -38,6 +39,17 @@ _COLOURS: Final = {
     "graft": "#4d7c0f",
 }
 
+_STATE_COLOURS: Final = {
+    NodeState.COMPLETED: ("#dcfce7", "#15803d"),
+    NodeState.FAILED: ("#fee2e2", "#b91c1c"),
+    NodeState.RUNNING: ("#dbeafe", "#1d4ed8"),
+    NodeState.WAITING: ("#fef3c7", "#b45309"),
+    NodeState.SKIPPED: ("#f1f5f9", "#94a3b8"),
+}
+"""Of a node that a run has come to: fill and frame."""
+
+_DASHED: Final[dict[NodeState | None, str]] = {NodeState.SKIPPED: ' stroke-dasharray="4 3"'}
+
 _STYLE: Final = (
     "text{font-family:system-ui,sans-serif;font-size:12px;fill:#334155}"
     ".t{font-size:13px;font-weight:600;fill:#0f172a}.k{font-size:11px}"
@@ -56,6 +68,7 @@ class _Box(Struct, frozen=True):
 
     caption: Caption
     size: Size
+    state: NodeState | None
     inside: _Scene | None = None
 
 
@@ -67,9 +80,12 @@ class _Scene(Struct, frozen=True):
     edges: list[Edge]
 
 
-def draw_svg(definition: Definition) -> str:
-    """The picture: a whole SVG document. Text is escaped; what XML cannot hold is replaced."""
-    scene = _scene(definition.nodes, definition.edges)
+def draw_svg(definition: Definition, states: Mapping[str, NodeState] | None = None) -> str:
+    """The picture: a whole SVG document. Text is escaped; what XML cannot hold is replaced.
+
+    ``states`` colours nodes, by path: see ``node_states``.
+    """
+    scene = _scene(definition.nodes, definition.edges, states or {}, "")
     w, h = _n(scene.placing.width + 2 * _MARGIN), _n(scene.placing.height + 2 * _MARGIN)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" role="img">',
@@ -86,8 +102,8 @@ def draw_svg(definition: Definition) -> str:
 # Sizes
 
 
-def _scene(nodes: Sequence[Node], edges: Sequence[Edge]) -> _Scene:
-    boxes = {node.key: _box(node) for node in sorted(nodes, key=lambda node: node.key)}
+def _scene(nodes: Sequence[Node], edges: Sequence[Edge], states: Mapping[str, NodeState], path: str) -> _Scene:
+    boxes = {node.key: _box(node, states, path + node.key) for node in sorted(nodes, key=lambda node: node.key)}
     sizes = {key: box.size for key, box in boxes.items()}
     known = {(edge.source, edge.target): edge for edge in sorted(edges, key=_edge_place)}
     return _Scene(boxes, place(sizes, list(known)), list(known.values()))
@@ -97,16 +113,16 @@ def _edge_place(edge: Edge) -> tuple[str, str, str, str]:
     return edge.source, edge.target, edge.condition, edge.label
 
 
-def _box(node: Node) -> _Box:
-    caption = caption_of(node)
+def _box(node: Node, states: Mapping[str, NodeState], path: str) -> _Box:
+    caption, state = caption_of(node), states.get(path)
     columns = max(_columns(_cut(text)) for text in (f"{caption.title}   {caption.kind}", *caption.lines))
     width = columns * _COLUMN + 2 * _PADDING
     height = _TITLE_HEIGHT + len(caption.lines) * _LINE_HEIGHT + 2 * _PADDING - 6
     if not isinstance(node, SubgraphNode):
-        return _Box(caption, Size(width, height))
-    inside = _scene(node.nodes, node.edges)
+        return _Box(caption, Size(width, height), state)
+    inside = _scene(node.nodes, node.edges, states, f"{path}/")
     size = Size(max(width, inside.placing.width + 2 * _PADDING), height + inside.placing.height + _PADDING)
-    return _Box(caption, size, inside)
+    return _Box(caption, size, state, inside)
 
 
 def _columns(text: str) -> int:
@@ -153,15 +169,18 @@ def _draw_scene(scene: _Scene, left: float, top: float) -> list[str]:
 def _draw_box(box: _Box, x: float, y: float) -> list[str]:
     caption, size = box.caption, box.size
     colour = _COLOURS.get(caption.kind, "#475569")
-    whole = "\n".join((f"{caption.title} ({caption.kind})", *caption.lines))
-    fill = "#f8fafc" if box.inside is not None else "#fff"
+    state = () if box.state is None else (box.state.value,)
+    whole = "\n".join((f"{caption.title} ({caption.kind})", *state, *caption.lines))
+    fill, stroke = "#f8fafc" if box.inside is not None else "#fff", colour
+    if box.state is not None:
+        fill, stroke = _STATE_COLOURS[box.state]
     title = _cut(caption.title, LINE_COLUMNS_MAX - len(caption.kind) - 3)
     baseline = y + _PADDING + 11
     frame = f'x="{_n(x)}" y="{_n(y)}" width="{_n(size.width)}" height="{_n(size.height)}" rx="6"'
     corner = f'x="{_n(x + size.width - _PADDING)}" y="{_n(baseline)}" text-anchor="end" style="fill:{colour}"'
     parts = [
         f"<g><title>{_escape(whole)}</title>",
-        f'<rect {frame} fill="{fill}" stroke="{colour}"/>',
+        f'<rect {frame} fill="{fill}" stroke="{stroke}"{_DASHED.get(box.state, "")}/>',
         f'<text class="t" x="{_n(x + _PADDING)}" y="{_n(baseline)}">{_escape(title)}</text>',
         f'<text class="k" {corner}>{caption.kind}</text>',
     ]

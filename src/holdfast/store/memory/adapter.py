@@ -46,7 +46,7 @@ from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, Tables
 from holdfast.store.memory.transaction import MemoryTransaction
 from holdfast.store.memory.unit import Unit
 from holdfast.store.paging import approval_page, decode_cursor, decode_place, place_of
-from holdfast.store.port import Statements
+from holdfast.store.port import UNASKED_MAX, Statements
 
 T = TypeVar("T")
 
@@ -164,7 +164,8 @@ class MemoryStore:
             self._tables.workers[worker.id] = WorkerRow(
                 id=worker.id,
                 queues=list(worker.queues),
-                workflows=list(worker.workflows),
+                codes=list(worker.codes),
+                lacks={code: list(names) for code, names in worker.lacks.items()},
                 host=worker.host,
                 pid=worker.pid,
                 version=worker.version,
@@ -196,13 +197,13 @@ class MemoryStore:
             return len(held[limit:])
 
     def claim_runs(
-        self, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
+        self, worker: WorkerId, *, queues: Sequence[str], codes: Sequence[str], limit: int, suspects: int
     ) -> Claim:
         """Take the first runs of the line that this worker may have."""
         with self._unit() as unit:
             taken: list[Record] = []
             for record in self._tables.line():
-                if record.run.queue not in queues or record.run.workflow not in workflows:
+                if record.run.queue not in queues or record.run.code not in codes:
                     continue
                 is_suspect = record.run.crashes >= SUSPECT_CRASHES
                 if len(taken) == limit or (is_suspect and suspects <= 0):
@@ -257,18 +258,18 @@ class MemoryStore:
 
     # Housekeeping
 
-    def read_agenda(self, *, queues: Sequence[str], workflows: Sequence[str]) -> Agenda:
+    def read_agenda(self, *, queues: Sequence[str], codes: Sequence[str], unwanted: Sequence[str] = ()) -> Agenda:
         """What there is to do."""
         with self._lock:
             now_ms = self._clock()
             runs = [record.run for record in self._tables.records.values()]
+            claimable = {run.code for run in runs if run.ready_ms is not None and run.queue in queues}
             return Agenda(
                 now_ms=now_ms,
-                claimable=any(
-                    run.ready_ms is not None and run.queue in queues and run.workflow in workflows for run in runs
-                ),
+                claimable=not claimable.isdisjoint(codes),
                 next_wake_ms=min((run.wake_ms for run in runs if run.wake_ms is not None), default=None),
                 workers_lost=bool(self._tables.lost(now_ms) or self._tables.forgettable(now_ms)),
+                unasked=sorted(claimable.difference(codes, unwanted))[:UNASKED_MAX],
             )
 
     def wake_due(self, *, limit: int) -> int:
@@ -370,7 +371,11 @@ class MemoryStore:
                     row
                     for row in self._all_workers()
                     if row.id == run.worker
-                    or (row.lease_until_ms > now_ms and run.queue in row.queues and run.workflow in row.workflows)
+                    or (
+                        row.lease_until_ms > now_ms
+                        and run.queue in row.queues
+                        and (run.code in row.codes or run.code in row.lacks)
+                    )
                 ],
                 ahead=self._tables.ahead_of(run, limit=_AHEAD_MAX),
             )
@@ -440,6 +445,8 @@ def _claimed_run(record: Record) -> ClaimedRun:
         id=run.id,
         tenant=run.tenant,
         workflow=run.workflow,
+        version=run.version,
+        definition_hash=run.definition_hash,
         queue=run.queue,
         status=run.status,
         input=run.input,

@@ -28,6 +28,8 @@ create table holdfast.runs (
     workflow text not null,
     version integer,
     definition_hash text,
+    code text not null generated always as (
+        case when definition_hash is null then workflow else workflow || '@' || left(definition_hash, 12) end) stored,
     queue text not null,
     status text not null,
     status_reason text not null,
@@ -62,6 +64,7 @@ create table holdfast.runs (
     primary key (shard, id),
     constraint runs_status check (status in (
         'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
+    constraint runs_version check ((version is null) = (definition_hash is null)),
     constraint runs_claimable check (ready_ms is null or (worker is null and status in ('queued', 'compensating'))),
     constraint runs_held check (worker is null or status in ('running', 'compensating')),
     constraint runs_running check (status <> 'running' or worker is not null),
@@ -70,12 +73,13 @@ create table holdfast.runs (
 ) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
 comment on table holdfast.runs is 'One execution of a workflow.';
+comment on column holdfast.runs.code is 'What its worker must know: the functions name, or the graphs with its short hash.';
 comment on column holdfast.runs.ready_ms is 'Its place in the line; null: nobody may claim it.';
 comment on column holdfast.runs.wake_ms is 'When time makes it claimable; null: never.';
 comment on column holdfast.runs.epoch is 'The fencing token: raised by every claim and take-over.';
 
--- claim_runs, read_agenda: one line per (queue, workflow), suspects apart, in the order in which they are served.
-create index runs_line on holdfast.runs (shard, queue, workflow, suspect, priority desc, ready_ms, id)
+-- claim_runs, read_agenda: one line per (queue, code), suspects apart, in the order in which they are served.
+create index runs_line on holdfast.runs (shard, queue, code, suspect, priority desc, ready_ms, id)
     where ready_ms is not null;
 -- wake_due, read_agenda.
 create index runs_wake on holdfast.runs (shard, wake_ms) where wake_ms is not null;
@@ -211,7 +215,8 @@ comment on table holdfast.transitions is 'The append-only log of a run''s moves:
 create table holdfast.workers (
     id text primary key,
     queues text[] not null,
-    workflows text[] not null,
+    codes text[] not null,
+    lacks jsonb not null default '{}',
     host text not null,
     pid integer not null,
     version text not null,

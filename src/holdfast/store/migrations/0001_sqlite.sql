@@ -9,6 +9,7 @@ create table runs (
     workflow text not null,
     version integer,
     definition_hash text,
+    code text not null,
     queue text not null,
     status text not null check (status in (
         'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
@@ -42,6 +43,10 @@ create table runs (
     error_message text,
     error_fingerprint text,
     primary key (shard, id),
+    -- Not a generated column: an index on one is never covering.
+    constraint code_is_workflow_and_hash check (code = case when definition_hash is null
+        then workflow else workflow || '@' || substr(definition_hash, 1, 12) end),
+    constraint version_has_hash check ((version is null) = (definition_hash is null)),
     constraint in_line_means_unheld check (ready_ms is null or (status in ('queued', 'compensating') and worker is null)),
     constraint held_means_held_status check (worker is null or status in ('running', 'compensating')),
     constraint running_means_held check (status <> 'running' or worker is not null),
@@ -50,9 +55,9 @@ create table runs (
     constraint ended_means_unwoken check (finalized_ms is null or wake_ms is null)
 ) strict, without rowid;
 
--- claim_runs, read_agenda, read_detail (how many are ahead): one line per (queue, workflow), suspects apart, in the order
+-- claim_runs, read_agenda, read_detail (how many are ahead): one line per (queue, code), suspects apart, in the order
 -- in which they are served, so that no claim walks through runs that its worker does not know or must leave
-create index runs_line on runs (shard, queue, workflow, suspect, priority desc, ready_ms, id) where ready_ms is not null;
+create index runs_line on runs (shard, queue, code, suspect, priority desc, ready_ms, id) where ready_ms is not null;
 -- wake_due, read_agenda
 create index runs_wake on runs (shard, wake_ms) where wake_ms is not null;
 -- requeue_lost, retire_worker, read_agenda
@@ -186,7 +191,8 @@ end;
 create table workers (
     id text not null primary key,
     queues text not null,
-    workflows text not null,
+    codes text not null,
+    lacks text not null default '{}',
     host text not null,
     pid integer not null,
     version text not null,

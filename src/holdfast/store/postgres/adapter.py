@@ -34,7 +34,7 @@ from holdfast.model.status import TERMINAL_STATUSES, RunStatus
 from holdfast.model.tenant import Pruning
 from holdfast.store.listings import may_answer_postgres, page_of_approvals, runs_by_id
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
-from holdfast.store.port import WORKER_KEPT_MS, Hint, Statements
+from holdfast.store.port import UNASKED_MAX, WORKER_KEPT_MS, Hint, Statements
 from holdfast.store.postgres import messages
 from holdfast.store.postgres.commit import Outcome, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row
@@ -179,7 +179,8 @@ class PostgresStore:
         params = self._params(
             worker=worker.id,
             queues=list(worker.queues),
-            workflows=list(worker.workflows),
+            codes=list(worker.codes),
+            lacks=document(worker.lacks),
             host=worker.host,
             pid=worker.pid,
             version=worker.version,
@@ -200,12 +201,10 @@ class PostgresStore:
         return int(remaining)
 
     def claim_runs(
-        self, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
+        self, worker: WorkerId, *, queues: Sequence[str], codes: Sequence[str], limit: int, suspects: int
     ) -> Claim:
         """Take claimable runs, and read what those have recorded that were claimed before."""
-        params = self._params(
-            worker=worker, queues=list(queues), workflows=list(workflows), limit=limit, suspects=suspects
-        )
+        params = self._params(worker=worker, queues=list(queues), codes=list(codes), limit=limit, suspects=suspects)
 
         rows = self._session.write("claim_runs", params)
         if rows[0][1] is None:
@@ -305,11 +304,17 @@ class PostgresStore:
 
     # Housekeeping
 
-    def read_agenda(self, *, queues: Sequence[str], workflows: Sequence[str]) -> Agenda:
+    def read_agenda(self, *, queues: Sequence[str], codes: Sequence[str], unwanted: Sequence[str] = ()) -> Agenda:
         """What there is to do."""
-        params = self._params(queues=list(queues), workflows=list(workflows), kept_ms=WORKER_KEPT_MS)
-        now_ms, claimable, next_wake_ms, lost = self._session.read("read_agenda", params)[0]
-        return Agenda(now_ms=now_ms, claimable=claimable, next_wake_ms=next_wake_ms, workers_lost=lost)
+        params = self._params(
+            queues=list(queues),
+            codes=list(codes),
+            unwanted=list(unwanted),
+            unasked_max=UNASKED_MAX,
+            kept_ms=WORKER_KEPT_MS,
+        )
+        now_ms, claimable, next_wake_ms, lost, unasked = self._session.read("read_agenda", params)[0]
+        return Agenda(now_ms, claimable, next_wake_ms, lost, sorted(unasked))
 
     def wake_due(self, *, limit: int) -> int:
         """Put runs into the line whose time has come."""
@@ -395,7 +400,7 @@ class PostgresStore:
                 raise RunNotFound(run_id=run_id)
             run = run_from(rows[0])
             now_ms, ahead = rows_of(cursor, "read_detail", params)[0]
-            serves = {**params, "worker": run.worker, "queue": run.queue, "workflow": run.workflow}
+            serves = {**params, "worker": run.worker, "queue": run.queue, "code": run.code}
             return RunDetail(
                 now_ms=now_ms,
                 run=run,

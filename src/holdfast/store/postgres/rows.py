@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -55,6 +55,8 @@ class StartRow(Struct, kw_only=True, gc=False):
     id: RunId
     tenant: str
     workflow: str
+    version: int | None
+    definition_hash: str | None
     input: Raw
     queue: str
     key: str | None
@@ -75,8 +77,8 @@ def raw(payload: Json | None) -> Raw | None:
     return None if payload is None else Raw(payload)
 
 
-def document(rows: Sequence[Any]) -> Document:
-    """Rows as one JSON parameter. Raises UnicodeEncodeError for a text with a lone surrogate."""
+def document(rows: Sequence[Any] | Mapping[str, Any]) -> Document:
+    """Rows, or whatever else, as one JSON parameter. Raises UnicodeEncodeError for a text with a lone surrogate."""
     return Document(_ENCODE(rows))
 
 
@@ -112,6 +114,8 @@ def start_row(run: NewRun, lease: Lease | None = None) -> StartRow:
         id=run.id,
         tenant=run.tenant,
         workflow=run.workflow,
+        version=run.version,
+        definition_hash=run.definition_hash,
         input=Raw(run.input),
         queue=run.queue,
         key=run.key,
@@ -147,6 +151,8 @@ def claimed_run(row: Row, journal: list[Entry], waits: list[Wait], attempts: lis
         created_ms=row[14],
         deadline_ms=row[15],
         priority=row[16],
+        version=row[17],
+        definition_hash=row[18],
         journal=journal,
         waits=waits,
         attempts=attempts,

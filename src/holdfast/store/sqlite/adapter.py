@@ -187,11 +187,11 @@ class SqliteStore:
             return work.retire(change, worker, limit=limit)
 
     def claim_runs(
-        self, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
+        self, worker: WorkerId, *, queues: Sequence[str], codes: Sequence[str], limit: int, suspects: int
     ) -> Claim:
         """Take claimable runs."""
         with self._change() as change:
-            return work.claim(change, worker, queues=queues, workflows=workflows, limit=limit, suspects=suspects)
+            return work.claim(change, worker, queues=queues, codes=codes, limit=limit, suspects=suspects)
 
     def release_unknown(self, worker: WorkerId, *, known: Sequence[RunId]) -> int:
         """Hand back what the worker holds without knowing it."""
@@ -258,10 +258,10 @@ class SqliteStore:
 
     # Housekeeping
 
-    def read_agenda(self, *, queues: Sequence[str], workflows: Sequence[str]) -> Agenda:
+    def read_agenda(self, *, queues: Sequence[str], codes: Sequence[str], unwanted: Sequence[str] = ()) -> Agenda:
         """What there is to do."""
         with self._database.reading() as connection:
-            return work.read_agenda(connection, self._clock(), queues=queues, workflows=workflows)
+            return work.read_agenda(connection, self._clock(), queues=queues, codes=codes, unwanted=unwanted)
 
     def wake_due(self, *, limit: int) -> int:
         """Put due runs into the line."""

@@ -81,7 +81,8 @@ class Listings:
             workers=[
                 row
                 for row in workers
-                if row.id == run.worker or (run.queue in row.queues and run.workflow in row.workflows)
+                if row.id == run.worker
+                or (run.queue in row.queues and (run.code in row.codes or run.code in row.lacks))
             ],
             ahead=ahead,
         )

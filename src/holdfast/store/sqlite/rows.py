@@ -55,8 +55,11 @@ ClaimedRow = tuple[
     UnixMs,
     UnixMs | None,
     int,
+    int | None,
+    str | None,
 ]
 
+TEXTS: Final = msgspec.json.Decoder(list[str])
 IDS: Final = msgspec.json.Decoder(list[RunId])
 PLACES: Final = msgspec.json.Decoder(list[list[tuple[int, UnixMs, RunId]]])
 CLAIMED: Final = msgspec.json.Decoder(list[ClaimedRow])
@@ -113,6 +116,7 @@ def run_values(new: NewRun, now_ms: UnixMs) -> tuple[Value, ...]:
     """A new run as the columns of start_runs. Raises ValueError if a text cannot be stored."""
     attributes = as_json(plain_attributes(new.attributes)) if new.attributes else "{}"
     refuse_nul(new.id, new.tenant, new.workflow, new.queue, new.key, new.parent_key, new.root_id, new.parent_id)
+    refuse_nul(new.definition_hash)
     if new.attributes:
         refuse_nul(*attribute_texts(new.attributes))
     delayed = new.delay_ms > 0
@@ -122,6 +126,8 @@ def run_values(new: NewRun, now_ms: UnixMs) -> tuple[Value, ...]:
         new.id,
         new.tenant,
         new.workflow,
+        new.version,
+        new.definition_hash,
         new.queue,
         "delayed" if delayed else "started",
         new.input.decode(),
@@ -218,6 +224,8 @@ def claimed_from(row: ClaimedRow) -> ClaimedRun:
         created_ms=row[13],
         deadline_ms=row[14],
         priority=row[15],
+        version=row[16],
+        definition_hash=row[17],
         journal=[],
         waits=[],
         attempts=[],

@@ -12,7 +12,7 @@ from typing import Final
 
 from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import Agenda, Claim, ClaimedRun, WorkerInfo
-from holdfast.store.port import WORKER_KEPT_MS
+from holdfast.store.port import UNASKED_MAX, WORKER_KEPT_MS
 from holdfast.store.sqlite.ending import Change, end_waits
 from holdfast.store.sqlite.rows import (
     ATTEMPTS,
@@ -20,6 +20,7 @@ from holdfast.store.sqlite.rows import (
     ENTRIES,
     MARKED,
     PLACES,
+    TEXTS,
     WAITS,
     attempt_from,
     claimed_from,
@@ -35,13 +36,22 @@ FEW_LINES: Final = 6
 
 def register(change: Change, worker: WorkerInfo, *, lease_ms: int) -> None:
     """Announce a worker and open its lease. Raises ValueError if a text cannot be stored."""
-    refuse_nul(worker.id, worker.host, worker.version, *worker.queues, *worker.workflows)
+    refuse_nul(
+        worker.id,
+        worker.host,
+        worker.version,
+        *worker.queues,
+        *worker.codes,
+        *worker.lacks,
+        *chain.from_iterable(worker.lacks.values()),
+    )
     run(
         change.connection,
         "register_worker",
         id=worker.id,
         queues=as_json(worker.queues),
-        workflows=as_json(worker.workflows),
+        codes=as_json(worker.codes),
+        lacks=as_json(worker.lacks),
         host=worker.host,
         pid=worker.pid,
         version=worker.version,
@@ -51,16 +61,16 @@ def register(change: Change, worker: WorkerInfo, *, lease_ms: int) -> None:
 
 
 def claim(
-    change: Change, worker: WorkerId, *, queues: Sequence[str], workflows: Sequence[str], limit: int, suspects: int
+    change: Change, worker: WorkerId, *, queues: Sequence[str], codes: Sequence[str], limit: int, suspects: int
 ) -> Claim:
     """Take the first runs of all lines that the worker serves."""
     most = max(limit, 0)
-    name = "claim_runs_pick" if len(queues) * len(workflows) <= FEW_LINES else "claim_runs_merge"
+    name = "claim_runs_pick" if len(queues) * len(codes) <= FEW_LINES else "claim_runs_merge"
     sound, marked = read_row(
         change.connection,
         name,
         queues=as_json(queues),
-        workflows=as_json(workflows),
+        codes=as_json(codes),
         limit=most,
         suspects=min(most, max(suspects, 0)),
     ) or (None, None)
@@ -167,11 +177,29 @@ def end_run(
 
 
 def read_agenda(
-    connection: sqlite3.Connection, now_ms: UnixMs, *, queues: Sequence[str], workflows: Sequence[str]
+    connection: sqlite3.Connection,
+    now_ms: UnixMs,
+    *,
+    queues: Sequence[str],
+    codes: Sequence[str],
+    unwanted: Sequence[str],
 ) -> Agenda:
     """What there is to do."""
-    parameters = {"queues": as_json(queues), "workflows": as_json(workflows)}
-    row = read_row(connection, "read_agenda", now_ms=now_ms, before_ms=now_ms - WORKER_KEPT_MS, **parameters)
-    claimable, wake_ms, lost = row or (0, None, 0)
-    next_wake_ms = UnixMs(wake_ms) if isinstance(wake_ms, int) else None
-    return Agenda(now_ms=now_ms, claimable=claimable == 1, next_wake_ms=next_wake_ms, workers_lost=lost == 1)
+    row = read_row(
+        connection,
+        "read_agenda",
+        queues=as_json(queues),
+        codes=as_json(codes),
+        unwanted=as_json(unwanted),
+        unasked_max=UNASKED_MAX,
+        now_ms=now_ms,
+        before_ms=now_ms - WORKER_KEPT_MS,
+    )
+    claimable, wake_ms, lost, unasked = row or (0, None, 0, None)
+    return Agenda(
+        now_ms=now_ms,
+        claimable=claimable == 1,
+        next_wake_ms=UnixMs(wake_ms) if isinstance(wake_ms, int) else None,
+        workers_lost=lost == 1,
+        unasked=decode(TEXTS, unasked, "read_agenda"),
+    )

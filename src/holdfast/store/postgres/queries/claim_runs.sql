@@ -1,13 +1,13 @@
 -- Take claimable runs for a worker, each under a new epoch.
--- A line is one (queue, workflow), suspects apart. What each line could give is merged into the order of service,
+-- A line is one (queue, code), suspects apart. What each line could give is merged into the order of service,
 -- without locks; that tells how many to take from each line, and these are locked. Runs that others are claiming are
 -- passed over, so the next in the same line are taken instead.
 -- Guard: still claimable. Index: runs_line, once per line and step; primary key.
 -- Returns: the database's time and what a worker needs to begin, one row per run, in the order of service.
 with lines as (
-    select q.queue, w.workflow, s.suspect
+    select q.queue, c.code, s.suspect
       from unnest(%(queues)s::text[]) as q (queue)
-     cross join unnest(%(workflows)s::text[]) as w (workflow)
+     cross join unnest(%(codes)s::text[]) as c (code)
      cross join (values (false), (true)) as s (suspect)
      where not s.suspect or %(suspects)s::bigint > 0
 ), heads as (
@@ -17,25 +17,25 @@ with lines as (
      cross join lateral (
            select r.priority, r.ready_ms, r.id
              from holdfast.runs r
-            where r.shard = %(shard)s::smallint and r.queue = l.queue and r.workflow = l.workflow
+            where r.shard = %(shard)s::smallint and r.queue = l.queue and r.code = l.code
               and r.suspect = l.suspect and r.ready_ms is not null
             order by r.priority desc, r.ready_ms, r.id
             limit %(limit)s::bigint) h
 ), shares as (
-    select f.queue, f.workflow, f.suspect, count(*) as room
-      from (select h.queue, h.workflow, h.suspect
+    select f.queue, f.code, f.suspect, count(*) as room
+      from (select h.queue, h.code, h.suspect
               from heads h
              where not h.suspect or h.place <= %(suspects)s::bigint
              order by h.priority desc, h.ready_ms, h.id
              limit %(limit)s::bigint) f
-     group by f.queue, f.workflow, f.suspect
+     group by f.queue, f.code, f.suspect
 ), picked as materialized (
     select p.*
       from shares s
      cross join lateral (
            select r.shard, r.id, r.status, r.priority, r.ready_ms
              from holdfast.runs r
-            where r.shard = %(shard)s::smallint and r.queue = s.queue and r.workflow = s.workflow
+            where r.shard = %(shard)s::smallint and r.queue = s.queue and r.code = s.code
               and r.suspect = s.suspect and r.ready_ms is not null
             order by r.priority desc, r.ready_ms, r.id
             limit s.room
@@ -54,7 +54,7 @@ with lines as (
              limit (select 1000000000)) p
      where r.shard = p.shard and r.id = p.id and r.ready_ms is not null
     returning r.shard, r.id, r.tenant, r.workflow, r.queue, r.status, r.input, r.error, r.key, r.root_id, r.attempt,
-              r.epoch, r.crashes, r.cancel_requested, r.created_ms, r.deadline_ms, r.transition_seq, r.updated_ms,
+              r.epoch, r.crashes, r.cancel_requested, r.version, r.definition_hash, r.created_ms, r.deadline_ms, r.transition_seq, r.updated_ms,
               p.status as from_status, p.priority, p.ready_ms
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
@@ -62,7 +62,7 @@ with lines as (
       from claimed c
 )
 select m.now_ms, c.id, c.tenant, c.workflow, c.queue, c.status, c.input, c.error, c.key, c.root_id, c.attempt, c.epoch,
-       c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms, c.priority
+       c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms, c.priority, c.version, c.definition_hash
   from moment m
   left join claimed c on true
  order by c.priority desc, c.ready_ms, c.id

@@ -1,5 +1,7 @@
--- What there is to do. The holders are found by leaping from one to the next, not by reading every held run.
--- Index: runs_line once per line, runs_wake, runs_held once per holder. Returns: one row.
+-- What there is to do. The holders are found by leaping from one to the next, not by reading every held run, and so are
+-- the codes in the lines of these queues, however many runs are in each.
+-- Index: runs_line once per line, runs_wake, runs_held once per holder. Returns: one row; the claimable codes in
+-- it are those that are neither asked for nor unwanted.
 with recursive holders (worker) as (
     (select r.worker
        from holdfast.runs r
@@ -14,21 +16,30 @@ with recursive holders (worker) as (
               limit 1)
        from holders h
       where h.worker is not null)
+), line (queue, code) as (
+    select q.queue,
+           (select r.code
+              from holdfast.runs r
+             where r.shard = %(shard)s::smallint and r.queue = q.queue and r.ready_ms is not null
+             order by r.code
+             limit 1)
+      from unnest(%(queues)s::text[]) as q (queue)
+    union all
+    select l.queue,
+           (select r.code
+              from holdfast.runs r
+             where r.shard = %(shard)s::smallint and r.queue = l.queue and r.code > l.code and r.ready_ms is not null
+             order by r.code
+             limit 1)
+      from line l
+     where l.code is not null
+), found as materialized (
+    select distinct l.code from line l where l.code is not null
 ), moment as (
     select holdfast.now_ms(%(now_ms)s) as now_ms
 )
 select m.now_ms,
-       exists (select
-                 from unnest(%(queues)s::text[]) as q (queue)
-                cross join unnest(%(workflows)s::text[]) as w (workflow)
-                cross join (values (false), (true)) as s (suspect)
-                cross join lateral (
-                      select r.id
-                        from holdfast.runs r
-                       where r.shard = %(shard)s::smallint and r.queue = q.queue and r.workflow = w.workflow
-                         and r.suspect = s.suspect and r.ready_ms is not null
-                       order by r.priority desc, r.ready_ms, r.id
-                       limit 1) r) as claimable,
+       exists (select from found f where f.code = any(%(codes)s::text[])) as claimable,
        (select r.wake_ms
           from holdfast.runs r
          where r.shard = %(shard)s::smallint and r.wake_ms is not null
@@ -42,5 +53,10 @@ select m.now_ms,
        or exists (select
                     from holdfast.workers k
                    where k.lease_until_ms < m.now_ms - %(kept_ms)s::bigint
-                     and not exists (select from holders h where h.worker = k.id)) as workers_lost
+                     and not exists (select from holders h where h.worker = k.id)) as workers_lost,
+       array(select f.code
+               from found f
+              where f.code <> all(%(codes)s::text[]) and f.code <> all(%(unwanted)s::text[])
+              order by f.code
+              limit %(unasked_max)s::bigint) as unasked
   from moment m

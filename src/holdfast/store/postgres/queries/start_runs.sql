@@ -8,7 +8,7 @@ with given as materialized (
     select g.*, holdfast.now_ms(%(now_ms)s) as now_ms,
            holdfast.now_rounded_up_ms(%(now_ms)s) + g.timeout_ms as deadline_ms
       from json_to_recordset(%(runs)s::json) as g (
-           id uuid, tenant text, workflow text, input json, queue text, key text, priority smallint, delay_ms bigint,
+           id uuid, tenant text, workflow text, version integer, definition_hash text, input json, queue text, key text, priority smallint, delay_ms bigint,
            timeout_ms bigint, attributes jsonb, root_id uuid, parent_id uuid, parent_key text,
            lease_id uuid, lease_epoch bigint, lease_running boolean)
 ), excess as materialized (
@@ -21,9 +21,9 @@ with given as materialized (
      where coalesce(t.queued_max, t.running_max, t.payload_bytes_max) is not null
 ), inserted as (
     insert into holdfast.runs (
-           shard, id, tenant, workflow, queue, status, status_reason, input, key, priority, root_id, parent_id,
+           shard, id, tenant, workflow, version, definition_hash, queue, status, status_reason, input, key, priority, root_id, parent_id,
            parent_key, attributes, transition_seq, created_ms, updated_ms, ready_ms, wake_ms, deadline_ms)
-    select %(shard)s::smallint, g.id, g.tenant, g.workflow, g.queue, 'queued',
+    select %(shard)s::smallint, g.id, g.tenant, g.workflow, g.version, g.definition_hash, g.queue, 'queued',
            case when g.delay_ms > 0 then 'delayed' else 'started' end, g.input, g.key, g.priority,
            coalesce(g.root_id, g.id), g.parent_id, g.parent_key, g.attributes, 1, g.now_ms, g.now_ms,
            case when g.delay_ms > 0 then null else g.now_ms end,

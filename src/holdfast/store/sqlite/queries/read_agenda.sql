@@ -1,7 +1,8 @@
--- What there is to do. `held` walks from worker to worker, however many runs each holds.
--- Access: runs_line once per line, runs_wake, runs_worker, the workers' primary key.
+-- What there is to do. `held` walks from worker to worker, however many runs each holds, and `line` from one claimable
+-- code to the next, however many runs are in its line. Access: runs_line once per line, runs_wake, runs_worker, the workers' primary key.
 -- Returns: one row: 1 if something can be claimed, the next wake_ms or null, 1 if a lost worker
--- holds runs, or holds none and is to be forgotten.
+-- holds runs, or holds none and is to be forgotten; and a JSON array of
+-- claimable codes that are neither in :codes nor in :unwanted.
 with recursive held (worker) as (
     select (select r.worker from runs as r
         where r.shard = 0 and r.worker is not null order by r.worker limit 1)
@@ -9,12 +10,20 @@ with recursive held (worker) as (
     select (select r.worker from runs as r
         where r.shard = 0 and r.worker is not null and r.worker > held.worker order by r.worker limit 1)
     from held where held.worker is not null
+), line (queue, code) as (
+    select q.value, (select r.code from runs as r
+        where r.shard = 0 and r.queue = q.value and r.ready_ms is not null order by r.code limit 1)
+    from json_each(:queues) as q
+    union all
+    select line.queue, (select r.code from runs as r
+        where r.shard = 0 and r.queue = line.queue and r.code > line.code and r.ready_ms is not null
+        order by r.code limit 1)
+    from line where line.code is not null
+), found (code) as materialized (
+    select distinct line.code from line where line.code is not null
 )
 select
-    exists (
-        select 1 from json_each(:queues) as q
-        cross join json_each(:workflows) as w
-        cross join runs as r on r.shard = 0 and r.queue = q.value and r.workflow = w.value and r.ready_ms is not null),
+    exists (select 1 from found where found.code in (select value from json_each(:codes))),
     (select min(r.wake_ms) from runs as r where r.shard = 0 and r.wake_ms is not null),
     exists (
         select 1 from held
@@ -23,4 +32,9 @@ select
     or exists (
         select 1 from workers as gone
         where gone.lease_until_ms < :before_ms and not exists (
-            select 1 from runs as r where r.shard = 0 and r.worker is not null and r.worker = gone.id))
+            select 1 from runs as r where r.shard = 0 and r.worker is not null and r.worker = gone.id)),
+    (select json_group_array(other.code) from (
+        select found.code from found
+        where found.code not in (select value from json_each(:codes))
+            and found.code not in (select value from json_each(:unwanted))
+        order by found.code limit :unasked_max) as other)
