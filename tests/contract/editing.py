@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.model.definition import Definition, Edge, StepNode
+from holdfast.model.definition import Definition, Edge, Node, StepNode
 from holdfast.model.ids import DEFAULT_TENANT, Tenant
 from holdfast.studio import Actor, Existing, Projects, Resolver, Role, Saved, Saver, SaveRefused, Scope
 from tests.contract.scene import run_id
@@ -21,7 +21,7 @@ def step(key: str, handler: str = "h", **given: Any) -> StepNode:
     return StepNode(key=key, handler=handler, **given)
 
 
-def graph(*nodes: StepNode, edges: tuple[Edge, ...] = (), name: str = "signup") -> Definition:
+def graph(*nodes: Node, edges: tuple[Edge, ...] = (), name: str = "signup") -> Definition:
     """A graph of these nodes."""
     return Definition(workflow=name, nodes=nodes, edges=edges)
 
