@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from datetime import timedelta
 
 import pytest
@@ -10,7 +12,9 @@ import pytest
 import holdfast as hf
 from holdfast.model.commit import RunCommit
 from holdfast.model.status import RunStatus
-from tests.engine.conftest import Engine
+from holdfast.runtime.execution import RunExecution
+from holdfast.runtime.worker import Worker
+from tests.engine.conftest import QUICK, Engine
 
 pytestmark = pytest.mark.anyio
 
@@ -239,3 +243,47 @@ async def test_a_record_that_the_database_refuses_fails_its_run_and_no_other(eng
         assert await runs[2].result(10) == 14
         with pytest.raises(hf.errors.RunFailed, match="refused"):
             await runs[1].result(10)
+
+
+async def test_a_run_that_ended_or_was_parked_leaves_nothing_for_the_garbage_collector(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @engine.app.step(retry=QUICK)
+    async def work(number: int) -> int:
+        if hf.current_step().attempt == 1:
+            raise ValueError(number)
+        return number
+
+    @engine.app.workflow
+    async def ending() -> int:
+        return sum(await hf.gather(work(1), work(2)))
+
+    @engine.app.workflow
+    async def parking() -> None:
+        await hf.wait_for_signal("never")
+
+    seen: list[weakref.ref[RunExecution]] = []
+    begin = Worker.begin_execution
+
+    def look_on(execution: RunExecution) -> None:
+        seen.append(weakref.ref(execution))
+        begin(execution)
+
+    monkeypatch.setattr(Worker, "begin_execution", staticmethod(look_on))
+    async with engine.worker():
+        gc.disable()
+        try:
+            await (await engine.client.start(ending)).result(10)
+            parked = await engine.client.start(parking)
+            while (await parked.get()).status is not RunStatus.WAITING:
+                await asyncio.sleep(0.01)
+            for _ in range(200):
+                if not any(one() for one in seen):
+                    break
+                await asyncio.sleep(0.01)
+        finally:
+            gc.enable()
+        left = [one for one in seen if one() is not None]
+
+    assert len(seen) == 2
+    assert left == []

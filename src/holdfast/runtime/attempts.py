@@ -141,6 +141,7 @@ async def execute_step(
         if services.host.was_forked():
             end_forked_child(step.name)
     _settle_failure(call, error, options, 1, started_ms)
+    del error  # its traceback holds this frame
     return await attempt_until_settled(call, step.function, options, decode)
 
 
@@ -207,6 +208,7 @@ async def attempt_until_settled(
             )
             return decoded
         _settle_failure(call, error, options, attempt, started_ms)
+        del error
         attempt += 1
 
 

@@ -508,6 +508,7 @@ async def _body(call: Callable[[], Awaitable[Any]], number: int, branch: RunBran
     except Suspend:
         return None
     finally:
+        branch.task = None
         del branch.execution.branches[number]
 
 

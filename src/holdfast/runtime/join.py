@@ -36,7 +36,7 @@ class Join:
         self.running: dict[int, RunBranch] = {}
         self.ready: deque[tuple[int, Call]] = deque()
         self.stopping = False
-        self.done: asyncio.Future[None] = self.execution.loop.create_future()
+        self.done: asyncio.Future[None] | None = None
 
     async def run(self, calls: list[Call], *, width: int) -> list[Any]:
         """The results in order; a branch that failed has its exception there."""
@@ -57,8 +57,7 @@ class Join:
     async def _wait(self) -> None:
         execution = self.execution
         number = next(_ids)
-        self.done = execution.loop.create_future()
-        execution.joins[number] = self.done
+        self.done = execution.joins[number] = execution.loop.create_future()
         execution.block()
         try:
             await self.done
@@ -66,6 +65,7 @@ class Join:
             execution.active += 1
             raise
         finally:
+            self.done = None
             del execution.joins[number]
 
     def _start_next(self) -> None:
@@ -91,7 +91,7 @@ class Join:
         if self.ready and not self.stopping:
             self._start_next()
         # The parent counts as active before the branch stops counting, so that the run never looks quiet between.
-        if not self.running and not self.done.done():
+        if not self.running and self.done is not None and not self.done.done():
             execution.active += 1
             self.done.set_result(None)
         execution.block()

@@ -36,6 +36,9 @@ CHANGES_PER_LOOK: Final = 200
 WAL_BYTES_MAX: Final = 64 << 20
 """SQLite cuts a larger WAL back to this when it starts it from the beginning."""
 
+CACHE_KIB: Final = 16_384
+"""Of pages, per connection: enough for the upper pages of every index; the operating system keeps the rest."""
+
 C = TypeVar("C", bound=sqlite3.Connection)
 _log = structlog.get_logger(__name__)
 
@@ -226,7 +229,7 @@ class Database:
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = off")
         connection.execute(f"pragma journal_size_limit = {WAL_BYTES_MAX:d}")
-        connection.execute("pragma cache_size = -65536")
+        connection.execute(f"pragma cache_size = -{CACHE_KIB:d}")
 
     def close(self) -> None:
         """Close every connection. Idempotent. A child of a fork closes nothing: what it inherited is its parent's."""
