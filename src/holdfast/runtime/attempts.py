@@ -90,8 +90,7 @@ async def execute_step(
     The first try of a step on the loop is written out here, because it is what nearly all time is spent on.
     """
     branch = planned.enter()
-    execution = branch.execution
-    services = execution.services
+    execution, services = branch.execution, branch.execution.services
     fingerprint = services.codec.fingerprint(args, kwargs)
     options = step.options
     if execution.replaying or not step.is_async or step.compensation or step.wants or options.timeout:
