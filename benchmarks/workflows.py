@@ -36,6 +36,15 @@ async def three(i: int) -> int:
     return await third(await second(await first(i)))
 
 
+three_graph = (
+    app.graph("three_graph")
+    .step("one", first)
+    .step("two", second, input={"i": "results.one"})
+    .step("three", third, input={"i": "results.two"})
+)
+"""The same three steps, as a graph."""
+
+
 @app.workflow
 async def sequence(steps: int) -> int:
     """Many steps, one after the other."""

@@ -4,6 +4,7 @@ from holdfast import errors
 from holdfast.app import App, connect, connect_sync, open_studio
 from holdfast.client.client import Client, RunHandle, Start
 from holdfast.client.sync import SyncClient, SyncRunHandle
+from holdfast.core.definitions import GraphError
 from holdfast.core.explain import Explanation
 from holdfast.core.retry import NonRetryable, Retry, RetryAfter
 from holdfast.errors import HoldfastError
@@ -13,6 +14,9 @@ from holdfast.runtime.settings import WorkerSettings
 from holdfast.workflow import blocking
 from holdfast.workflow.approval import Decision, wait_for_approval
 from holdfast.workflow.context import RunInfo, StepInfo, current, current_step
+from holdfast.workflow.graph import Graph
+from holdfast.workflow.graph_options import With
+from holdfast.workflow.node import NodeInfo, current_node
 from holdfast.workflow.operations import (
     Child,
     gather,
@@ -37,7 +41,10 @@ __all__ = [
     "Client",
     "Decision",
     "Explanation",
+    "Graph",
+    "GraphError",
     "HoldfastError",
+    "NodeInfo",
     "NonRetryable",
     "Retry",
     "RetryAfter",
@@ -49,11 +56,13 @@ __all__ = [
     "StepInfo",
     "SyncClient",
     "SyncRunHandle",
+    "With",
     "WorkerSettings",
     "blocking",
     "connect",
     "connect_sync",
     "current",
+    "current_node",
     "current_step",
     "errors",
     "gather",

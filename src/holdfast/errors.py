@@ -7,6 +7,8 @@
     │   ├── DuplicateName
     │   ├── DuplicateStepKey
     │   ├── NotInWorkflow
+    │   ├── NotADependency      a node's handler asks for a node that it does not come after
+    │   ├── UnknownBranch       a route's selector answered none of its branches
     │   ├── PayloadError        a value that cannot be stored or read back
     │   │   ├── EncodeError
     │   │   ├── DecodeError
@@ -18,7 +20,8 @@
     │   ├── DefinitionNotFound
     │   ├── ReleaseNotFound
     │   ├── NodeNotFound
-    │   └── ApprovalNotFound
+    │   ├── ApprovalNotFound
+    │   └── NodeResultMissing   the node failed or was skipped
     ├── Conflict              the state of the thing forbids it
     │   ├── RunFinished
     │   ├── VersionConflict     a version is immutable: this number or content is taken
@@ -31,6 +34,7 @@
     │   └── RunStuck
     ├── StepError             a step failed for good, and its own exception type is not registered
     ├── StepTimeout           a step ran longer than its timeout
+    ├── LoopNotDone           a loop was not done after its greatest number of iterations
     ├── SignalTimeout         a wait for a signal elapsed
     ├── ApprovalTimeout       nobody answered an approval in time
     ├── DeadlineExceeded      the run's own deadline passed
@@ -130,6 +134,20 @@ class NotInWorkflow(UsageError):
         super().__init__(message, **{"where": "inside a workflow that a worker executes", **facts})
 
 
+class NotADependency(UsageError):
+    """A node's handler asks for the result of a node that its own does not come after."""
+
+    code = "not_a_dependency"
+    template = "node {node!r} asked for {asked!r}, which it does not come after: let it, with after=[...] or an edge"
+
+
+class UnknownBranch(UsageError):
+    """A route's selector answered something that is none of its branches, and the route has no default."""
+
+    code = "unknown_branch"
+    template = "the selector of {node!r} answered {answer}, which is none of its branches: {known}"
+
+
 class PayloadError(UsageError):
     """A value cannot be stored, or a stored one cannot be read back as its type."""
 
@@ -220,6 +238,13 @@ class NodeNotFound(NotFound):
 
     code = "node_not_found"
     template = "the definition of workflow {workflow!r} has no node {key!r}"
+
+
+class NodeResultMissing(NotFound):
+    """A node has no result, because it failed or was skipped."""
+
+    code = "node_result_missing"
+    template = "node {node!r} has no result: it {why}"
 
 
 class Conflict(HoldfastError):
@@ -324,6 +349,13 @@ class StepTimeout(HoldfastError):
     code = "step_timeout"
     retriable = True
     template = "step {step!r} ran longer than its timeout of {timeout_s} s"
+
+
+class LoopNotDone(HoldfastError):
+    """A loop was not done after the greatest number of iterations that it may take."""
+
+    code = "loop_not_done"
+    template = "the loop {node!r} is not done after {iterations} iterations"
 
 
 class SignalTimeout(HoldfastError):

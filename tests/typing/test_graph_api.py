@@ -30,21 +30,26 @@ def label(order: str) -> str:
     return order
 
 
+def free() -> str:
+    """A plain function that needs nothing."""
+    return ""
+
+
 def test_every_method_answers_the_graph_itself() -> None:
     graph = app.graph("g", timeout=60)
     assert_type(graph, Graph)
     assert_type(graph.step("a", charge, compensate=label, retry=Retry.never(), timeout=5, queue="q"), Graph)
-    assert_type(graph.step("b", lambda: 1, after=["a"], when="input.x", input={"x": "input.y"}), Graph)
-    assert_type(graph.parallel("c", {"x": charge, "y": With(label, timeout=timedelta(seconds=1))}), Graph)
-    assert_type(graph.route("d", label, {"x": charge}, default=charge), Graph)
+    assert_type(graph.step("b", lambda x: x, after=["a"], when="input.x", input={"x": "input.y"}), Graph)
+    assert_type(graph.parallel("c", {"x": free, "y": With(free, timeout=timedelta(seconds=1))}), Graph)
+    assert_type(graph.route("d", free, {"x": free}, default=free), Graph)
     assert_type(graph.loop("e", label, until="result == 'x'", max_iterations=3), Graph)
     assert_type(graph.map("f", label, over="input", concurrency=3, tolerate=0.5, input={"order": "item"}), Graph)
     assert_type(graph.sleep("g", timedelta(hours=1)), Graph)
     assert_type(graph.wait_for_signal("h", "s", timeout=5, on_timeout="i"), Graph)
-    assert_type(graph.child("i", ship, priority=3, after="h"), Graph)
+    assert_type(graph.child("i", ship, priority=3, after="h", input={"order": "input"}), Graph)
     assert_type(graph.approve("j", form=dict, by="ann", ignore_failed=True), Graph)
-    assert_type(graph.graft("k", label), Graph)
-    assert_type(graph.subgraph("l", app.graph("inner").step("x", label)), Graph)
+    assert_type(graph.graft("k", free), Graph)
+    assert_type(graph.subgraph("l", app.graph("inner").step("x", free)), Graph)
     assert_type(graph.edge("a", "c", "always", label="x"), Graph)
     assert_type(app.find_graph("g"), Graph | None)
 

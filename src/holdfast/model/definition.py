@@ -7,14 +7,19 @@ What a definition says happens:
 
 - A node without edges into it begins with the run. Any other begins when every edge into it is decided and at least
   one of them is taken; if none is taken the node is skipped, and so are the edges that leave it.
-- An edge is decided when its source has ended, and taken if its ``condition`` holds then.
+- An edge is decided when its source has ended, and taken if its ``condition`` holds then. If the condition is an
+  expression that has no value, the target fails.
 - A node whose ``when`` is false is passed over: it counts as a success whose result is null.
 - A node that fails for good fails the run, unless an edge for that case (``on_failure``, ``always``, ``on_timeout``)
   leaves it, or everything that follows it ignores the failure. ``ignore_failed`` and ``ignore_cancelled`` belong to the
   node that *follows*: for it, a source that failed or was cancelled counts as a success whose result is null.
+- A run whose nodes are all decided, and none of which has failed it, is completed with the results of the nodes that
+  nothing follows, as ``{key: result}``. A failure that ends the run stops the others at their next operation.
 
-Expressions see ``input``, ``run`` and ``results.<key>`` of nodes that must have been decided before: the sources of the
-edges into a node and everything those follow. Some places see more, as said there. Times are integer milliseconds.
+Expressions see ``input``; ``run`` (``id``, ``workflow``, ``tenant``, ``key``, ``attempt``); ``results.<key>`` and, for
+a node that failed, ``errors.<key>`` (``type``, ``message``) of nodes that must have been decided before: the sources of
+the edges into a node and everything those follow. A node that was skipped or failed has no result. Some places see
+more, as said there. Times are integer milliseconds.
 
 A field that holds its default is left out of documents, so a new field with a default changes no content hash.
 """
@@ -30,7 +35,7 @@ ALWAYS: Final = "always"
 ON_SUCCESS: Final = "on_success"
 """Taken if the source completed."""
 ON_FAILURE: Final = "on_failure"
-"""Taken if the source failed, whatever the reason."""
+"""Taken if the source failed, whatever the reason: a timeout and a cancelled child as well."""
 ON_TIMEOUT: Final = "on_timeout"
 """Taken if the signal that the source waited for did not come in time."""
 
@@ -158,7 +163,7 @@ class MapNode(CallNode, frozen=True, kw_only=True, tag_field="kind", tag="map"):
     concurrency: int = CONCURRENCY_DEFAULT
     """How many items are under way at once."""
     tolerate: float | None = None
-    """How many items may fail: a share if below 1, else a number; None for none."""
+    """How many items may fail: a share if below 1, else a number; None for none. Their results are null."""
 
 
 class SleepNode(NodeBase, frozen=True, kw_only=True, tag_field="kind", tag="sleep"):
@@ -188,7 +193,10 @@ class ChildNode(NodeBase, frozen=True, kw_only=True, tag_field="kind", tag="chil
 
 
 class ApproveNode(NodeBase, frozen=True, kw_only=True, tag_field="kind", tag="approve"):
-    """Waits for a person's answer. The result is what the person filled in."""
+    """Waits for a person's answer. The result is ``{"approved", "by", "data", "comment"}``.
+
+    ``data`` is what was filled in. A rejection is an answer like another, and no failure.
+    """
 
     form: dict[str, Any] | None = None
     """A JSON Schema of the answer; None for a plain yes or no."""
@@ -202,7 +210,7 @@ class ApproveNode(NodeBase, frozen=True, kw_only=True, tag_field="kind", tag="ap
 class SubgraphNode(NodeBase, frozen=True, kw_only=True, tag_field="kind", tag="subgraph"):
     """Runs a graph inside this run. The result is ``{key: result}`` of its nodes.
 
-    Its expressions see its own nodes only; ``input`` there is what ``input`` here says, or the run's input.
+    Its expressions see its own nodes only; ``input`` there is what ``input`` here says, or that of the graph around it.
     """
 
     nodes: tuple[Node, ...] = ()
@@ -242,6 +250,16 @@ class Edge(Part, frozen=True, kw_only=True):
     completed."""
     label: str = ""
     """Shown in drawings."""
+
+
+class Grafted(Part, frozen=True, kw_only=True):
+    """What the handler of a graft answers: a graph without a name, whose expressions see its own nodes only.
+
+    ``input`` there is that of the graph in which the graft stands.
+    """
+
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...] = ()
 
 
 class Options(Part, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from holdfast.workflow.context import CURRENT, StepInfo
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
+    from holdfast.runtime.services import Services
     from holdfast.workflow.step import Step, StepOptions
 
 logger = logging.getLogger("holdfast.step")
@@ -165,10 +166,14 @@ def _replay(call: Call, entry: Entry) -> Any:
             f"step {entry.name!r} with other arguments",
             f"step {entry.name!r} with the arguments it passes now",
         )
+    return recorded_outcome(services, entry, services.step_result_of(call.step))
+
+
+def recorded_outcome(services: Services, entry: Entry, decode: Callable[[Json, str], Any]) -> Any:
+    """A recorded step's result, or its failure, raised."""
     if entry.status is EntryStatus.COMPLETED and entry.result is not None:
-        return services.step_result_of(call.step)(entry.result, f"the recorded result of step {call.key!r}")
-    failure = services.read_failure(entry.error)
-    raise services.rebuild(failure, step=call.key)
+        return decode(entry.result, f"the recorded result of step {entry.key!r}")
+    raise services.rebuild(services.read_failure(entry.error), step=entry.key)
 
 
 async def attempt_until_settled(

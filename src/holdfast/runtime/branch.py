@@ -21,6 +21,7 @@ from holdfast.errors import (
     RunFailed,
     RunStuck,
     SignalTimeout,
+    StepNotRegistered,
     UsageError,
 )
 from holdfast.model.commit import NewWait
@@ -29,6 +30,7 @@ from holdfast.model.run import Entry, NewRun, Wait
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 from holdfast.runtime.attempts import execute_step
 from holdfast.runtime.execution import BranchStopped, RunExecution, Suspend
+from holdfast.runtime.graph_program import with_policy
 from holdfast.runtime.join import Join
 from holdfast.runtime.plain import PlainBody
 from holdfast.runtime.source import find_source
@@ -38,6 +40,7 @@ from holdfast.workflow.context import CURRENT, Branch, ChildOptions, RunInfo
 from holdfast.workflow.duration import milliseconds, unix_milliseconds
 
 if TYPE_CHECKING:
+    from holdfast.model.definition import RetryPolicy
     from holdfast.model.run import Question
     from holdfast.model.search import AttributeValue
     from holdfast.workflow.step import Step
@@ -51,6 +54,7 @@ class RunBranch(Branch):
     """
 
     __slots__ = (
+        "absolute_keys",
         "counts",
         "execution",
         "finishing",
@@ -84,6 +88,8 @@ class RunBranch(Branch):
         self.last_key = ""
         self.patches: dict[str, bool] | None = None
         self.plain: PlainBody | None = None
+        self.absolute_keys = False
+        """Explicit keys are whole ones, not continued from the scope: so a graph's nodes are journaled."""
 
     @property
     def info(self) -> RunInfo:
@@ -109,7 +115,7 @@ class RunBranch(Branch):
             counts[name] = number
             key = f"{self.scope}{name}" if number == 1 else f"{self.scope}{name}#{number}"
         else:
-            key = self.scope + explicit
+            key = explicit if self.absolute_keys else self.scope + explicit
         used = f"={key}"
         if used in counts:
             raise DuplicateStepKey(run_id=execution.run.id, key=key)
@@ -439,6 +445,25 @@ class RunBranch(Branch):
             raise_first(results)
         return results
 
+    # Graphs
+
+    def walk(self, input: Any) -> Coroutine[Any, Any, dict[str, Any]]:  # noqa: A002 - the document's word
+        """See Branch."""
+        return self.execution.services.walk(self, input)
+
+    async def run_step(
+        self, name: str, arguments: dict[str, Any], *, retry: RetryPolicy | None, timeout_ms: int | None
+    ) -> Any:
+        """See Branch."""
+        services = self.execution.services
+        step = services.registry.find_step(name)
+        if step is None:
+            known = ", ".join(services.registry.step_names)
+            raise StepNotRegistered(run_id=self.execution.run.id, step=name, known=known)
+        step = with_policy(step, services.registry, retry=retry, timeout_ms=timeout_ms)
+        args, kwargs = services.read_arguments(step, arguments)
+        return await execute_step(self, step, self.next_key(step.name, None), args, kwargs)
+
     # Plain workflows
 
     async def run_plain(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -477,6 +502,7 @@ class RunBranch(Branch):
         """A new branch of a gather or map, active at once, that runs ``call`` in a task of its own."""
         execution = self.execution
         branch = RunBranch(execution, scope=f"{join}{name}/", parent=self, join=join)
+        branch.absolute_keys = self.absolute_keys
         context = copy_context()
         context.run(CURRENT.set, branch)
         execution.active += 1

@@ -7,17 +7,21 @@ says so.
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from holdfast.core.graphs import Plan, find_compensation
 from holdfast.errors import CompensationError, StepNotRegistered
 from holdfast.model.run import Entry
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus
 from holdfast.runtime.attempts import Call, attempt_until_settled
+from holdfast.runtime.graph_program import read_graft
 from holdfast.runtime.unread import COMPENSATED
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
     from holdfast.runtime.execution import RunExecution
+    from holdfast.workflow.step import Step
 
 
 async def compensate(execution: RunExecution, branch: RunBranch) -> None:
@@ -65,9 +69,33 @@ def compensation_key(key: str) -> str:
     return f"{key}{COMPENSATED}"
 
 
+def _undoable(execution: RunExecution, entry: Entry) -> Step[Any, Any] | None:
+    """The step that was done, with what undoes it: its own compensation, or the one that the run's graph names."""
+    registry = execution.services.registry
+    step = registry.find_step(entry.name)
+    if step is None or step.compensation is not None or not execution.workflow.is_graph:
+        return step
+    program = execution.services.program_of(execution.run)
+    name = find_compensation(program.plan, entry.key, partial(_grafted, execution))
+    undo = None if name is None else registry.find_step(name)
+    if undo is None:
+        return step
+    twin = step.with_options()
+    twin.compensation, twin.compensation_options = undo.function, undo.options
+    return twin
+
+
+def _grafted(execution: RunExecution, key: str) -> Plan | None:
+    entry = execution.journal.get(key)
+    if entry is None or entry.result is None:
+        return None
+    graft = read_graft(key, execution.services.plain(entry.result, f"the answer of graft {key!r}"))
+    return Plan(graft.nodes, graft.edges)
+
+
 async def _undo(execution: RunExecution, branch: RunBranch, entry: Entry, key: str) -> None:
     services = execution.services
-    step = services.registry.find_step(entry.name)
+    step = _undoable(execution, entry)
     if step is None or step.compensation is None:
         known = ", ".join(services.registry.step_names)
         raise StepNotRegistered(run_id=execution.run.id, step=f"{entry.name} with a compensation", known=known)

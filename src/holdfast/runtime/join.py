@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from holdfast.runtime.execution import BranchStopped
-from holdfast.runtime.unread import without_scope
+from holdfast.runtime.unread import without_prefix
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
@@ -27,10 +27,12 @@ class Join:
     let finish, so that its outcome is recorded and can be compensated.
     """
 
-    def __init__(self, parent: RunBranch, scope: str, *, stop_at_failure: bool) -> None:
+    def __init__(self, parent: RunBranch, scope: str, *, stop_at_failure: bool, between: str = "[") -> None:
         self.parent = parent
         self.execution = parent.execution
         self.scope = scope
+        self.prefix = scope + between
+        """How the scopes and keys of all its branches begin."""
         self.stop_at_failure = stop_at_failure
         self.results: list[Any] = []
         self.running: dict[int, RunBranch] = {}
@@ -38,7 +40,7 @@ class Join:
         self.stopping = False
         self.done: asyncio.Future[None] | None = None
 
-    async def run(self, calls: list[Call], *, width: int) -> list[Any]:
+    async def run(self, calls: Sequence[Call], *, width: int) -> list[Any]:
         """The results in order; a branch that failed has its exception there."""
         self.results = [None] * len(calls)
         self.ready.extend(enumerate(calls))
@@ -102,9 +104,9 @@ class Join:
             return
         self.stopping = True
         execution = self.execution
-        execution.unread = without_scope(execution.unread, self.scope)
+        execution.unread = without_prefix(execution.unread, self.prefix)
         for branch in list(execution.branches.values()):
-            if branch.scope.startswith(f"{self.scope}["):
+            if branch.scope.startswith(self.prefix):
                 branch.stop()
         self._fill_unstarted()
 

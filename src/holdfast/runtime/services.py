@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from holdfast.core.codec import Codec
@@ -15,9 +15,14 @@ from holdfast.errors import PASSING, StoreBusy, StoreUnavailable
 from holdfast.model.ids import Json, UnixMs
 from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.codes import Codes
+from holdfast.runtime.graph_program import GraphProgram, program_of
+from holdfast.workflow.graph_calls import step_signature
 
 if TYPE_CHECKING:
     from holdfast.model.commit import RunCommit
+    from holdfast.model.definition import Definition
+    from holdfast.model.run import ClaimedRun
+    from holdfast.runtime.branch import RunBranch
     from holdfast.runtime.committer import Committer
     from holdfast.runtime.execution import RunExecution
     from holdfast.runtime.host import Host
@@ -27,6 +32,9 @@ if TYPE_CHECKING:
     from holdfast.workflow.workflow import Workflow
 
 logger = logging.getLogger("holdfast.worker")
+
+PROGRAMS_MAX = 256
+"""How many definitions are kept ready at once."""
 
 T = TypeVar("T")
 Decode = Callable[[Json, str], Any]
@@ -40,6 +48,7 @@ class Services:
     listen: Callable[[RunExecution], None]
     ended: Callable[[RunExecution], None]
     expect: Callable[[UnixMs], None]
+    walk: Callable[[RunBranch, Any], Coroutine[Any, Any, dict[str, Any]]]
 
     def __init__(self, registry: Registry, store: Store, host: Host, codec: Codec) -> None:
         self.registry = registry
@@ -52,6 +61,11 @@ class Services:
         self._step_results: dict[str, Decode] = {}
         self._workflow_arguments: dict[str, DecodeArguments] = {}
         self._monotonic_ms = host.monotonic_ms
+        self.plain = codec.decoder(Any)
+        """Reads a result as expressions see it."""
+        self._step_arguments: dict[str, DecodeArguments] = {}
+        self._positional: dict[str, tuple[str, ...]] = {}
+        self._programs: dict[int, tuple[Definition, GraphProgram]] = {}
 
     # Time
 
@@ -118,6 +132,43 @@ class Services:
         call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # as inspect documents
         call.__annotations__ = {p.name: hints[p.name] for p in parameters if p.name in hints}
         return call
+
+    def read_arguments(self, step: Step[Any, Any], arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """JSON values by parameter as the step's function declares them. Raises DecodeError."""
+        where = f"the arguments of step {step.name!r}"
+        decode = self._step_arguments.get(step.name)
+        if decode is None:
+            decode = self._step_arguments[step.name] = self.step_arguments_of(step)
+        return decode(self.codec.encode_arguments(*self.split_arguments(step, arguments), where), where)
+
+    def split_arguments(
+        self, step: Step[Any, Any], arguments: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments by parameter, as a call: those that cannot be passed by name come first."""
+        names = self._positional.get(step.name)
+        if names is None:
+            parameters = step_signature(step).parameters
+            names = self._positional[step.name] = tuple(one.name for one in parameters if one.positional)
+        if not names:
+            return (), arguments
+        args = tuple(arguments[name] for name in names if name in arguments)
+        return args, {name: value for name, value in arguments.items() if name not in names}
+
+    # Graphs
+
+    def definition_of(self, run: ClaimedRun) -> Definition:
+        """The definition that a run follows. Raises WorkflowNotRegistered, DefinitionNotFound."""
+        return self.codes.definition_of(run)
+
+    def program_of(self, run: ClaimedRun) -> GraphProgram:
+        """The definition that a run follows, made ready."""
+        definition = self.definition_of(run)
+        known = self._programs.get(id(definition))
+        if known is None:
+            if len(self._programs) >= PROGRAMS_MAX:
+                del self._programs[next(iter(self._programs))]
+            known = self._programs[id(definition)] = (definition, program_of(definition, self.registry))
+        return known[1]
 
     # Errors
 

@@ -32,9 +32,9 @@ def keys_to_read(run: ClaimedRun) -> set[str]:
     return keys
 
 
-def without_scope(keys: Iterable[str], join: str) -> set[str]:
+def without_prefix(keys: Iterable[str], prefix: str) -> set[str]:
     """The keys but for those of the branches of a join that is given up."""
-    return {key for key in keys if not key.startswith(f"{join}[")}
+    return {key for key in keys if not key.startswith(prefix)}
 
 
 def is_passed(branch: RunBranch) -> bool:

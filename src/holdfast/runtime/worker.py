@@ -23,6 +23,7 @@ from holdfast.runtime.housekeeper import Housekeeper
 from holdfast.runtime.live import Live
 from holdfast.runtime.services import Services
 from holdfast.runtime.settings import WorkerSettings
+from holdfast.runtime.walk import walk_run
 from holdfast.store.port import Hint, Store
 from holdfast.workflow.registry import Registry
 
@@ -98,11 +99,13 @@ class Worker:
             SchemaTooOld, SchemaTooNew, StoreMisconfigured: the database cannot be used as it is.
             UsageError: it was started before, its App has no workflow, or a registered function has an annotation that
                 cannot be resolved or stored.
+            GraphError: graphs of its App cannot be run; it lists every problem.
         """
         if self._started:
             raise UsageError("a worker can be started once; make another")
         if not self.registry.workflow_names:
             raise UsageError(f"app {self.registry.name!r} has no workflow: a worker would have nothing to do")
+        self.registry.check_graphs()
         self._started = True
         self.registry.learn_errors()
         self._loop = asyncio.get_running_loop()
@@ -167,6 +170,7 @@ class Worker:
         services.listen = self.live.listen
         services.ended = self._ended
         services.expect = self.housekeeper.expect
+        services.walk = walk_run
 
     async def _guard(self, name: str, loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """A loop that dies of a defect takes the whole worker down, loudly, instead of leaving it half alive."""

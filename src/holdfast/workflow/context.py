@@ -19,6 +19,7 @@ from holdfast.errors import NotInWorkflow
 from holdfast.model.ids import RunId, Tenant
 
 if TYPE_CHECKING:
+    from holdfast.model.definition import RetryPolicy
     from holdfast.model.run import Question
     from holdfast.model.search import AttributeValue
     from holdfast.workflow.approval import Decision
@@ -147,6 +148,16 @@ class Branch(ABC):
         key: Callable[[Any], str] | None,
     ) -> Coroutine[Any, Any, list[Any]]:
         """Call a function for each item, each in a branch of its own, at most ``concurrency`` at a time."""
+
+    @abstractmethod
+    def walk(self, input: Any) -> Coroutine[Any, Any, dict[str, Any]]:  # noqa: A002 - the document's word
+        """Do what the run's graph says; the results of the nodes that nothing follows."""
+
+    @abstractmethod
+    def run_step(
+        self, name: str, arguments: dict[str, Any], *, retry: RetryPolicy | None, timeout_ms: int | None
+    ) -> Coroutine[Any, Any, Any]:
+        """Execute the step of that name with these JSON values, with a graph's options instead of its own."""
 
     @abstractmethod
     def run_blocking(self, operation: Callable[[Branch], Coroutine[Any, Any, Any]]) -> Any:

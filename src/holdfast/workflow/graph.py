@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msgspec
 
-from holdfast.core.definitions import DefinitionError, GraphError, Problem, to_plain, validate
+from holdfast.core.definitions import DefinitionError, GraphError, Problem, queued_handlers, to_plain, validate
 from holdfast.core.failure import type_name
+from holdfast.core.graphs import Plan
 from holdfast.core.retry import Retry
-from holdfast.errors import UsageError
+from holdfast.errors import NotInWorkflow, UsageError
 from holdfast.model.definition import (
     ALWAYS,
     CONCURRENCY_DEFAULT,
@@ -53,12 +54,15 @@ from holdfast.model.definition import (
     StepNode,
     SubgraphNode,
 )
-from holdfast.workflow.context import ChildOptions
+from holdfast.model.ids import DEFAULT_QUEUE
+from holdfast.workflow.context import ChildOptions, require_branch
 from holdfast.workflow.duration import milliseconds, seconds
+from holdfast.workflow.graph_calls import check_calls
 from holdfast.workflow.graph_handlers import GraphHandlers
 from holdfast.workflow.graph_options import CallOptions, Duration, Handler, NodeOptions, With
+from holdfast.workflow.queued_step import QUEUED_STEP
 from holdfast.workflow.step import Step
-from holdfast.workflow.workflow import Workflow
+from holdfast.workflow.workflow import AsyncWorkflow, Workflow, WorkflowOptions
 
 if TYPE_CHECKING:
     from holdfast.workflow.registry import Registry
@@ -72,22 +76,26 @@ class _Common:
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-class Graph:
-    """A workflow written as data; made by ``app.graph(name)``. Every method but ``build`` answers the graph itself."""
+class Graph(AsyncWorkflow[..., dict[str, Any]]):
+    """A workflow written as data; made by ``app.graph(name)``. Methods that add something answer the graph itself.
+
+    It is started, and run as a child, like any other workflow, with one argument: what expressions call ``input``. The
+    result is ``{key: result}`` of the nodes that nothing follows.
+    """
+
+    is_graph = True
 
     def __init__(self, name: str, registry: Registry, *, options: Options) -> None:
-        self.name = name
+        super().__init__(_walk, name=name, options=_run_options(options))
         self._registry = registry
         self._options = options
+        self._built: Definition | None = None
         self._nodes: list[Node] = []
         self._edges: dict[tuple[str, str], Edge] = {}
         self._written: set[tuple[str, str]] = set()
         """The edges that ``edge`` made."""
         self._problems: list[Problem] = []
         self._handlers = GraphHandlers(name, registry, self._problems)
-
-    def __repr__(self) -> str:
-        return f"<Graph {self.name!r}>"
 
     # Nodes
 
@@ -285,7 +293,7 @@ class Graph:
         limit = preset.timeout if timeout is None else timeout
         node = ChildNode(
             key=key,
-            workflow=self._handlers.workflow(key, workflow.name if isinstance(workflow, Graph) else workflow),
+            workflow=self._handlers.workflow(key, workflow),
             input=dict(input or {}),
             queue=preset.queue if queue is None else queue,
             priority=preset.priority if priority is None else priority,
@@ -304,7 +312,9 @@ class Graph:
         escalate_to: str | Iterable[str] = (),
         **options: Unpack[NodeOptions],
     ) -> Self:
-        """Wait for a person. The result is what the person filled in.
+        """Wait for a person. The result is ``{"approved", "by", "data", "comment"}``; ``data`` is what was filled in.
+
+        A rejection is an answer, no failure: let edges look at ``result.approved``.
 
         Args:
             key: the node's key.
@@ -368,6 +378,7 @@ class Graph:
             self._handlers.note(source, "duplicate_edge", f"2 edges lead to {target!r}")
         self._written.add(pair)
         self._edges[pair] = Edge(source=source, target=target, condition=condition, label=label)
+        self._built = None
         return self
 
     def build(self) -> Definition:
@@ -376,6 +387,11 @@ class Graph:
         Raises:
             GraphError: the graph cannot be run; it lists every problem.
         """
+        if self._built is None:
+            self._built = self._build()
+        return self._built
+
+    def _build(self) -> Definition:
         problems = list(self._problems)
         definition = Definition(
             workflow=self.name, nodes=tuple(self._nodes), edges=tuple(self._edges.values()), options=self._options
@@ -387,9 +403,22 @@ class Graph:
             problems.append(Problem("", "bad_value", str(error)))
         else:
             problems += validate(definition)
+        if not problems:
+            plan = Plan(definition.nodes, definition.edges, definition.options)
+            problems += check_calls(plan, self._registry)
         if problems:
             raise GraphError.of(self.name, problems)
         return definition
+
+    @property
+    def result_type(self) -> Any:
+        """Results by key, as plain JSON."""
+        return dict[str, Any]
+
+    @property
+    def queued_steps(self) -> set[str]:
+        """The workflows of the steps that it puts into lines of their own."""
+        return {QUEUED_STEP + name for name in queued_handlers(self._nodes)}
 
     # Parts of nodes
 
@@ -398,6 +427,7 @@ class Graph:
         if sources is None:
             previous = self._nodes[-1].key if self._nodes else node.key
             sources = () if previous == node.key else (previous,)
+        self._built = None
         self._nodes.append(node)
         for source in sources:
             pair = source, node.key
@@ -508,7 +538,22 @@ class Graph:
 
 def _preset(workflow: object) -> ChildOptions:
     """What ``with_options`` said of a child."""
-    return workflow.child if isinstance(workflow, Workflow) else ChildOptions()
+    return workflow.child_options if isinstance(workflow, Workflow) else ChildOptions()
+
+
+async def _walk(input: Any = None) -> dict[str, Any]:  # noqa: A002 - the document's word
+    branch = require_branch("a graph")
+    if branch is None:
+        raise NotInWorkflow(operation="a graph", where="in a run: start it with a client")
+    return await branch.walk(input)
+
+
+def _run_options(options: Options) -> WorkflowOptions:
+    timeout_ms = options.timeout_ms
+    return WorkflowOptions(
+        queue=options.queue or DEFAULT_QUEUE,
+        timeout=None if timeout_ms is None else timedelta(milliseconds=timeout_ms),
+    )
 
 
 def _names(given: str | Iterable[str]) -> tuple[str, ...]:

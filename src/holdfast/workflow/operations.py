@@ -159,7 +159,7 @@ async def run_child(workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwar
     branch = require_branch("hf.run_child()")
     if branch is None:
         return cast("R", await outside.call(workflow.function, args, kwargs))
-    return cast("R", await branch.run_child(workflow, args, kwargs, options=workflow.child))
+    return cast("R", await branch.run_child(workflow, args, kwargs, options=workflow.child_options))
 
 
 async def start_child(workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Child[R]:
@@ -169,7 +169,7 @@ async def start_child(workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kw
         NotInWorkflow: outside a run.
     """
     branch = _branch("hf.start_child()")
-    run_id = await branch.start_child(workflow, args, kwargs, options=workflow.child)
+    run_id = await branch.start_child(workflow, args, kwargs, options=workflow.child_options)
     return Child(workflow, run_id)
 
 

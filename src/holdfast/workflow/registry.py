@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
+from holdfast.core.definitions import DefinitionError, GraphError, Problem
+from holdfast.core.expressions import ExpressionError
 from holdfast.core.failure import ErrorRegistry
 from holdfast.core.names import check_name
 from holdfast.core.retry import Retry
@@ -18,6 +21,7 @@ from holdfast.model.definition import Options
 from holdfast.model.ids import DEFAULT_QUEUE
 from holdfast.workflow.duration import milliseconds, optional_seconds, seconds
 from holdfast.workflow.graph import Graph
+from holdfast.workflow.queued_step import QUEUED_STEP, queued_step
 from holdfast.workflow.step import (
     AsyncStep,
     AsyncTransaction,
@@ -68,9 +72,13 @@ class Registry:
     def __init__(self, name: str) -> None:
         self.name = check_name("app", name)
         self.errors = ErrorRegistry()
+        own: list[type[Exception]] = [GraphError, DefinitionError, ExpressionError, *ExpressionError.__subclasses__()]
+        for error in own:
+            self.errors.register(error)
         self._workflows: dict[str, Workflow[Any, Any]] = {}
         self._steps: dict[str, Step[Any, Any]] = {}
         self._graphs: dict[str, Graph] = {}
+        self._queued_steps: dict[str, Workflow[Any, Any]] = {}
 
     @overload
     def step(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...  # type: ignore[overload-overlap]
@@ -225,10 +233,14 @@ class Registry:
     def find_workflow(self, name: str) -> Workflow[Any, Any]:
         """The workflow of that name. Raises WorkflowNotRegistered, which lists the known ones."""
         try:
-            return self._workflows[name]
+            return self._workflows.get(name) or self._graphs.get(name) or self._queued_steps[name]
         except KeyError:
-            known = ", ".join(sorted(self._workflows)) or "none"
-            raise WorkflowNotRegistered(workflow=name, known=known) from None
+            pass
+        step = self._steps.get(name.removeprefix(QUEUED_STEP)) if name.startswith(QUEUED_STEP) else None
+        if step is None:
+            raise WorkflowNotRegistered(workflow=name, known=", ".join(self.workflow_names) or "none")
+        made = self._queued_steps[name] = queued_step(step)
+        return made
 
     def find_step(self, name: str) -> Step[Any, Any] | None:
         """The step of that name, if registered."""
@@ -240,8 +252,22 @@ class Registry:
 
     @property
     def workflow_names(self) -> list[str]:
-        """The registered workflows' names, sorted."""
-        return sorted(self._workflows)
+        """What a worker can execute: workflows, graphs, and steps that graphs put into lines of their own; sorted."""
+        queued = (graph.queued_steps for graph in self._graphs.values())
+        return sorted({*self._workflows, *self._graphs, *itertools.chain.from_iterable(queued)})
+
+    def check_graphs(self) -> None:
+        """Build every graph. Raises GraphError, with the problems of all of them."""
+        problems: list[Problem] = []
+        failed: list[str] = []
+        for name, graph in sorted(self._graphs.items()):
+            try:
+                graph.build()
+            except GraphError as error:
+                failed.append(name)
+                problems += error.problems
+        if failed:
+            raise GraphError.of(", ".join(failed), problems)
 
     @property
     def graph_names(self) -> list[str]:

@@ -35,12 +35,14 @@ class Workflow(Generic[P, R_co]):
     """A registered workflow; use ``AsyncWorkflow`` and ``PlainWorkflow``."""
 
     is_async: bool = False
+    is_graph: bool = False
+    """Whether its runs follow a definition."""
 
     def __init__(self, function: Callable[..., Any], *, name: str, options: WorkflowOptions) -> None:
         self.function = function
         self.name = check_name("workflow", name)
         self.options = options
-        self.child = ChildOptions()
+        self.child_options = ChildOptions()
         update_wrapper(cast("Callable[..., Any]", self), function)
 
     def with_options(
@@ -61,7 +63,7 @@ class Workflow(Generic[P, R_co]):
         """
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
-        twin.child = ChildOptions(
+        twin.child_options = ChildOptions(
             key=key if key is None else check_name("key", key),
             queue=queue if queue is None else check_name("queue", queue),
             priority=priority,

@@ -89,7 +89,7 @@ def test_options_of_a_step_used_here_are_written_down(app: Registry) -> None:
 
 def test_lambdas_partials_and_callable_objects_can_be_handlers(app: Registry) -> None:
     class Worker:
-        def __call__(self, value: int) -> int:
+        def __call__(self, value: int = 0) -> int:
             return value
 
     graph = app.graph("g").step("l", lambda: 1).step("p", functools.partial(work, 1)).step("o", Worker())

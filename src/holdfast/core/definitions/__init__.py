@@ -9,7 +9,16 @@ from holdfast.core.definitions.nodes import find_node, nodes_in_order
 from holdfast.core.definitions.states import NodeState, node_states
 from holdfast.core.definitions.svg import draw_svg
 from holdfast.core.definitions.tidy import Tidied, tidy
-from holdfast.core.definitions.validation import GraphError, Needs, Problem, check_definition, names_needed, validate
+from holdfast.core.definitions.validation import (
+    GraphError,
+    Needs,
+    Problem,
+    check_definition,
+    names_needed,
+    queued_handlers,
+    validate,
+    validate_part,
+)
 
 __all__ = [
     "Change",
@@ -37,9 +46,11 @@ __all__ = [
     "names_needed",
     "node_states",
     "nodes_in_order",
+    "queued_handlers",
     "tidy",
     "to_json",
     "to_plain",
     "to_yaml",
     "validate",
+    "validate_part",
 ]

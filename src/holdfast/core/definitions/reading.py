@@ -12,9 +12,12 @@ from holdfast.core.expressions import ExpressionError, Kind, parse
 RESULTS: Final = "results"
 """The variable that holds the results of nodes by key."""
 
+ERRORS: Final = "errors"
+"""The variable that holds the type and message of the failures of nodes by key."""
+
 Variables = Mapping[str, Kind]
 
-EVERYWHERE: Final[Variables] = {"input": Kind.DYN, "run": Kind.MAP, RESULTS: Kind.MAP}
+EVERYWHERE: Final[Variables] = {"input": Kind.DYN, "run": Kind.MAP, RESULTS: Kind.MAP, ERRORS: Kind.MAP}
 IN_EDGE: Final[Variables] = {**EVERYWHERE, "result": Kind.DYN}
 IN_LOOP: Final[Variables] = {**EVERYWHERE, "result": Kind.DYN, "iteration": Kind.INT}
 IN_MAP: Final[Variables] = {**EVERYWHERE, "item": Kind.DYN, "index": Kind.INT}
@@ -44,7 +47,8 @@ def read_expression(source: str, variables: Variables, wanted: frozenset[Kind]) 
     except ExpressionError as error:
         return Reading(("bad_expression", f"is no expression: {error}"))
     paths = expression.paths
-    nodes = frozenset(path[1] for path in paths if path[0] == RESULTS and len(path) > 1 and isinstance(path[1], str))
+    below = [path for path in paths if path[0] in (RESULTS, ERRORS)]
+    nodes = frozenset(path[1] for path in below if len(path) > 1 and isinstance(path[1], str))
     unknown = sorted(expression.variables - variables.keys())
     if unknown:
         names, known = ", ".join(map(repr, unknown)), ", ".join(sorted(variables))

@@ -129,6 +129,34 @@ def check_definition(definition: Definition) -> None:
         raise GraphError.of(definition.workflow, problems)
 
 
+def validate_part(path: tuple[str, ...], nodes: Sequence[Node], edges: Sequence[Edge]) -> list[Problem]:
+    """All problems of what a graft was filled in with; ``path`` is the graft's key below those it is nested in."""
+    check = _Check()
+    if len(path) > SUBGRAPHS_MAX:
+        check.add("/".join(path), "too_deep", f"more than {SUBGRAPHS_MAX} graphs are nested in each other")
+    else:
+        _Level(check, path, nodes, edges).look()
+    return sorted(check.problems)
+
+
+def queued_handlers(nodes: Sequence[Node]) -> set[str]:
+    """The steps that nodes put into lines of their own."""
+    queued: set[str] = set()
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        match node:
+            case CallNode(handler=handler, queue=queue) if queue is not None:
+                queued.add(handler)
+            case ParallelNode(branches=branches) | RouteNode(branches=branches):
+                queued |= {branch.handler for branch in branches.values() if branch.queue is not None}
+            case SubgraphNode(nodes=inner):
+                stack += inner
+            case _:
+                pass
+    return queued
+
+
 def names_needed(definition: Definition) -> Needs:
     """The steps and workflows that a definition names."""
     handlers: set[str | None] = set()

@@ -116,7 +116,7 @@ def crash_everywhere(
         CrashFound: a fault made a difference.
         SimulationError: the workflow does not end, or asks for what a simulation has not: sockets, threads of its own.
     """
-    sweep = _Sweep(workflow, args, app, signals, within=within, settings=settings, make_store=make_store, seed=seed)
+    sweep = Sweep(workflow, args, app, signals, within=within, settings=settings, make_store=make_store, seed=seed)
     outcome, calls = sweep.run(None, reset, check)
     report = CrashReport(outcome, calls)
     points = [CrashPoint(call, fault) for call in range(1, calls + 1) for fault in faults]
@@ -160,7 +160,9 @@ class _OneFault:
         return 0.0005
 
 
-class _Sweep:
+class Sweep:
+    """Runs one workflow again and again, each time with at most one fault."""
+
     def __init__(
         self,
         workflow: Workflow[Any, Any],

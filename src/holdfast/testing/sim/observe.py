@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from holdfast.runtime.execution import RunExecution
+from holdfast.runtime.unread import COMPENSATED
 from holdfast.runtime.worker import Worker
 from holdfast.testing.sim.history import Execution, HandlerCall, History
 from holdfast.testing.sim.loop import PROCESS
@@ -122,7 +123,8 @@ def _watched(
             started_s=history.loop.now_s,
             task=_current_task(),
             body=BODY.get(),
-            compensates=compensates,
+            # A graph may name any step as what undoes another.
+            compensates=compensates or info.key.endswith(COMPENSATED),
             transactional=transactional,
         )
         history.begin_handler(call)

@@ -1,0 +1,132 @@
+"""A definition made ready for this worker: its plans, and the steps that its nodes call with the options they give.
+
+Programs are shared by all runs of a definition and never changed, but for what is looked up when it is first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from holdfast.core.graphs import Given, Place, Plan, places_of, resolve_calls
+from holdfast.core.retry import Retry
+from holdfast.errors import UsageError
+from holdfast.model.definition import Definition, Edge, Grafted, Node, RetryPolicy
+from holdfast.workflow.graph_calls import find_signature
+
+if TYPE_CHECKING:
+    from holdfast.workflow.registry import Registry
+    from holdfast.workflow.step import Step
+
+
+class PreparedCall:
+    """A handler with the options of the place that calls it, and what its parameters get."""
+
+    __slots__ = ("given", "place", "step")
+
+    def __init__(self, place: Place, step: Step[Any, Any], given: list[Given] | None) -> None:
+        self.place = place
+        self.step = step
+        self.given = given
+        """None if the document says it."""
+
+
+class GraphProgram:
+    """One level of a definition: the graph, a subgraph, or what a graft was filled in with."""
+
+    def __init__(self, plan: Plan, registry: Registry) -> None:
+        self.plan = plan
+        self._registry = registry
+        self._resolved = resolve_calls(plan, lambda place: find_signature(registry, place))
+        self._calls: dict[tuple[str, str], PreparedCall] = {}
+        self._below: dict[str, GraphProgram] = {}
+
+    def call(self, node: str, place: str = "") -> PreparedCall:
+        """What a node calls at a place. Raises UsageError if this program cannot call it."""
+        prepared = self._calls.get((node, place))
+        if prepared is None:
+            prepared = self._calls[node, place] = self._prepare(node, place)
+        return prepared
+
+    def given(self, node: str, place: str = "") -> list[Given] | None:
+        """What the parameters at a place get; None if the document says it, or if it is unknown here."""
+        given = self._resolved.get((node, place))
+        if isinstance(given, UsageError):
+            raise UsageError(f"node {node!r}: {given}")
+        return given
+
+    def below(self, node: str) -> GraphProgram:
+        """A subgraph's."""
+        program = self._below.get(node)
+        if program is None:
+            program = self._below[node] = GraphProgram(self.plan.subplans[node], self._registry)
+        return program
+
+    def _prepare(self, node: str, name: str) -> PreparedCall:
+        place = next(place for place in places_of(self.plan[node]) if place.name == name)
+        step = self._registry.find_step(place.handler)
+        if step is None:
+            known = ", ".join(self._registry.step_names)
+            raise UsageError(f"node {node!r} calls step {place.handler!r}, which this App does not register: {known}")
+        step = with_policy(step, self._registry, retry=place.retry, timeout_ms=place.timeout_ms)
+        undo = None if place.compensate is None else self._registry.find_step(place.compensate)
+        if undo is not None and step.compensation is None:
+            step = _twin(step)
+            step.compensation = undo.function
+        return PreparedCall(place, step, self.given(node, name))
+
+
+def program_of(definition: Definition, registry: Registry) -> GraphProgram:
+    """The program of a whole graph."""
+    return GraphProgram(Plan(definition.nodes, definition.edges, definition.options), registry)
+
+
+def program_of_graft(nodes: Sequence[Node], edges: Sequence[Edge], registry: Registry) -> GraphProgram:
+    """The program of what a graft was filled in with."""
+    return GraphProgram(Plan(nodes, edges), registry)
+
+
+def read_graft(key: str, answer: Any) -> Grafted:
+    """What a graft's handler answered. Raises UsageError."""
+    try:
+        return msgspec.convert(answer, Grafted)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"the graft {key!r} must answer nodes and edges: {error}") from None
+
+
+def with_policy(
+    step: Step[Any, Any], registry: Registry, *, retry: RetryPolicy | None, timeout_ms: int | None
+) -> Step[Any, Any]:
+    """The step with a document's options instead of its own."""
+    if retry is None and timeout_ms is None:
+        return step
+    twin = _twin(step)
+    twin.options = replace(
+        step.options,
+        retry=step.options.retry if retry is None else _read_policy(retry, registry),
+        timeout=step.options.timeout if timeout_ms is None else timedelta(milliseconds=timeout_ms),
+    )
+    return twin
+
+
+def _twin(step: Step[Any, Any]) -> Step[Any, Any]:
+    twin: Step[Any, Any] = object.__new__(type(step))
+    twin.__dict__.update(step.__dict__)
+    return twin
+
+
+def _read_policy(policy: RetryPolicy, registry: Registry) -> Retry:
+    # A type that is unknown here cannot be raised here.
+    found = [registry.errors.find(name) for name in policy.non_retryable]
+    return Retry(
+        max_attempts=policy.max_attempts,
+        initial=timedelta(milliseconds=policy.initial_ms),
+        factor=policy.factor,
+        max_delay=timedelta(milliseconds=policy.max_delay_ms),
+        jitter=policy.jitter,
+        non_retryable=tuple(kind for kind in found if kind is not None),
+    )

@@ -1,0 +1,154 @@
+"""Graphs in the simulator: random ones with a crash at every commit point, and one that has every kind of node."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import holdfast as hf
+from holdfast.model.definition import Definition
+from holdfast.model.status import RunStatus
+from holdfast.runtime.settings import WorkerSettings
+from holdfast.store.memory import MemoryStore
+from holdfast.testing import CrashPoint, RunOutcome, crash_everywhere
+from holdfast.testing.sim.crash import CRASHES, Sweep
+from tests.graph_reference import RefEdge, RefNode, what_must_happen
+from tests.graph_strategies import definition_edges, definition_nodes, graphs
+
+
+class Broken(Exception):
+    """It is broken."""
+
+
+def make_graph(nodes: list[RefNode], edges: list[RefEdge]) -> tuple[hf.App, hf.Graph]:
+    app = hf.App("random")
+
+    @app.step
+    async def work(key: str) -> str:
+        await asyncio.sleep(int(key[1:]) % 3 / 100)
+        return key
+
+    @app.step
+    async def undo(key: str, result: str) -> None:
+        assert key == result
+
+    @app.step
+    async def fail(key: str) -> None:
+        await asyncio.sleep(int(key[1:]) % 2 / 100)
+        raise Broken(key)
+
+    graph = app.graph("g")
+    graph._built = Definition(workflow="g", nodes=definition_nodes(nodes), edges=definition_edges(edges))
+    return app, graph
+
+
+def check_outcome(outcome: RunOutcome, nodes: list[RefNode], edges: list[RefEdge]) -> None:
+    """What the contract says of the run: exactly if it completes; if it fails, others may have been stopped before."""
+    expected = what_must_happen(nodes, edges)
+    steps = {node.key for node in nodes if node.ends != "timed_out"}
+    words = {"done": "completed", "failed": "failed"}
+    journal = {key: words[state] for key, state in expected.states.items() if key in steps and state in words}
+    if expected.completed:
+        last = {node.key for node in nodes} - {edge.source for edge in edges}
+        results = {key: None if expected.states[key] == "passed" else key for key in last}
+        ended = {key for key in last if expected.states[key] in ("done", "passed")}
+        assert outcome.status is RunStatus.COMPLETED
+        assert outcome.result == {key: results[key] for key in ended}
+        assert outcome.journal == journal
+        return
+    assert outcome.status is RunStatus.FAILED
+    forward = {key: state for key, state in outcome.journal.items() if "~" not in key}
+    assert forward.items() <= journal.items()
+    undone = {key.removesuffix("~compensate") for key in outcome.journal if key.endswith("~compensate")}
+    assert undone == {key for key, state in forward.items() if state == "completed"}
+
+
+@pytest.mark.requirement("fault-1", "S-05", "B-22", "S-55")
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(graph=graphs(largest=6, cancelled=False))
+def test_random_graphs_end_as_the_contract_says_wherever_their_worker_dies(
+    graph: tuple[list[RefNode], list[RefEdge]],
+) -> None:
+    nodes, edges = graph
+    app, made = make_graph(nodes, edges)
+    sweep = Sweep(
+        made, (), app, (), within=timedelta(hours=1), settings=WorkerSettings(), make_store=MemoryStore, seed=0
+    )
+
+    outcome, calls = sweep.run(None, None, None)
+    check_outcome(outcome, nodes, edges)
+    for call in range(1, calls + 1):
+        for fault in CRASHES:
+            after, _ = sweep.run(CrashPoint(call, fault), None, None)
+            check_outcome(after, nodes, edges)
+
+
+def make_everything() -> tuple[hf.App, hf.Graph]:
+    """One node of each kind that a run does by itself."""
+    app = hf.App("everything")
+
+    @app.step
+    async def name(value: Any = "x") -> str:
+        await asyncio.sleep(0.01)
+        return f"<{value}>"
+
+    @app.step(retry=hf.Retry(max_attempts=3, initial=timedelta(seconds=1), jitter=0))
+    async def flaky(value: str) -> str:
+        if hf.current_node().attempt < 2:
+            raise Broken(value)
+        return value
+
+    @app.workflow
+    async def child(value: str) -> str:
+        await hf.sleep(5)
+        return value
+
+    async def plan(gather: dict[str, Any]) -> dict[str, Any]:
+        nodes = [
+            {"kind": "step", "key": key, "handler": "name", "input": {"value": f"'{key}'"}} for key in gather["route"]
+        ]
+        return {"nodes": nodes}
+
+    inner = (
+        app.graph("inner").step("one", name, input={"value": "input.x"}).sleep("rest", 2).step("two", lambda one: one)
+    )
+    graph = (
+        app.graph("everything")
+        .step("first", name, compensate=lambda value="", result="": None)
+        .parallel("side", {"a": name, "b": hf.With(flaky, input={"value": "'b'"})})
+        .route("route", "'left'", {"left": name, "right": name})
+        .loop("loop", lambda result: (result or 0) + 1, until="result == 3")
+        .map("map", name, over="['p', 'q', 'r']", concurrency=2, input={"value": "item"})
+        .map("away", name, over="[1, 2, 3]", concurrency=2, input={"value": "item"}, queue="default")
+        .sleep("sleep", 60)
+        .wait_for_signal("signal", "go")
+        .child("child", child, input={"value": "results.signal"})
+        .subgraph("sub", inner, input={"x": "results.child"})
+        .step("gather", lambda sub, route: {"sub": sub, "route": route})
+        .graft("graft", plan)
+        .step("end", lambda graft, map, away, loop, side: [graft, map, away, loop, side])  # noqa: A006 - the nodes' keys
+    )
+    return app, graph
+
+
+@pytest.mark.requirement("S-19", "S-20", "B-56", "O-03", "O-04")
+def test_a_graph_of_every_kind_of_node_survives_the_death_of_its_worker_at_every_moment() -> None:
+    app, graph = make_everything()
+
+    report = crash_everywhere(graph, app=app, signals=[("go", "payload")])
+
+    assert report.outcome.status is RunStatus.COMPLETED
+    assert report.outcome.result == {
+        "end": [
+            {"branch": "<branch>", "result": "<result>"},
+            ["<p>", "<q>", "<r>"],
+            ["<1>", "<2>", "<3>"],
+            [1, 2, 3],
+            {"a": "<x>", "b": "b"},
+        ]
+    }
+    assert len(report.points) == 2 * report.calls
