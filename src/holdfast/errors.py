@@ -26,6 +26,7 @@
     │   ├── RunFinished
     │   ├── VersionConflict     a version is immutable: this number or content is taken
     │   ├── ReleaseMoved        somebody else moved the release meanwhile
+    │   ├── CommandRefused      it is not where this command could move it
     │   ├── ApprovalClosed      somebody answered before, or nobody waits for an answer any more
     │   └── NotAnApprover       this person may not answer it
     ├── RunError              the run ended otherwise than with a result
@@ -283,6 +284,13 @@ class ReleaseMoved(Conflict):
         "release {name!r} of workflow {workflow!r} was moved meanwhile: entry {found} is its last one, "
         "not {expected}; look at its history and try again"
     )
+
+
+class CommandRefused(Conflict):
+    """The run is not where this command could move it; ``allowed`` lists those that could."""
+
+    code = "command_refused"
+    template = "run {run_id} cannot obey {command!r}: {why}; while it is {status} it obeys: {allowed}"
 
 
 class ApprovalNotFound(NotFound):

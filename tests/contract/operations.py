@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from holdfast.errors import HoldfastError
 from holdfast.model.catalog import code_name
-from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
+from holdfast.model.command import Cancel, Command, Order, word_of
+from holdfast.model.commit import Compensate, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant, UnixMs
-from holdfast.model.run import Claim, Entry, NewRun, Run, RunDetail, Signal, WorkerInfo
+from holdfast.model.run import Entry, NewRun, Run, RunDetail, Signal, WorkerInfo
 from holdfast.model.status import (
     EntryKind,
     EntryStatus,
+    ParentPolicy,
     RunStatus,
     WaitKind,
 )
 from holdfast.store.port import WORKER_KEPT_MS, Store
+from tests.contract.commands import draw_command
 from tests.contract.filters import ATTRIBUTES, RENAMED, choose_filter
 from tests.contract.inbox import QUESTIONS, asked_of, choose_answer, read_inbox
 from tests.contract.scene import (
@@ -36,6 +37,7 @@ from tests.contract.scene import (
     new_run,
     run_id,
 )
+from tests.contract.steps import Step, accepted, claimed
 from tests.contract.stores import OpenStore
 
 TENANTS = (DEFAULT_TENANT, OTHER_TENANT)
@@ -45,50 +47,6 @@ QUEUES = ("default", "slow")
 SIGNALS = ("approved", "paid")
 WORKERS = (ALICE, BOB)
 EVERYTHING = 1_000
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A typed error as an answer."""
-
-    kind: str
-    facts: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operation: what it is called, how it is done, and whether an answer shows that it did something."""
-
-    kinds: tuple[str, ...]
-    act: Callable[[OpenStore], Any]
-    worked: Callable[[Any], bool] = lambda _: True
-
-
-def perform(step: Step, opened: OpenStore) -> Any:
-    """The step's answer at this store, in a form that can be compared."""
-    try:
-        answer = step.act(opened)
-    except HoldfastError as error:
-        facts = {name: str(error.facts[name]) for name in ("run_id", "status") if name in error.facts}
-        return Failure(type(error).__name__, tuple(facts.items()))
-    if isinstance(answer, CommitAnswer):
-        # The words of a refusal are for people; each store has its own.
-        return CommitAnswer(
-            answer.now_ms,
-            dict.fromkeys(sorted(answer.refused), ""),
-            dict.fromkeys(sorted(answer.broken), ""),
-            answer.waits,
-            sorted(answer.cancel_requested),
-        )
-    return answer
-
-
-def _accepted(answer: Any) -> bool:
-    return isinstance(answer, CommitAnswer) and not answer.refused and not answer.broken
-
-
-def _claimed(answer: Any) -> bool:
-    return isinstance(answer, Claim) and bool(answer.runs)
 
 
 class Script:
@@ -123,6 +81,7 @@ class Script:
             (3, self._answer),
             (1, self._list_approvals),
             (2, self._cancel),
+            (5, self._command),
             (1, self._read_progress),
             (3, self._read_live),
             (1, self._read_agenda),
@@ -241,11 +200,14 @@ class Script:
         codes = CODES if self._chance(0.8) else CODES[1:]
         limit = self._random.choice((1, 2, 5, 20))
         suspects = self._random.choice((0, 1, 20))
+        lease_ms = self._random.choice((0, 100, 300, 1_000))
 
         def act(opened: OpenStore) -> Any:
+            if lease_ms:
+                opened.store.heartbeat(worker, lease_ms=lease_ms)
             return opened.store.claim_runs(worker, queues=queues, codes=codes, limit=limit, suspects=suspects)
 
-        return Step(("claim",), act, _claimed)
+        return Step(("claim",), act, claimed)
 
     # Commits
 
@@ -254,7 +216,7 @@ class Script:
         if not held:
             return self._claim()
         kinds, commit = self._write(self._random.choice(held))
-        return Step(tuple(kinds), lambda opened: opened.store.commit([commit]), _accepted)
+        return Step(tuple(kinds), lambda opened: opened.store.commit([commit]), accepted)
 
     def _commit_batch(self) -> Step:
         held = self._held()
@@ -338,7 +300,7 @@ class Script:
             except ZeroDivisionError:
                 return way
 
-        return Step((f"commit with: {way}",), act, lambda answer: _accepted(answer) == (way == "accepted"))
+        return Step((f"commit with: {way}",), act, lambda answer: accepted(answer) == (way == "accepted"))
 
     def _write(self, run: Run) -> tuple[list[str], RunCommit]:
         """Something that the holder of this run might want recorded, and what to call it."""
@@ -395,7 +357,9 @@ class Script:
         )
 
     def _child(self, run: Run) -> NewRun:
-        return self._new_run(tenant=run.tenant, parent_id=run.id, parent_key=f"c{self._next_seq()}")
+        policy = self._random.choice(list(ParentPolicy))
+        key = f"c{self._next_seq()}"
+        return self._new_run(tenant=run.tenant, parent_id=run.id, parent_key=key, parent_policy=policy)
 
     def _wait(self, detail: RunDetail, children: Sequence[NewRun]) -> NewWait:
         seq = self._next_seq()
@@ -418,7 +382,7 @@ class Script:
 
     def _move(self, run: Run, open_waits: int) -> Move | None:
         roll = self._random.random()
-        if run.status is RunStatus.COMPENSATING and self._chance(0.4):
+        if run.status is RunStatus.COMPENSATING and self._chance(0.3):
             status = self._random.choice((RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.STUCK))
             return Finish(status, "compensated", error=ERROR)
         if roll < 0.2:
@@ -526,11 +490,29 @@ class Script:
             lambda found: found != [],
         )
 
+    def _order(self, command: Command) -> Order:
+        self._number += 1
+        return Order(id=run_id(7_000_000 + self._number), command=command, actor="ann", note="why not")
+
+    def _command(self) -> Step:
+        tenant, run = self._pick_run()
+        found = next((one for one in self._runs() if one.id == run), None)
+        detail = None if found is None else self._detail(found)
+        order = self._order(draw_command(self._random, detail, unseen=f"u{self._next_seq()}"))
+
+        def act(opened: OpenStore) -> Any:
+            once = opened.store.command(tenant, run, order)
+            assert opened.store.command(tenant, run, order) == once
+            return once
+
+        return Step((f"command {word_of(order.command)}",), act, lambda answer: isinstance(answer, Run))
+
     def _cancel(self) -> Step:
         tenant, run = self._pick_run()
+        order = self._order(Cancel(compensate=self._chance(0.3)))
         return Step(
             ("cancel",),
-            lambda opened: opened.store.request_cancel(tenant, run, reason="cancelled"),
+            lambda opened: opened.store.command(tenant, run, order),
             lambda answer: isinstance(answer, Run),
         )
 

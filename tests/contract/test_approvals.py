@@ -129,7 +129,7 @@ def test_the_timer_of_an_answered_approval_does_nothing(scene: Scene) -> None:
 
 def test_the_end_of_a_run_closes_its_approvals(scene: Scene) -> None:
     run = scene.parked(1, approval_wait("ship", 1))
-    scene.store.request_cancel(DEFAULT_TENANT, run.id, reason="cancelled")
+    scene.cancel(run.id)
 
     with pytest.raises(ApprovalClosed) as refused:
         scene.store.send_signal(reply(1, run.id))

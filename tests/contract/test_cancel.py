@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.errors import RunFinished, RunNotFound
+from holdfast.errors import CommandRefused, RunFinished, RunNotFound
 from holdfast.model.commit import Compensate, Finish, Park, Release
-from holdfast.model.ids import DEFAULT_TENANT, RunId
+from holdfast.model.ids import RunId
 from holdfast.model.run import Run
 from holdfast.model.status import RunStatus, WaitOutcome
 from tests.contract.scene import ALICE, ERROR, OTHER_TENANT, RESULT, Scene, entry, run_id, signal_wait, timer
 
 
 def _cancel(scene: Scene, of: RunId) -> Run:
-    return scene.store.request_cancel(DEFAULT_TENANT, of, reason="cancelled")
+    return scene.cancel(of)
 
 
 @pytest.mark.requirement("S-59", "promise-5")
@@ -121,8 +121,10 @@ def test_a_stuck_run_cannot_be_cancelled(scene: Scene) -> None:
     run = scene.held(1)
     assert scene.lose(run, crashes_max=1)
 
-    with pytest.raises(RunFinished):
+    with pytest.raises(CommandRefused) as caught:
         _cancel(scene, run.id)
+
+    assert caught.value.allowed == "release, close, settle"
 
 
 @pytest.mark.requirement("promise-10")

@@ -180,7 +180,7 @@ def test_a_child_whose_id_exists_is_left_as_it_is(scene: Scene) -> None:
 def test_a_cancelled_child_closes_its_parents_wait(scene: Scene) -> None:
     parent = _with_child(scene, move=Park(open_waits=1))
 
-    scene.store.request_cancel(DEFAULT_TENANT, CHILD, reason="cancelled")
+    scene.cancel(CHILD)
 
     wait = scene.wait(parent.id, "ship")
     assert (wait.outcome, wait.child_status) == (WaitOutcome.CHILD_ENDED, RunStatus.CANCELLED)
@@ -230,7 +230,7 @@ def test_a_parent_that_ended_first_is_left_alone(scene: Scene) -> None:
 def test_a_parent_that_is_cancelled_leaves_its_children_to_themselves(scene: Scene) -> None:
     parent = _with_child(scene, move=Park(open_waits=1))
 
-    scene.store.request_cancel(DEFAULT_TENANT, parent.id, reason="cancelled")
+    scene.cancel(parent.id)
 
     assert scene.place(CHILD) == (RunStatus.QUEUED, True)
 

@@ -12,8 +12,9 @@ import pytest
 from holdfast.model.ids import RunId
 from holdfast.model.run import Run, RunDetail
 from tests.contract.conftest import Opener
-from tests.contract.operations import Script, lines, perform, snapshot
+from tests.contract.operations import Script, lines, snapshot
 from tests.contract.scene import check_history
+from tests.contract.steps import perform
 from tests.contract.stores import KINDS, ManualClock, OpenStore
 
 SEEDS = int(os.environ.get("HOLDFAST_DIFFERENTIAL_SEEDS", "30"))
@@ -90,7 +91,7 @@ def test_every_store_answers_as_the_reference_does(open_store: Opener, kind: str
 def test_the_sequences_make_every_operation_work_at_least_once(open_store: Opener) -> None:
     worked: Counter[str] = Counter()
 
-    for seed in range(max(SEEDS, 30)):
+    for seed in range(max(SEEDS, 60)):
         with open_store("memory", ManualClock()) as model:
             sequence = Sequence(seed, model)
             sequence.run(None)

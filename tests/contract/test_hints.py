@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 
 from holdfast.model.commit import Finish
-from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.model.status import RunStatus
 from holdfast.store.port import Hint
 from tests.contract.scene import Scene, message, signal_wait, timer
@@ -75,7 +74,7 @@ def test_a_cancel_request_to_a_held_run_is_heard(scene: Scene) -> None:
     run = scene.held(1)
     ear = Ear(scene)
 
-    scene.store.request_cancel(DEFAULT_TENANT, run.id, reason="cancelled")
+    scene.cancel(run.id)
 
     assert ear.hears(lambda hint: hint.live is None or run.id in hint.live)
 

@@ -111,7 +111,7 @@ def test_a_child_that_ends_while_its_parent_parks_is_never_missed(scene: Scene) 
             partial(scene.accept, child, move=Finish(RunStatus.COMPLETED, "completed", RESULT)),
         )
         assert scene.place(parent.id) == (RunStatus.QUEUED, True)
-        scene.store.request_cancel(DEFAULT_TENANT, parent.id, reason="cancelled")
+        scene.cancel(parent.id)
 
 
 @pytest.mark.requirement("promise-5", "fault-47")

@@ -93,7 +93,7 @@ def test_starts_are_refused_while_as_many_runs_have_begun_as_may(scene: Scene) -
     with pytest.raises(QuotaExceeded, match="running is 1"):
         scene.start(2)
 
-    scene.store.request_cancel(DEFAULT_TENANT, run.id, reason="cancelled")
+    scene.cancel(run.id)
 
     scene.start(2)
 

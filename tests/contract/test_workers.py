@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from holdfast.model.commit import Compensate, Finish, Park, RunCommit
-from holdfast.model.ids import DEFAULT_TENANT, WorkerId
-from holdfast.model.status import RunStatus, WaitOutcome
+from holdfast.model.ids import WorkerId
+from holdfast.model.status import RunStatus
 from holdfast.store.port import WORKER_KEPT_MS
 from tests.contract.scene import (
     ALICE,
@@ -209,13 +209,14 @@ def test_a_lost_run_that_compensates_goes_on_compensating(scene: Scene) -> None:
     assert (again.status, again.error, again.epoch) == (RunStatus.COMPENSATING, ERROR, run.epoch + 2)
 
 
-def test_what_a_stuck_run_waited_for_is_closed(scene: Scene) -> None:
+@pytest.mark.requirement("R-52")
+def test_what_a_stuck_run_waited_for_stays_open_for_the_time_after_its_release(scene: Scene) -> None:
     run = scene.held(1)
     scene.accept(run, waits=[signal_wait("approval", 1)])
 
     assert scene.lose(run, crashes_max=1)
 
-    assert scene.wait(run.id, "approval").outcome is WaitOutcome.CANCELLED
+    assert scene.wait(run.id, "approval").outcome is None
 
 
 @pytest.mark.requirement("fault-7")
@@ -276,7 +277,7 @@ def test_live_news_are_closed_waits_and_cancel_requests_of_held_runs(scene: Scen
         scene.accept(run, waits=[signal_wait("approval", 1), signal_wait("other", 2)])
     scene.store.send_signal(message(1, signalled.id))
     scene.store.send_signal(message(2, foreign.id))
-    scene.store.request_cancel(DEFAULT_TENANT, cancelled.id, reason="cancelled")
+    scene.cancel(cancelled.id)
 
     news = {one.run_id: one for one in scene.store.read_live(ALICE, [run_id(number) for number in range(1, 6)])}
 
@@ -289,7 +290,7 @@ def test_live_news_are_closed_waits_and_cancel_requests_of_held_runs(scene: Scen
 
 def test_live_news_are_only_of_the_runs_asked_for(scene: Scene) -> None:
     run = scene.held(1)
-    scene.store.request_cancel(DEFAULT_TENANT, run.id, reason="cancelled")
+    scene.cancel(run.id)
 
     assert scene.store.read_live(ALICE, []) == []
     assert scene.store.read_live(ALICE, [run_id(2)]) == []

@@ -16,7 +16,7 @@ from typing import Any
 import holdfast as hf
 from holdfast.client.client import Client, RunHandle
 from holdfast.core.ids import derive_id
-from holdfast.errors import CommitUnknown, RunError, RunFinished, StoreUnavailable
+from holdfast.errors import CommitUnknown, Conflict, RunError, RunFinished, StoreUnavailable
 from holdfast.model.ids import DEFAULT_TENANT, RunId
 from holdfast.model.run import Run, RunDetail
 from holdfast.model.status import RunStatus
@@ -278,7 +278,7 @@ class Play:
                 run = await handle.cancel("no longer wanted")
             except (StoreUnavailable, CommitUnknown):
                 await asyncio.sleep(0.5)
-            except RunFinished:
+            except Conflict:
                 return
             else:
                 if run.status is RunStatus.CANCELLED:

@@ -80,7 +80,7 @@ def test_a_connection_lost_before_the_commit_means_that_nothing_was_done(scene: 
     scene.register()
     scene.start(1)
     line = {"queues": ["default"], "codes": ["order"], "limit": 9, "suspects": 0}
-    params = {"shard": 0, "now_ms": None, "worker": "worker-alice", **line}
+    params = {"shard": 0, "now_ms": scene.clock.now_ms, "worker": "worker-alice", **line}
 
     def lose(cursor: Cursor, rows: list[Row]) -> None:
         assert rows[0][1] == run_id(1)

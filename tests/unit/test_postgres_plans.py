@@ -22,6 +22,34 @@ from tests.postgres_stage import migrated_database
 
 HOT_TABLES = {"runs", "journal", "waits", "attempts", "signals", "transitions"}
 SIZE = 100_000
+MOVED: Params = {
+    "status": "paused",
+    "status_reason": "paused",
+    "terminal_reason": None,
+    "keeps_error": False,
+    "queue": "default",
+    "priority": 0,
+    "worker": None,
+    "epoch": 1,
+    "crashes": 0,
+    "cancel_requested": False,
+    "cancel_compensates": False,
+    "pause_requested": False,
+    "ready_ms": None,
+    "wake_ms": None,
+    "kept_wake_ms": None,
+    "deadline_ms": None,
+    "finalized_ms": None,
+    "updated_ms": 1,
+    "from_status": "queued",
+    "from_epoch": 1,
+    "from_worker": None,
+    "ends": True,
+    "key": None,
+    "actor": "ann",
+    "note": "",
+    "command_id": run_id(3),
+}
 NOW_MS = 5_000_000
 
 _LOAD = """
@@ -34,6 +62,10 @@ select 0, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'defau
        case n %% 10 when 0 then n end, case n %% 10 when 1 then n * 100 end, case when n %% 10 > 2 then n end,
        n %% 1000 = 0
   from generate_series(1, %(size)s) n;
+"""
+_LOAD_WORKERS = """
+insert into holdfast.workers (id, queues, codes, host, pid, version, started_ms, heartbeat_ms, lease_until_ms)
+values ('claimant', '{default}', '{order}', 'box', 1, '', 1, 1, 9000000000000)
 """
 _LOAD_WAITS = """
 insert into holdfast.waits (
@@ -71,6 +103,7 @@ def loaded(postgres_server_url: str, postgres_template: str) -> Generator[str, N
     with migrated_database(postgres_server_url, postgres_template) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_LOAD, {"size": SIZE})
+            connection.execute(_LOAD_WORKERS)
             connection.execute(_LOAD_WAITS)
             connection.execute(_LOAD_JOURNAL)
             connection.execute(_LOAD_ATTEMPTS)
@@ -118,7 +151,7 @@ def steps() -> dict[str, Params]:
     signal = {**one, "signal_id": run_id(9), "name": "s1", "payload": "{}"}
     answer = {**one, "key": "w", "names": ["ann"], "answer_id": run_id(9), "verdict": "{}"}
     hot: list[Step] = [
-        ("claim_runs", {"worker": "worker-1", **line, "limit": 50, "suspects": 1}),
+        ("claim_runs", {"worker": "claimant", **line, "limit": 50, "suspects": 1}),
         ("read_agenda", {**line, "kept_ms": 1, "unwanted": ["x"], "unasked_max": 100}),
         ("forget_workers", {"kept_ms": 1}),
         ("wake_due_lock", {"limit": 50}),
@@ -142,9 +175,10 @@ def steps() -> dict[str, Params]:
         ("send_signal", {**signal, **ids}),
         ("send_answer_find", answer),
         ("send_answer", answer),
-        ("request_cancel_lock", one),
-        ("request_cancel_held", one),
-        ("request_cancel", {**one, "reason": "cancelled"}),
+        ("command_lock", one),
+        ("command_move", {**one, **MOVED}),
+        ("command_waits", {**one, "closings": document([]), "updated_ms": 1}),
+        ("cancel_children", ids),
     ]
     commit = plan_commit(list(batch()), shard=0, now_ms=UnixMs(NOW_MS)).steps(families=True)
     return {name: {**shared, **params} for name, params in [*hot, *commit]}

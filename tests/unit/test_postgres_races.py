@@ -90,6 +90,7 @@ def test_a_write_that_met_a_take_over_is_done_when_that_is_rolled_back(scene: Sc
 def test_claimers_that_meet_share_the_line_without_waiting(scene: Scene, url: str) -> None:
     ids = [scene.start(number) for number in range(1, 7)]
     scene.register(BOB)
+    scene.register(ALICE)
     with transaction(url) as other:
         params = {"worker": ALICE, "queues": ["default"], "codes": ["order"], "limit": 2, "suspects": 1}
         first = execute(other, "claim_runs", scene, **params)
@@ -171,7 +172,7 @@ def test_a_cancel_that_meets_the_last_commit_finds_the_run_ended(scene: Scene, u
     with transaction(url) as other:
         finish = Finish(RunStatus.CANCELLED, "cancelled")
         execute_commit(other, scene, RunCommit(run.id, run.epoch, move=finish))
-        cancelling = Background(lambda: scene.store.request_cancel(DEFAULT_TENANT, run.id, reason="cancelled"))
+        cancelling = Background(lambda: scene.cancel(run.id))
         wait_for_lock(url)
         other.execute("commit")
 
@@ -186,10 +187,10 @@ def test_a_deadlock_is_tried_again(scene: Scene, url: str) -> None:
     with transaction(url) as other:
         # It is the store that notices the deadlock and gives way.
         other.execute("set local deadlock_timeout = '1min'")
-        execute(other, "request_cancel_lock", scene, tenant=DEFAULT_TENANT, id=second.id)
+        execute(other, "command_lock", scene, tenant=DEFAULT_TENANT, id=second.id)
         committing = Background(lambda: scene.store.commit(batch))
         wait_for_lock(url)
-        execute(other, "request_cancel_lock", scene, tenant=DEFAULT_TENANT, id=first.id)
+        execute(other, "command_lock", scene, tenant=DEFAULT_TENANT, id=first.id)
         other.execute("commit")
 
     answer = committing.result()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
-from holdfast.model.run import RunFilter
+from holdfast.model.run import RunFilter, WorkerInfo
 from holdfast.model.search import AttributeRange, RunOrder, WaitingOn
 from holdfast.model.status import RunStatus
 from holdfast.store.migrations import migrate
@@ -126,8 +126,10 @@ def test_a_backlog_that_nobody_knows_costs_a_claim_and_the_agenda_nothing(tmp_pa
         counted.set_progress_handler(lambda: steps.append(100), 100)
         name = "claim_runs_pick" if workflows <= FEW_LINES else "claim_runs_merge"
         asked = {"queues": '["default"]', "codes": json.dumps(names)}
+        info = WorkerInfo(id=worker, queues=["default"], codes=names)
+        now_ms = store.register_worker(info, lease_ms=60_000)
 
-        read_row(counted, name, limit=10, suspects=1, **asked)
+        read_row(counted, name, limit=10, suspects=1, worker=worker, now_ms=now_ms, **asked)
         read_row(counted, "read_agenda", now_ms=0, before_ms=0, unwanted="[]", unasked_max=1, **asked)
 
         # Instructions of SQLite's machine: a walk through the backlog would take some ten for each of its 3,000 runs.

@@ -125,26 +125,6 @@ def signal(
         output.say(f"run {run_id} does not wait for {name!r} now: it is kept until it does")
 
 
-def cancel(
-    run_id: options.RunIdText,
-    *,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why.", show_default=False)] = "",
-    database: options.Database = None,
-    tenant: options.TenantName = DEFAULT_TENANT,
-    as_json: options.AsJson = False,
-) -> None:
-    """Cancel a run: at once if no worker holds it, else as soon as its worker notices. Repeatable."""
-    output = Output(as_json=as_json)
-    with open_session(database, tenant) as session:
-        run = session.client.cancel(run_id, reason=reason)
-    if as_json:
-        output.document({"run": plain_run(run)})
-    elif run.status is RunStatus.CANCELLED:
-        output.say(f"run {run.id} is cancelled")
-    else:
-        output.say(f"run {run.id} is {run.status.value}: it is cancelled as soon as its worker notices")
-
-
 def workers(
     *,
     database: options.Database = None,

@@ -1,4 +1,4 @@
-"""``holdfast runs``: look at runs, change nothing."""
+"""``holdfast runs``: look at runs; ``control`` adds the commands that change them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 WATCH_INTERVAL_S: Final = 0.5
 """How often ``watch`` looks."""
 
-commands = typer.Typer(name="runs", help="Look at runs.", no_args_is_help=False)
+commands = typer.Typer(name="runs", help="Look at runs and operate them.", no_args_is_help=False)
 
 
 class Filter(Struct, frozen=True, kw_only=True):

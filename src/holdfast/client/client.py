@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, cast, overloa
 
 from msgspec import Struct
 
+from holdfast.client.control import PRIORITY_MAX, Control
 from holdfast.client.messages import Messages
 from holdfast.client.results import Results
 from holdfast.core.attributes import check_attributes
@@ -54,8 +55,6 @@ processor time of both sides, that a run of a few milliseconds would pay in full
 
 NEW_LOOK_S = 0.05
 """When to look at such a run if no hint came."""
-
-PRIORITY_MAX = 1000
 
 
 class StartOptions(TypedDict, total=False):
@@ -140,9 +139,9 @@ class RunHandle(Generic[R_co]):
         """Send this run a signal. Returns whether a wait took it at once; otherwise it is kept for the next one."""
         return bool(await self._client.signal(name, payload, run_id=self.id))
 
-    async def cancel(self, reason: str = "cancelled") -> Run:
-        """Ask for the run to be cancelled."""
-        return await self._client.cancel(self.id, reason=reason)
+    async def cancel(self, reason: str = "", *, compensate: bool = False) -> Run:
+        """Ask for the run to be cancelled, with ``compensate`` after its completed steps are undone."""
+        return await self._client.cancel(self.id, reason=reason, compensate=compensate)
 
     async def explain(self) -> Explanation:
         """Why the run is where it is, and what it waits for."""
@@ -152,7 +151,7 @@ class RunHandle(Generic[R_co]):
         return f"<Run {self.id}>"
 
 
-class Client(Messages):
+class Client(Control, Messages):
     """Asynchronous; ``SyncClient`` is its blocking form. One tenant; one database."""
 
     def __init__(
@@ -413,10 +412,3 @@ class Client(Messages):
                 raise error from cause
 
     # Commands
-
-    async def cancel(self, run_id: str, *, reason: str = "cancelled") -> Run:
-        """Ask for a run to be cancelled: at once if no worker holds it, else as soon as its worker notices.
-
-        Repeatable. Raises RunNotFound; RunFinished if it ended otherwise.
-        """
-        return await self._send(self.store.request_cancel, self.tenant, check_run_id(run_id), reason=reason)

@@ -11,6 +11,7 @@ from holdfast.client.client import Client, RunHandle, Start, StartOptions
 from holdfast.client.filters import Filters
 from holdfast.client.messages import AnswerOptions
 from holdfast.client.portal import Portal
+from holdfast.client.sync_control import SyncControl
 from holdfast.core.explain import Explanation
 from holdfast.model.ids import RunId
 from holdfast.model.run import ApprovalPage, Run, RunDetail, RunPage, WorkerRow
@@ -46,21 +47,25 @@ class SyncRunHandle(Generic[R_co]):
         """As ``RunHandle.signal``."""
         return self._portal.call(self._handle.signal(name, payload))
 
-    def cancel(self, reason: str = "cancelled") -> Run:
+    def cancel(self, reason: str = "", *, compensate: bool = False) -> Run:
         """As ``RunHandle.cancel``."""
-        return self._portal.call(self._handle.cancel(reason))
+        return self._portal.call(self._handle.cancel(reason, compensate=compensate))
 
     def explain(self) -> Explanation:
         """As ``RunHandle.explain``."""
         return self._portal.call(self._handle.explain())
 
 
-class SyncClient:
+class SyncClient(SyncControl):
     """See ``Client``: every method does what its namesake does, and blocks."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._portal = Portal()
+
+    @property
+    def _control(self) -> Client:
+        return self._client
 
     def close(self) -> None:
         """As ``Client.close``."""
@@ -219,7 +224,3 @@ class SyncClient:
     def reject(self, run_id: str, key: str = "approval", **answer: Unpack[AnswerOptions]) -> None:
         """As ``Client.reject``."""
         self._portal.call(self._client.reject(run_id, key, **answer))
-
-    def cancel(self, run_id: str, *, reason: str = "cancelled") -> Run:
-        """As ``Client.cancel``."""
-        return self._portal.call(self._client.cancel(run_id, reason=reason))

@@ -24,8 +24,8 @@ class Reason(Struct, frozen=True, kw_only=True):
     """One thing that a run waits for, or why it ended."""
 
     kind: str
-    """A stable word: claimable, no_worker, delayed, held, paused, timer, signal, child, retry, approval, cancel,
-    deadline, ended, failed_step, cause."""
+    """A stable word: claimable, no_worker, delayed, held, paused, pausing, timer, signal, child, retry, approval,
+    cancel, deadline, ended, failed_step, cause."""
     text: str
     key: str | None = None
     since_ms: UnixMs | None = None
@@ -220,7 +220,8 @@ def _delayed(detail: RunDetail) -> list[Reason]:
 def _paused(detail: RunDetail) -> list[Reason]:
     run = detail.run
     if run.status is not RunStatus.PAUSED:
-        return []
+        text = "it is to be paused as soon as its steps under way have ended"
+        return [Reason(kind="pausing", text=text)] if run.pause_requested and run.worker is not None else []
     text = f"it was paused {_ago(detail, run.updated_ms)}, and goes on when it is resumed"
     return [Reason(kind="paused", text=text, since_ms=run.updated_ms)]
 
@@ -232,7 +233,8 @@ def _waits(detail: RunDetail) -> list[Reason]:
 def _cancel(detail: RunDetail) -> list[Reason]:
     if not detail.run.cancel_requested or detail.run.status in TERMINAL_STATUSES:
         return []
-    return [Reason(kind="cancel", text="it is to be cancelled as soon as its worker notices")]
+    undoes = ", after it has undone what it did" if detail.run.cancel_compensates else ""
+    return [Reason(kind="cancel", text=f"it is to be cancelled as soon as a worker notices{undoes}")]
 
 
 def _deadline(detail: RunDetail) -> list[Reason]:

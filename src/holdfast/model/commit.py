@@ -115,8 +115,9 @@ class Progress(Struct, frozen=True):
 
 
 class LiveUpdate(Struct, frozen=True):
-    """News for a run that a worker holds: waits that others closed, and whether it is to be cancelled."""
+    """News for a run that a worker holds: waits that others closed, and whether it is to be cancelled or paused."""
 
     run_id: RunId
     cancel_requested: bool
     waits: list[Wait]
+    pause_requested: bool = False

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 from holdfast.model.catalog import code_name
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.search import AttributeRange, AttributeValue, RunOrder, WaitingOn
-from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+from holdfast.model.status import EntryKind, EntryStatus, ParentPolicy, RunStatus, WaitKind, WaitOutcome
 
 
 class NewRun(Struct, frozen=True, kw_only=True):
@@ -37,6 +37,8 @@ class NewRun(Struct, frozen=True, kw_only=True):
     """The first run of this lineage; itself when None."""
     parent_id: RunId | None = None
     parent_key: str | None = None
+    parent_policy: ParentPolicy = ParentPolicy.CANCEL
+    """What becomes of it when its parent is cancelled."""
 
 
 class Started(Struct, frozen=True):
@@ -70,6 +72,7 @@ class Run(Struct, frozen=True, kw_only=True):
     """1 for the first run of a lineage; unique per root (R-53)."""
     parent_id: RunId | None
     parent_key: str | None
+    parent_policy: ParentPolicy = ParentPolicy.CANCEL
     attributes: dict[str, AttributeValue]
     worker: WorkerId | None
     """Who holds the lease, if anyone."""
@@ -78,12 +81,18 @@ class Run(Struct, frozen=True, kw_only=True):
     crashes: int
     """Workers lost in a row without any progress of this run."""
     cancel_requested: bool
+    cancel_compensates: bool = False
+    """Whether it is to undo what it did before it is cancelled."""
+    pause_requested: bool = False
+    """It is held, and is paused as soon as its worker lets go of it."""
     created_ms: UnixMs
     updated_ms: UnixMs
     ready_ms: UnixMs | None
     """Since when it can be claimed; its place in the line."""
     wake_ms: UnixMs | None
     """When a timer, retry, delayed start or the deadline makes it claimable."""
+    kept_wake_ms: UnixMs | None = None
+    """When a delayed run that was paused was to start."""
     deadline_ms: UnixMs | None
     started_ms: UnixMs | None
     """First claim."""
@@ -115,6 +124,8 @@ class Entry(Struct, frozen=True, kw_only=True):
     epoch: int
     started_ms: UnixMs
     completed_ms: UnixMs
+    settled_by: str | None = None
+    """Who gave it this outcome by hand; None if the step did."""
 
 
 class Wait(Struct, frozen=True, kw_only=True):
@@ -153,7 +164,7 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class Transition(Struct, frozen=True, kw_only=True):
-    """One row of the append-only log of a run's moves: structural facts, never payloads."""
+    """One row of the append-only log of a run's moves: structural facts and the words of who asked, never payloads."""
 
     seq: int
     from_status: RunStatus | None
@@ -163,6 +174,12 @@ class Transition(Struct, frozen=True, kw_only=True):
     worker: WorkerId | None = None
     epoch: int = 0
     at_ms: UnixMs
+    actor: str | None = None
+    """Who commanded it; None if nobody did."""
+    note: str | None = None
+    """Why, in the actor's own words."""
+    command_id: RunId | None = None
+    """The command's own id: the same one is obeyed once."""
 
 
 class ClaimedRun(Struct, frozen=True, kw_only=True):
@@ -187,6 +204,8 @@ class ClaimedRun(Struct, frozen=True, kw_only=True):
     created_ms: UnixMs
     deadline_ms: UnixMs | None
     priority: int = 0
+    cancel_compensates: bool = False
+    pause_requested: bool = False
     journal: list[Entry] = []
     waits: list[Wait] = []
     attempts: list[Attempt] = []

@@ -41,6 +41,17 @@ class RunEvent(StrEnum):
     CANCEL = "cancel"
     PAUSE = "pause"
     RESUME = "resume"
+    TERMINATE = "terminate"
+    ASK = "ask"
+    """Somebody wants it cancelled or paused: noted, and its worker acts on it."""
+    CHANGE = "change"
+    """Its place in the line or its deadline was set by hand."""
+    SETTLE = "settle"
+    """A step or wait of it was given its outcome by hand."""
+    RELEASE_STUCK = "release_stuck"
+    RELEASE_UNDOING = "release_undoing"
+    """It was set aside while it compensated, and goes on with that."""
+    CLOSE_STUCK = "close_stuck"
 
 
 _S, _E = RunStatus, RunEvent
@@ -51,6 +62,10 @@ TRANSITIONS: Final[dict[RunStatus, dict[RunEvent, RunStatus]]] = {
         _E.WAKE: _S.QUEUED,  # a delayed start whose time has come
         _E.CANCEL: _S.CANCELLED,
         _E.PAUSE: _S.PAUSED,
+        _E.TERMINATE: _S.CANCELLED,
+        _E.ASK: _S.QUEUED,
+        _E.CHANGE: _S.QUEUED,
+        _E.SETTLE: _S.QUEUED,
     },
     _S.RUNNING: {
         _E.PARK: _S.WAITING,
@@ -62,9 +77,24 @@ TRANSITIONS: Final[dict[RunStatus, dict[RunEvent, RunStatus]]] = {
         _E.FAIL: _S.FAILED,
         _E.CANCEL: _S.CANCELLED,
         _E.PAUSE: _S.PAUSED,
+        _E.TERMINATE: _S.CANCELLED,
+        _E.ASK: _S.RUNNING,
     },
-    _S.WAITING: {_E.WAKE: _S.QUEUED, _E.CANCEL: _S.CANCELLED, _E.PAUSE: _S.PAUSED},
-    _S.PAUSED: {_E.RESUME: _S.QUEUED, _E.CANCEL: _S.CANCELLED},
+    _S.WAITING: {
+        _E.WAKE: _S.QUEUED,
+        _E.CANCEL: _S.CANCELLED,
+        _E.PAUSE: _S.PAUSED,
+        _E.TERMINATE: _S.CANCELLED,
+        _E.CHANGE: _S.WAITING,
+        _E.SETTLE: _S.QUEUED,
+    },
+    _S.PAUSED: {
+        _E.RESUME: _S.QUEUED,
+        _E.CANCEL: _S.CANCELLED,
+        _E.TERMINATE: _S.CANCELLED,
+        _E.CHANGE: _S.PAUSED,
+        _E.SETTLE: _S.PAUSED,
+    },
     _S.COMPENSATING: {
         _E.CLAIM: _S.COMPENSATING,
         _E.PARK: _S.COMPENSATING,
@@ -74,15 +104,24 @@ TRANSITIONS: Final[dict[RunStatus, dict[RunEvent, RunStatus]]] = {
         _E.SET_ASIDE: _S.STUCK,
         _E.FAIL: _S.FAILED,
         _E.CANCEL: _S.CANCELLED,
+        _E.TERMINATE: _S.CANCELLED,
+        _E.ASK: _S.COMPENSATING,
+        _E.CHANGE: _S.COMPENSATING,
+        _E.SETTLE: _S.COMPENSATING,
     },
     _S.COMPLETED: {},
     _S.FAILED: {},
     _S.CANCELLED: {},
-    _S.STUCK: {},
+    _S.STUCK: {
+        _E.RELEASE_STUCK: _S.QUEUED,
+        _E.RELEASE_UNDOING: _S.COMPENSATING,
+        _E.CLOSE_STUCK: _S.FAILED,
+        _E.SETTLE: _S.STUCK,
+    },
 }
 
-TERMINAL_STATUSES: Final = frozenset(status for status, moves in TRANSITIONS.items() if not moves)
-"""No longer active: nothing moves these by itself (R-12)."""
+TERMINAL_STATUSES: Final = frozenset({_S.COMPLETED, _S.FAILED, _S.CANCELLED, _S.STUCK})
+"""No longer active: nothing moves these by itself (R-12). A stuck one is moved by a person alone."""
 
 ACTIVE_STATUSES: Final = frozenset(TRANSITIONS) - TERMINAL_STATUSES
 """Still to be finished (R-11)."""
@@ -109,6 +148,17 @@ class WaitOutcome(StrEnum):
     CHILD_ENDED = "child_ended"
     ANSWERED = "answered"
     CANCELLED = "cancelled"
+
+
+class ParentPolicy(StrEnum):
+    """What becomes of a child whose parent is cancelled or terminated before it has ended."""
+
+    CANCEL = "cancel"
+    """It is cancelled as its parent was: with its compensations if those were asked for."""
+    REQUEST = "request"
+    """It is asked to undo what it did, and is cancelled after that, however its parent was."""
+    ABANDON = "abandon"
+    """It goes on."""
 
 
 class EntryKind(StrEnum):

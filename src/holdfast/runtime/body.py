@@ -29,6 +29,9 @@ def begin(execution: RunExecution) -> None:
     run = execution.run
     if run.deadline_ms is not None:
         execution.arm()
+    if run.pause_requested and not run.cancel_requested:
+        # It goes no further than to its first handler, and is paused as it is handed back.
+        execution.pause()
     if run.cancel_requested and run.status is not RunStatus.COMPENSATING:
         # The task itself is not cancelled: before its first step that would end it without a word.
         execution.stop = Stop.CANCEL

@@ -387,6 +387,7 @@ class RunBranch(Branch):
             attributes=check_attributes(workflow.options.attributes),
             parent_id=execution.run.id,
             parent_key=key,
+            parent_policy=options.policy,
         )
 
     def child_result(self, workflow: Workflow[Any, Any], child: RunId, wait: Wait) -> Any:
@@ -409,9 +410,13 @@ class RunBranch(Branch):
 
     async def gather(self, awaitables: Iterable[Awaitable[Any]], *, return_exceptions: bool) -> list[Any]:
         """See Branch."""
-        branch = self.enter()
-        scope = branch.next_key("gather", None)
         items = list(awaitables)
+        try:
+            branch = self.enter()
+        except BaseException:
+            _close(items)
+            raise
+        scope = branch.next_key("gather", None)
         join = Join(branch, scope, stop_at_failure=not return_exceptions)
         results = await join.run(
             [(f"[{number}]", _return(item)) for number, item in enumerate(items)], width=len(items)
@@ -540,6 +545,13 @@ async def _body(call: Callable[[], Awaitable[Any]], number: int, branch: RunBran
 
 async def _answer(operation: Callable[[], Any]) -> Any:
     return operation()
+
+
+def _close(awaitables: Iterable[Awaitable[Any]]) -> None:
+    """Drop what was to run side by side, and was not begun."""
+    for awaitable in awaitables:
+        if isinstance(awaitable, Coroutine):
+            awaitable.close()
 
 
 def _return(awaitable: Awaitable[Any]) -> Callable[[], Awaitable[Any]]:

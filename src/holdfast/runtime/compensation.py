@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def compensate(execution: RunExecution, branch: RunBranch) -> None:
-    """Run the compensations that are not recorded yet, then end the run as failed."""
+    """Run the compensations that are not recorded yet, then end the run as failed, or as cancelled if asked."""
     services = execution.services
     failures: dict[str, str] = {}
     for entry in to_compensate(execution.journal.values()):
@@ -50,6 +50,8 @@ async def compensate(execution: RunExecution, branch: RunBranch) -> None:
         failed = CompensationError(count=len(failures), failures=failures)
         failed.__cause__ = services.rebuild(services.read_failure(error))
         await execution.finish(RunStatus.FAILED, "compensation_failed", error=execution.record_error(failed))
+    elif execution.run.cancel_compensates:
+        await execution.finish(RunStatus.CANCELLED, "compensated")
     else:
         await execution.finish(RunStatus.FAILED, "compensated", error=error)
 

@@ -162,20 +162,35 @@ class RunExecution:
         self.staged.add_move(Finish(status=status, reason=reason, result=result, error=error))
         await self.saved()
 
-    def calm(self) -> None:
-        """After the body was stopped: what it waited for is waited for no longer, and stopping it is over."""
+    def calm(self, *, keep_waits: bool = False) -> None:
+        """After the body was stopped: stopping it is over, and what it waited for is waited for no longer.
+
+        With ``keep_waits`` it still is: a run that is set aside may be released.
+        """
         self.refused = None
         task = self.branches[0].task
         while task is not None and task.cancelling():
             task.uncancel()
         if self.deadline_timer is not None:
             self.deadline_timer.cancel()
-        self.drop_waits([key for key, wait in self.waits.items() if wait.outcome is None])
+        if not keep_waits:
+            self.drop_waits([key for key, wait in self.waits.items() if wait.outcome is None])
+
+    async def wants_compensation(self) -> bool:
+        """Whether the run, which is to be cancelled, is to undo first what it did."""
+        if not self.compensable:
+            return False
+        services, run = self.services, self.run
+        now = await services.until_available(
+            lambda: services.host.call("keep", services.store.get_run, run.tenant, run.id)
+        )
+        return now.cancel_compensates
 
     async def begin_compensation(self, error: Json, reason: str) -> None:
         """The run has failed for good: from now on it only undoes."""
         self.parted = None
-        self.run = structs.replace(self.run, status=RunStatus.COMPENSATING, error=error)
+        by_cancel = self.stop is Stop.CANCEL
+        self.run = structs.replace(self.run, status=RunStatus.COMPENSATING, error=error, cancel_compensates=by_cancel)
         self.staged.add_move(Compensate(error=error, reason=reason))
         await self.saved()
 
@@ -386,6 +401,8 @@ class RunExecution:
         self.absorb(update.waits)
         if update.cancel_requested:
             self.request_stop(Stop.CANCEL)
+        elif update.pause_requested:
+            self.pause()
 
     @property
     def waits_for_others(self) -> bool:
@@ -480,6 +497,11 @@ class RunExecution:
         self.stop = stop
         for branch in list(self.branches.values()):
             branch.cancel()
+
+    def pause(self) -> None:
+        """Hand the run back as soon as no handler runs: the database pauses it then. One that compensates goes on."""
+        if self.run.status is not RunStatus.COMPENSATING:
+            self.drain()
 
     def drain(self) -> None:
         """Hand the run back as soon as no handler runs."""

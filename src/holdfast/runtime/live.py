@@ -37,11 +37,14 @@ class Live:
         self._worker = worker
         self._executions = executions
         self._wanted: set[RunId] = set()
+        self._told: set[RunId] = set()
         self._wake = asyncio.Event()
 
     def hint(self, run_ids: tuple[RunId, ...] | None) -> None:
         """Something happened to these runs; None: to some run."""
         held = self._executions
+        if run_ids is not None:
+            self._told.update(run_ids)
         self._wanted.update(held if run_ids is None else (run_id for run_id in run_ids if run_id in held))
         if self._wanted:
             self._wake.set()
@@ -69,7 +72,9 @@ class Live:
     async def run_once(self) -> None:
         """Read the news for the runs that want it."""
         wanted = [run_id for run_id in self._wanted if run_id in self._executions]
+        told = [run_id for run_id in sorted(self._told) if run_id in self._executions]
         self._wanted.clear()
+        self._told.clear()
         if not wanted:
             return
         services = self._services
@@ -78,3 +83,16 @@ class Live:
             execution = self._executions.get(update.run_id)
             if execution is not None:
                 execution.update(update)
+        news = {update.run_id for update in updates}
+        await self._drop_lost([run_id for run_id in told if run_id not in news])
+
+    async def _drop_lost(self, run_ids: list[RunId]) -> None:
+        """Of runs that we were told of and that have no news: stop at once what was taken from us by a command."""
+        if not run_ids:
+            return
+        services = self._services
+        executions = {run_id: self._executions[run_id] for run_id in run_ids if run_id in self._executions}
+        progress = await services.host.call("keep", services.store.read_progress, list(executions))
+        for run_id, execution in executions.items():
+            if run_id in progress and progress[run_id].epoch > execution.epoch:
+                execution.lost()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from holdfast.errors import DeadlineExceeded, DecodeError, NonDeterminismError
+from holdfast.errors import DeadlineExceeded, DecodeError, NonDeterminismError, RunCancelled
 from holdfast.model.status import RunStatus
 from holdfast.runtime.compensation import compensate
 from holdfast.runtime.execution import Stop
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 async def end_otherwise(execution: RunExecution, branch: RunBranch, error: BaseException) -> None:
     """The body raised: cancel the run, set it aside, compensate it, or fail it."""
     failure = _failure(execution, error)
-    execution.calm()
+    execution.calm(keep_waits=isinstance(failure, NonDeterminismError))
     if failure is None:
-        await execution.finish(RunStatus.CANCELLED, "cancelled")
+        if await execution.wants_compensation():
+            await execution.begin_compensation(execution.record_error(_cancelled(execution)), "cancelled")
+            await compensate(execution, branch)
+        else:
+            await execution.finish(RunStatus.CANCELLED, "cancelled")
     elif isinstance(failure, NonDeterminismError):
         await execution.finish(RunStatus.STUCK, "non_determinism", error=execution.record_error(failure))
     else:
@@ -32,6 +36,10 @@ async def end_otherwise(execution: RunExecution, branch: RunBranch, error: BaseE
             await compensate(execution, branch)
         else:
             await execution.finish(RunStatus.FAILED, reason, error=stored)
+
+
+def _cancelled(execution: RunExecution) -> RunCancelled:
+    return RunCancelled(run_id=execution.run.id)
 
 
 def _failure(execution: RunExecution, error: BaseException) -> BaseException | None:

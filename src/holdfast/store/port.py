@@ -5,7 +5,7 @@ comparisons with "now", are by the store's own clock, never by the caller's. A w
 and are refused, in the same statement, unless the run is in a held status at that epoch.
 
 Every method may raise ``StoreUnavailable`` (nothing was done: repeat it) and, if it writes, ``CommitUnknown`` (it may
-have been done). ``start_runs``, ``send_signal``, ``request_cancel`` and the housekeeping methods may then simply be
+have been done). ``start_runs``, ``send_signal``, ``command`` and the housekeeping methods may then simply be
 repeated: they name their rows, so that a second time does nothing. ``commit`` may not: see ``read_progress``.
 """
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
+from holdfast.model.command import Order
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
@@ -154,8 +155,8 @@ class Store(Protocol):
         """Take up to ``limit`` claimable runs, highest priority and longest ready first, raising each one's epoch.
 
         ``codes`` are those of the runs to take: see ``model.catalog.code_name``.
-        Runs that other workers are claiming are passed over. A run that lost two workers in a row without progress
-        is a suspect; at most ``suspects`` of them are taken.
+        A worker whose lease has run out gets none. Runs that other workers are claiming are passed over. A run that
+        lost two workers in a row without progress is a suspect; at most ``suspects`` of them are taken.
         """
         ...
 
@@ -183,7 +184,7 @@ class Store(Protocol):
         ...
 
     def read_live(self, worker: WorkerId, run_ids: Sequence[RunId]) -> list[LiveUpdate]:
-        """Of these runs, those it holds that are to be cancelled or have closed waits, with all closed waits."""
+        """Of these runs, those it holds that are to be cancelled or paused, or have closed waits; with these."""
         ...
 
     # Housekeeping: any worker, at any time, as often as it likes
@@ -275,10 +276,12 @@ class Store(Protocol):
         """
         ...
 
-    def request_cancel(self, tenant: Tenant, run_id: RunId, *, reason: str) -> Run:
-        """Cancel a run: at once if no worker holds it, else as soon as its worker notices. Returns it as it is then.
+    def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
+        """Let one run obey a command (``model.command``): one legal move, recorded with actor and note, or a refusal.
 
-        Repeatable. Raises RunNotFound; RunFinished if it ended otherwise than cancelled.
+        Returns the run as it is then. A run that a worker holds is only asked to be cancelled or paused; its worker
+        hears of it. Repeatable: an order that the run has obeyed before does nothing. A run that it cancels or
+        terminates takes its children along, by the policy of each. Raises RunNotFound, RunFinished, CommandRefused.
         """
         ...
 

@@ -13,7 +13,7 @@ from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import Approval, Attempt, Entry, Run, Transition, Wait, WorkerRow
 from holdfast.model.search import AttributeValue
-from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+from holdfast.model.status import EntryKind, EntryStatus, ParentPolicy, RunStatus, WaitKind, WaitOutcome
 
 Row = Sequence[Any]
 
@@ -30,39 +30,27 @@ def run_from(row: Row) -> Run:
 
 
 def _run(row: Row) -> Run:
+    given = dict(zip(Run.__struct_fields__, row, strict=True))
+    given |= {name: _moment(given[name]) for name in _MOMENTS}
+    given |= {name: _payload(given[name]) for name in ("result", "error")}
+    given |= {name: _id(given[name]) for name in ("retry_of_id", "parent_id")}
+    given |= {name: bool(given[name]) for name in ("cancel_requested", "cancel_compensates", "pause_requested")}
     return Run(
-        id=RunId(str(row[0])),
-        tenant=Tenant(row[1]),
-        workflow=row[2],
-        queue=row[3],
-        status=RunStatus(row[4]),
-        status_reason=row[5],
-        terminal_reason=row[6],
-        input=_given(row[7]),
-        result=_payload(row[8]),
-        error=_payload(row[9]),
-        key=row[10],
-        priority=row[11],
-        version=row[12],
-        definition_hash=row[13],
-        root_id=RunId(str(row[14])),
-        retry_of_id=_id(row[15]),
-        attempt=row[16],
-        parent_id=_id(row[17]),
-        parent_key=row[18],
-        attributes=_attributes(row[19]),
-        worker=None if row[20] is None else WorkerId(str(row[20])),
-        epoch=row[21],
-        crashes=row[22],
-        cancel_requested=bool(row[23]),
-        created_ms=UnixMs(row[24]),
-        updated_ms=UnixMs(row[25]),
-        ready_ms=_moment(row[26]),
-        wake_ms=_moment(row[27]),
-        deadline_ms=_moment(row[28]),
-        started_ms=_moment(row[29]),
-        finalized_ms=_moment(row[30]),
+        **{
+            **given,
+            "id": RunId(str(given["id"])),
+            "tenant": Tenant(given["tenant"]),
+            "status": RunStatus(given["status"]),
+            "input": _given(given["input"]),
+            "root_id": RunId(str(given["root_id"])),
+            "parent_policy": ParentPolicy(given["parent_policy"]),
+            "attributes": _attributes(given["attributes"]),
+            "worker": None if given["worker"] is None else WorkerId(str(given["worker"])),
+        }
     )
+
+
+_MOMENTS = tuple(name for name in Run.__struct_fields__ if name.endswith("_ms"))
 
 
 def entry_from(row: Row) -> Entry:
@@ -81,6 +69,7 @@ def entry_from(row: Row) -> Entry:
         epoch=row[10],
         started_ms=UnixMs(row[11]),
         completed_ms=UnixMs(row[12]),
+        settled_by=row[13],
     )
 
 
@@ -137,6 +126,9 @@ def transition_from(row: Row) -> Transition:
         worker=None if row[5] is None else WorkerId(str(row[5])),
         epoch=row[6],
         at_ms=UnixMs(row[7]),
+        actor=row[8],
+        note=row[9],
+        command_id=_id(row[10]),
     )
 
 

@@ -48,13 +48,16 @@ RUNS: Final = Table(
     _id("retry_of_id"),
     Column("attempt", Integer),
     _id("parent_id"),
-    *_texts("parent_key", "attributes", "worker"),
+    *_texts("parent_key", "parent_policy", "attributes", "worker"),
     Column("epoch", BigInteger),
     Column("crashes", Integer),
     Column("suspect", Integer),
     Column("cancel_requested", Integer),
+    Column("cancel_compensates", Integer),
+    Column("pause_requested", Integer),
     Column("transition_seq", Integer),
-    *_times("created_ms", "updated_ms", "ready_ms", "wake_ms", "deadline_ms", "started_ms", "finalized_ms"),
+    *_times("created_ms", "updated_ms", "ready_ms", "wake_ms", "kept_wake_ms", "deadline_ms", "started_ms"),
+    *_times("finalized_ms"),
     *_texts("error_type", "error_message", "error_fingerprint"),
 )
 
@@ -69,6 +72,7 @@ JOURNAL: Final = Table(
     Column("attempts", Integer),
     Column("epoch", BigInteger),
     *_times("started_ms", "completed_ms"),
+    *_texts("settled_by"),
 )
 
 WAITS: Final = Table(
@@ -123,6 +127,8 @@ TRANSITIONS: Final = Table(
     *_texts("from_status", "to_status", "reason", "key", "worker"),
     Column("epoch", BigInteger),
     *_times("at_ms"),
+    *_texts("actor", "note"),
+    _id("command_id"),
 )
 
 WORKERS: Final = Table(

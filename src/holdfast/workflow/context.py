@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from holdfast.errors import NotInWorkflow
 from holdfast.model.ids import RunId, Tenant
+from holdfast.model.status import ParentPolicy
 
 if TYPE_CHECKING:
     from holdfast.model.definition import RetryPolicy
@@ -172,6 +173,7 @@ class ChildOptions:
     queue: str | None = None
     priority: int | None = None
     timeout: timedelta | None = None
+    policy: ParentPolicy = ParentPolicy.CANCEL
 
 
 CURRENT: ContextVar[Branch | StepInfo | None] = ContextVar("holdfast_current", default=None)

@@ -11,6 +11,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, get_type_hints
 from holdfast.core.names import check_name
 from holdfast.model.ids import DEFAULT_QUEUE
 from holdfast.model.search import AttributeValue
+from holdfast.model.status import ParentPolicy
 from holdfast.workflow.context import ChildOptions
 from holdfast.workflow.duration import optional_seconds
 
@@ -52,6 +53,7 @@ class Workflow(Generic[P, R_co]):
         queue: str | None = None,
         priority: int | None = None,
         timeout: timedelta | float | None = None,
+        policy: ParentPolicy | str = ParentPolicy.CANCEL,
     ) -> Self:
         """The same workflow, started with these options by ``hf.run_child`` and ``hf.start_child``.
 
@@ -60,6 +62,8 @@ class Workflow(Generic[P, R_co]):
             queue: the line the child stands in.
             priority: higher is claimed first; the parent's by default.
             timeout: the child's deadline, counted from its start; a timedelta, or seconds.
+            policy: what becomes of it when its parent is cancelled or terminated: ``cancel`` (it is cancelled as its
+                parent is), ``request`` (it undoes what it did first) or ``abandon`` (it goes on).
         """
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
@@ -68,6 +72,7 @@ class Workflow(Generic[P, R_co]):
             queue=queue if queue is None else check_name("queue", queue),
             priority=priority,
             timeout=optional_seconds(timeout, "a child's timeout"),
+            policy=ParentPolicy(policy),
         )
         return twin
 

@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
+from holdfast.core.control import Situation, decide
 from holdfast.core.quotas import check_quotas
-from holdfast.errors import RunFinished, UsageError
+from holdfast.errors import UsageError
+from holdfast.model.command import Order
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
@@ -35,7 +37,7 @@ from holdfast.model.run import (
     WorkerRow,
 )
 from holdfast.model.search import GroupBy, RunGroup
-from holdfast.model.status import TERMINAL_STATUSES, RunStatus, WaitOutcome
+from holdfast.model.status import RunStatus, WaitOutcome
 from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy
 from holdfast.store.hints import LocalHints
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal
@@ -202,7 +204,7 @@ class MemoryStore:
         """Take the first runs of the line that this worker may have."""
         with self._unit() as unit:
             taken: list[Record] = []
-            for record in self._tables.line():
+            for record in self._tables.line() if self._tables.has_lease(worker, unit.now_ms) else []:
                 if record.run.queue not in queues or record.run.code not in codes:
                     continue
                 is_suspect = record.run.crashes >= SUSPECT_CRASHES
@@ -252,8 +254,9 @@ class MemoryStore:
             updates: list[LiveUpdate] = []
             for record in self._tables.held_by(worker):
                 closed = [wait for wait in record.all_waits() if wait.outcome is not None]
-                if record.run.id in run_ids and (closed or record.run.cancel_requested):
-                    updates.append(LiveUpdate(record.run.id, record.run.cancel_requested, closed))
+                run = record.run
+                if run.id in run_ids and (closed or run.cancel_requested or run.pause_requested):
+                    updates.append(LiveUpdate(run.id, run.cancel_requested, closed, run.pause_requested))
             return updates
 
     # Housekeeping
@@ -402,23 +405,27 @@ class MemoryStore:
         with self._unit() as unit:
             return answer(unit, signal) if isinstance(signal, Answer) else send(unit, signal)
 
-    def request_cancel(self, tenant: Tenant, run_id: RunId, *, reason: str) -> Run:
-        """Cancel a run. Raises RunNotFound, RunFinished."""
+    def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
+        """Let a run obey a command. Raises RunNotFound, RunFinished, CommandRefused, UsageError for a bad text."""
+        _refuse_unstorable([order])
         with self._unit() as unit:
             record = self._tables.find(tenant, run_id)
-            run = record.run
-            if run.status in TERMINAL_STATUSES:
-                if run.status is not RunStatus.CANCELLED:
-                    raise RunFinished(run_id=run_id, status=run.status)
-            elif run.worker is None and run.status is not RunStatus.COMPENSATING:
-                unit.end(record, RunStatus.CANCELLED, terminal_reason=reason)
-            elif not run.cancel_requested:
-                record.run = structs.replace(run, cancel_requested=True, updated_ms=unit.now_ms)
-                unit.tell_holder(record)
+            if not any(one.command_id == order.id for one in record.transitions):
+                situation = Situation(
+                    now_ms=unit.now_ms,
+                    run=record.run,
+                    journal=record.all_entries(),
+                    waits=record.all_waits(),
+                    attempts=record.all_attempts(),
+                    transitions=list(record.transitions),
+                )
+                effect = decide(situation, order)
+                if effect is not None:
+                    unit.obey(record, effect, order)
             return record.run
 
 
-def _refuse_unstorable(rows: Sequence[NewRun | Signal | Answer]) -> None:
+def _refuse_unstorable(rows: Sequence[NewRun | Signal | Answer | Order]) -> None:
     for row in rows:
         why = unstorable(row)
         if why is not None:
@@ -458,6 +465,8 @@ def _claimed_run(record: Record) -> ClaimedRun:
         epoch=run.epoch,
         crashes=run.crashes,
         cancel_requested=run.cancel_requested,
+        cancel_compensates=run.cancel_compensates,
+        pause_requested=run.pause_requested,
         created_ms=run.created_ms,
         deadline_ms=run.deadline_ms,
         journal=record.all_entries(),

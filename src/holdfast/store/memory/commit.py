@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 
 from msgspec import structs
 
 from holdfast.model.commit import Compensate, Finish, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import UnixMs
-from holdfast.model.run import Wait
+from holdfast.model.run import Run, Wait
 from holdfast.model.status import (
     HELD_STATUSES,
     TERMINAL_STATUSES,
@@ -132,9 +132,14 @@ def _make_move(unit: Unit, record: Record, move: Park | Release | Compensate | F
         case Park():
             _park(unit, record, move)
         case Release(reason=reason):
-            unit.put_in_line(record, reason=reason)
+            if _is_to_be_paused(record.run):
+                _pause(unit, record)
+            else:
+                unit.put_in_line(record, reason=reason)
         case Compensate(error=error, reason=reason):
             unit.move(record, RunStatus.COMPENSATING, reason=reason, error=error)
+            if reason == "cancelled" and record.run.cancel_requested:
+                unit.cancel_children(record.run)
         case Finish():
             unit.end(
                 record,
@@ -144,13 +149,26 @@ def _make_move(unit: Unit, record: Record, move: Park | Release | Compensate | F
                 error=move.error,
                 crashes=0,
             )
+            if move.status is RunStatus.CANCELLED:
+                unit.cancel_children(record.run)
         case _:
             assert_never(move)
+
+
+def _is_to_be_paused(run: Run) -> bool:
+    return run.pause_requested and not run.cancel_requested and run.status is RunStatus.RUNNING
+
+
+def _pause(unit: Unit, record: Record, **changes: Any) -> None:
+    unit.move(record, RunStatus.PAUSED, reason="paused", worker=None, wake_ms=None, pause_requested=False, **changes)
 
 
 def _park(unit: Unit, record: Record, move: Park) -> None:
     waits = record.open_waits()
     run = record.run
+    if _is_to_be_paused(run):
+        _pause(unit, record, crashes=0)
+        return
     # A cancel that raced the park must not be left to a worker that is about to forget the run. A run that compensates
     # is not cancelled any more, and would only be claimed and parked again without end.
     is_cancelled = run.cancel_requested and run.status is RunStatus.RUNNING

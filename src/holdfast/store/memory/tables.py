@@ -10,7 +10,7 @@ from msgspec import Struct
 from holdfast.errors import RunNotFound
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import Attempt, Entry, Run, Signal, Transition, Wait, WorkerRow
-from holdfast.model.status import RunStatus
+from holdfast.model.status import ParentPolicy, RunStatus
 from holdfast.store.port import WORKER_KEPT_MS
 
 SUSPECT_CRASHES = 2
@@ -129,6 +129,17 @@ class Tables:
             for wait in record.open_waits()
             if wait.child_id == child.id
         ]
+
+    def children_to_cancel(self, parent: Run) -> list[Record]:
+        """The children that a parent takes along when it is cancelled, by id: none that goes on, ended or was asked."""
+        return self.by_id(
+            record
+            for record in self.records.values()
+            if record.run.parent_id == parent.id
+            and record.run.finalized_ms is None
+            and record.run.parent_policy is not ParentPolicy.ABANDON
+            and not record.run.cancel_requested
+        )
 
     def begun(self, tenant: Tenant) -> tuple[int, int]:
         """How many of the tenant's runs are queued, and how many have begun and have not ended."""

@@ -6,11 +6,15 @@ from typing import Any
 
 from msgspec import structs
 
+from holdfast.core.control import Closing, Effect
+from holdfast.model.command import Order
 from holdfast.model.ids import Json, RunId, UnixMs
 from holdfast.model.run import NewRun, Run, Transition, Wait
-from holdfast.model.status import RunStatus, WaitOutcome
+from holdfast.model.status import ParentPolicy, RunStatus, WaitOutcome
 from holdfast.store.memory.tables import Record, StoredWait, Tables
 from holdfast.store.port import Hint
+
+_PARKED = frozenset({RunStatus.WAITING, RunStatus.COMPENSATING})
 
 
 class Unit:
@@ -51,7 +55,8 @@ class Unit:
 
     def end(self, record: Record, to: RunStatus, *, terminal_reason: str, **changes: Any) -> None:
         """End the run: close what it waits for, and the waits of those that wait for its end."""
-        for wait in record.open_waits():
+        # One that is set aside keeps its waits open: it may be released.
+        for wait in [] if to is RunStatus.STUCK else record.open_waits():
             self.close_wait(record, wait.key, WaitOutcome.CANCELLED)
         reason = terminal_reason if to is RunStatus.STUCK else to.value
         self.move(
@@ -65,6 +70,60 @@ class Unit:
             finalized_ms=self.now_ms,
             **changes,
         )
+        self._tell_of_end(record)
+
+    def obey(self, record: Record, effect: Effect, order: Order) -> None:
+        """Write what a command makes of the run."""
+        before = record.run
+        if effect.entry is not None:
+            record.journal[effect.entry.key] = effect.entry
+        ends = effect.ends(before)
+        closings = effect.closings
+        if ends:
+            closings = [Closing(key=wait.key, outcome=WaitOutcome.CANCELLED) for wait in record.open_waits()]
+        for one in closings:
+            stored = record.waits[one.key]
+            wait = structs.replace(
+                stored.wait,
+                outcome=one.outcome,
+                closed_ms=self.now_ms,
+                result=one.result,
+                error=one.error,
+                child_status=one.child_status,
+            )
+            record.waits[one.key] = StoredWait(wait, stored.epoch)
+        record.run = effect.after
+        self._append(record, before, effect.after.status_reason, effect.key, order)
+        self._work = self._work or effect.after.ready_ms is not None
+        if effect.tells_holder(before):
+            self.tell_holder(record)
+        if ends:
+            self._tell_of_end(record)
+            if record.run.status is RunStatus.CANCELLED:
+                self.cancel_children(record.run)
+
+    def cancel_children(self, parent: Run) -> None:
+        """Ask for the children of a cancelled run to be cancelled, as each one's policy has it."""
+        for child in self.tables.children_to_cancel(parent):
+            run = child.run
+            undoes = parent.cancel_compensates or run.parent_policy is ParentPolicy.REQUEST
+            asked: dict[str, Any] = {
+                "cancel_requested": True,
+                "cancel_compensates": undoes and run.status is not RunStatus.COMPENSATING,
+                "pause_requested": False,
+                "kept_wake_ms": None,
+            }
+            if run.worker is not None or run.status is RunStatus.COMPENSATING:
+                self.move(child, run.status, reason="cancel_requested", **asked)
+                if run.worker is not None:
+                    self.tell_holder(child)
+            else:
+                ready_ms = self.now_ms if run.ready_ms is None else run.ready_ms
+                to = RunStatus.QUEUED
+                self.move(child, to, reason="cancel_requested", ready_ms=ready_ms, wake_ms=None, **asked)
+            self._work = self._work or child.run.ready_ms is not None
+
+    def _tell_of_end(self, record: Record) -> None:
         run = record.run
         self._ended.append(run.id)
         for parent, wait in self.tables.waiting_for_child(run):
@@ -75,7 +134,7 @@ class Unit:
         """A wait of the run was closed by others: a parked run becomes claimable, a held one's worker hears of it."""
         if record.run.worker is not None:
             self.tell_holder(record)
-        elif record.run.ready_ms is None:
+        elif record.run.ready_ms is None and record.run.status in _PARKED:
             self.put_in_line(record, reason=reason, key=key)
 
     def tell_holder(self, record: Record) -> None:
@@ -104,7 +163,9 @@ class Unit:
         record.waits[key] = StoredWait(wait, stored.epoch)
         return wait
 
-    def _append(self, record: Record, before: Run | None, reason: str, key: str | None = None) -> None:
+    def _append(
+        self, record: Record, before: Run | None, reason: str, key: str | None = None, order: Order | None = None
+    ) -> None:
         run = record.run
         holder = run.worker if run.worker is not None or before is None else before.worker
         record.transitions.append(
@@ -117,6 +178,9 @@ class Unit:
                 worker=holder,
                 epoch=run.epoch,
                 at_ms=self.now_ms,
+                actor=None if order is None else order.actor,
+                note=None if order is None else order.note,
+                command_id=None if order is None else order.id,
             )
         )
 
@@ -147,15 +211,19 @@ def _first_row(new: NewRun, now_ms: UnixMs) -> Run:
         attempt=1,
         parent_id=new.parent_id,
         parent_key=new.parent_key,
+        parent_policy=new.parent_policy,
         attributes=dict(new.attributes),
         worker=None,
         epoch=0,
         crashes=0,
         cancel_requested=False,
+        cancel_compensates=False,
+        pause_requested=False,
         created_ms=now_ms,
         updated_ms=now_ms,
         ready_ms=None if delayed else now_ms,
         wake_ms=wake_ms if delayed else None,
+        kept_wake_ms=None,
         deadline_ms=deadline_ms,
         started_ms=None,
         finalized_ms=None,

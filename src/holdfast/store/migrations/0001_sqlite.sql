@@ -25,17 +25,21 @@ create table runs (
     attempt integer not null default 1 check (attempt >= 1),
     parent_id text,
     parent_key text,
+    parent_policy text not null default 'cancel' check (parent_policy in ('cancel', 'request', 'abandon')),
     attributes text not null default '{}',
     worker text,
     epoch integer not null default 0 check (epoch >= 0),
     crashes integer not null default 0 check (crashes >= 0),
     suspect integer not null default 0 check (suspect in (0, 1)),
     cancel_requested integer not null default 0 check (cancel_requested in (0, 1)),
+    cancel_compensates integer not null default 0 check (cancel_compensates in (0, 1)),
+    pause_requested integer not null default 0 check (pause_requested in (0, 1)),
     transition_seq integer not null default 1,
     created_ms integer not null,
     updated_ms integer not null,
     ready_ms integer,
     wake_ms integer,
+    kept_wake_ms integer,
     deadline_ms integer,
     started_ms integer,
     finalized_ms integer,
@@ -63,7 +67,7 @@ create index runs_wake on runs (shard, wake_ms) where wake_ms is not null;
 -- requeue_lost, retire_worker, read_agenda
 create index runs_worker on runs (shard, worker) where worker is not null;
 -- commit: which runs it has to report; next to always empty
-create index runs_cancel on runs (shard, id) where cancel_requested = 1 and finalized_ms is null;
+create index runs_cancel on runs (shard, id) where cancel_requested = 1 and worker is not null;
 -- list_runs, count_runs: one look per status, merged
 create index runs_status on runs (tenant, status, created_ms desc, id desc);
 create index runs_workflow on runs (tenant, workflow, status, created_ms desc, id desc);
@@ -91,6 +95,7 @@ create table journal (
     epoch integer not null,
     started_ms integer not null,
     completed_ms integer not null,
+    settled_by text,
     primary key (shard, run_id, key)
 ) strict, without rowid;
 
@@ -124,7 +129,7 @@ create table waits (
 
 -- commit (Park counts, Finish closes), wake_due
 create index waits_open on waits (shard, run_id, due_ms) where outcome is null;
--- commit (Finish), request_cancel: who waits for this child
+-- commit (Finish), command: who waits for this child
 create index waits_child on waits (shard, child_id) where outcome is null and child_id is not null;
 -- send_signal, to one run and to all
 create index waits_signal on waits (shard, tenant, signal, run_id, seq) where outcome is null and signal is not null;
@@ -173,6 +178,9 @@ create table transitions (
     worker text,
     epoch integer not null default 0,
     at_ms integer not null,
+    actor text,
+    note text,
+    command_id text,
     primary key (shard, run_id, seq)
 ) strict, without rowid;
 
@@ -356,7 +364,11 @@ create table tenants (
 ) strict, without rowid;
 
 -- The log is append-only. Rows go when their run has gone, by retention and erasure, which delete the run first.
-create trigger transitions_append_only before update on transitions begin
+-- The trigger that writes a row does not know which wait or whose command it is about: that is filled in once.
+create trigger transitions_append_only before update on transitions
+when old.key is not null or old.actor is not null or new.shard <> old.shard or new.run_id <> old.run_id
+    or new.seq <> old.seq or new.from_status is not old.from_status or new.to_status <> old.to_status
+    or new.reason <> old.reason or new.worker is not old.worker or new.epoch <> old.epoch or new.at_ms <> old.at_ms begin
     select raise(abort, 'transitions are append-only');
 end;
 create trigger transitions_kept before delete on transitions

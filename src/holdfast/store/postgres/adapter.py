@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from holdfast.errors import CommitUnknown, QuotaExceeded, RunFinished, RunNotFound, StoreUnavailable
+from holdfast.errors import CommitUnknown, QuotaExceeded, RunNotFound, StoreUnavailable
+from holdfast.model.command import Order
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
@@ -30,7 +31,6 @@ from holdfast.model.run import (
     WorkerRow,
 )
 from holdfast.model.search import GroupBy, RunGroup
-from holdfast.model.status import TERMINAL_STATUSES, RunStatus
 from holdfast.model.tenant import Pruning
 from holdfast.store.listings import may_answer_postgres, page_of_approvals, runs_by_id
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
@@ -38,6 +38,7 @@ from holdfast.store.port import UNASKED_MAX, WORKER_KEPT_MS, Hint, Statements
 from holdfast.store.postgres import messages
 from holdfast.store.postgres.commit import Outcome, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row
+from holdfast.store.postgres.control import obey, tell_waiters
 from holdfast.store.postgres.guests import Guests
 from holdfast.store.postgres.notify import PostgresHints
 from holdfast.store.postgres.rows import (
@@ -299,7 +300,9 @@ class PostgresStore:
         held, closed = self._session.pipeline([("read_live", params), ("read_waits", params)])
         waits = waits_by_run(closed)
         return [
-            LiveUpdate(run_id, cancel, waits.get(run_id, [])) for run_id, cancel in held if cancel or run_id in waits
+            LiveUpdate(run_id, cancel, waits.get(run_id, []), pause)
+            for run_id, cancel, pause in held
+            if cancel or pause or run_id in waits
         ]
 
     # Housekeeping
@@ -352,11 +355,7 @@ class PostgresStore:
 
     def _tell_waiters(self, cursor: Cursor, ended: list[RunId]) -> list[Row]:
         """Close the waits for runs that this transaction ended: who waited, and whether it stands in the line now."""
-        if not ended:
-            return []
-        params = self._params(ids=id_array(ended))
-        rows_of(cursor, "lock_waiters", params)
-        return rows_of(cursor, "close_child_waits", params)
+        return tell_waiters(cursor, ended, self._params()) if ended else []
 
     def _publish_ends(self, ended: list[RunId], told: list[Row], *, work: bool) -> None:
         live = tuple(run_id for run_id, ready in told if not ready)
@@ -438,28 +437,9 @@ class PostgresStore:
         self._hints.publish(Hint(work=any(ready for _, ready, _ in told), live=live))
         return [run_id for run_id, _, _ in told]
 
-    def request_cancel(self, tenant: Tenant, run_id: RunId, *, reason: str) -> Run:
-        """Cancel a run. Raises RunNotFound, RunFinished."""
-        params = self._params(tenant=tenant, id=run_id, reason=reason)
-
-        def cancel(cursor: Cursor, rows: list[Row]) -> tuple[Run, Hint]:
-            if not rows:
-                raise RunNotFound(run_id=run_id)
-            status, held = status_of(rows[0][0]), rows[0][1]
-            hint = Hint()
-            if held or status is RunStatus.COMPENSATING:
-                asked = rows_of(cursor, "request_cancel_held", params)
-                hint = Hint(live=(run_id,) if asked else ())
-            elif status not in TERMINAL_STATUSES:
-                rows_of(cursor, "request_cancel", params)
-                told = self._tell_waiters(cursor, [run_id])
-                live = tuple(waiter for waiter, ready in told if not ready)
-                hint = Hint(work=any(ready for _, ready in told), ended=(run_id,), live=live)
-            elif status is not RunStatus.CANCELLED:
-                raise RunFinished(run_id=run_id, status=status)
-            return run_from(rows_of(cursor, "get_run", params)[0]), hint
-
-        run, hint = self._session.transaction(("request_cancel_lock", params), cancel)
+    def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
+        """Let a run obey a command. Raises RunNotFound, RunFinished, CommandRefused."""
+        run, hint = obey(self._session, order, run_id, self._params(tenant=tenant))
         self._hints.publish(hint)
         return run
 

@@ -204,7 +204,6 @@ class CommitPlan:
     def steps(self, *, families: bool) -> list[Step]:
         """The statements. ``families``: lock parents and children in order, because there are likely to be some."""
         opened = [wait.child_id for wait in self.waits if wait.child_id is not None]
-        ended = id_array(row.id for row in self.finishes)
         found: list[Step] = []
 
         def add(name: str, **params: Any) -> None:
@@ -231,9 +230,7 @@ class CommitPlan:
         if self.closings:
             add("commit_close", closings=document(self.closings))
         self._add_moves(add)
-        if self.finishes:
-            add("lock_waiters", ids=ended)
-            add("close_child_waits", ids=ended)
+        self._add_ends(add)
         if self.waits or self.closings:
             touched = [_Touched(row.id, row.key) for row in chain[_WaitRow | _Closing](self.waits, self.closings)]
             add("commit_read_waits", touched=document(list({(one.id, one.key): one for one in touched}.values())))
@@ -248,6 +245,17 @@ class CommitPlan:
             add("commit_release", releases=document(self.releases))
         if self.finishes:
             add("commit_finish", finishes=document(self.finishes))
+
+    def _add_ends(self, add: Any) -> None:
+        """What parents and children have to hear."""
+        if self.finishes:
+            ended = id_array(row.id for row in self.finishes)
+            add("lock_waiters", ids=ended)
+            add("close_child_waits", ids=ended)
+        cancelled = [row.id for row in self.finishes if row.status == RunStatus.CANCELLED]
+        cancelled += [row.id for row in self.compensations if row.reason == "cancelled"]
+        if cancelled:
+            add("cancel_children", ids=id_array(cancelled))
 
     def outcome(self, steps: Sequence[Step], results: Sequence[list[Row]]) -> Outcome:
         """What the statements' rows say. ``steps`` are those that ``steps()`` made, ``results`` the rows of each."""
@@ -270,9 +278,11 @@ class CommitPlan:
 
     def _hint(self, rows: dict[str, list[Row]], refused: dict[RunId, str]) -> Hint:
         told = rows.get("close_child_waits", [])
-        ours = {lease.id for lease in self.leases} if told else set[RunId]()
+        children = rows.get("cancel_children", [])
+        ours = {lease.id for lease in self.leases} if told or children else set[RunId]()
         work = (
             any(ready for _, ready in told)
+            or any(ready for _, ready, _ in children)
             or any(row[1] for row in rows.get("start_runs", []))
             or any(ready for (ready,) in rows.get("commit_park", []))
             or any(ready for (ready,) in rows.get("commit_release", []))
@@ -280,7 +290,10 @@ class CommitPlan:
         return Hint(
             work=work,
             ended=tuple([row.id for row in self.finishes if row.id not in refused]),
-            live=tuple([run_id for run_id, ready in told if not ready and run_id not in ours]),
+            live=(
+                *[run_id for run_id, ready in told if not ready and run_id not in ours],
+                *[run_id for run_id, _, held in children if held],
+            ),
         )
 
     def _has_families(self, rows: dict[str, list[Row]]) -> bool:

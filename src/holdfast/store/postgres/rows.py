@@ -67,6 +67,7 @@ class StartRow(Struct, kw_only=True, gc=False):
     root_id: RunId | None
     parent_id: RunId | None
     parent_key: str | None
+    parent_policy: str
     lease_id: RunId | None = None
     lease_epoch: int | None = None
     lease_running: bool | None = None
@@ -126,6 +127,7 @@ def start_row(run: NewRun, lease: Lease | None = None) -> StartRow:
         root_id=run.root_id,
         parent_id=run.parent_id,
         parent_key=run.parent_key,
+        parent_policy=run.parent_policy,
         lease_id=None if lease is None else lease.id,
         lease_epoch=None if lease is None else lease.epoch,
         lease_running=None if lease is None else lease.running,
@@ -153,6 +155,8 @@ def claimed_run(row: Row, journal: list[Entry], waits: list[Wait], attempts: lis
         priority=row[16],
         version=row[17],
         definition_hash=row[18],
+        cancel_compensates=row[19],
+        pause_requested=row[20],
         journal=journal,
         waits=waits,
         attempts=attempts,

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.errors import StoreMisconfigured, UsageError
+from holdfast.model.command import Order
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
@@ -334,11 +335,13 @@ class SqliteStore:
         with _refusing("the signal"), self._change() as change:
             return signals.answer(change, signal) if isinstance(signal, Answer) else signals.send(change, signal)
 
-    def request_cancel(self, tenant: Tenant, run_id: RunId, *, reason: str) -> Run:
-        """Cancel a run. Raises RunNotFound, RunFinished."""
-        with _refusing("the reason"), self._change() as change:
-            signals.request_cancel(change, tenant, run_id, reason=reason)
-        return self.get_run(tenant, run_id)
+    def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
+        """Let a run obey a command. Raises RunNotFound, RunFinished, CommandRefused, UsageError for a bad text."""
+        # SQLAlchemy, which it reads with, waits for the first command.
+        from holdfast.store.sqlite.control import obey
+
+        with _refusing("the command"), self._change() as change:
+            return obey(change, tenant, run_id, order)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import NewRun, Started, Wait
 from holdfast.model.status import HELD_STATUSES, TERMINAL_STATUSES, TRANSITIONS, RunStatus, WaitKind
 from holdfast.model.tenant import TenantPolicy
-from holdfast.store.sqlite.ending import Change, Entangled, end_waits
+from holdfast.store.sqlite.ending import Change, Entangled, cancel_children, end_waits
 from holdfast.store.sqlite.failures import DATA_ERRORS
 from holdfast.store.sqlite.rows import (
     FENCES,
@@ -341,6 +341,9 @@ def _moves(change: Change, batch: Sequence[RunCommit]) -> None:
     for name, rows in moves:
         if rows:
             _counted(run(change.connection, name, rows=as_json(rows), now_ms=change.now_ms), rows)
+    undoing = [row[0] for row in turned if row[2] == "cancelled"]
+    if undoing:
+        cancel_children(change, undoing)
     change.work |= bool(released)
     if parked and not change.work:
         ids = as_json([row[0] for row in parked])
@@ -362,6 +365,9 @@ def _finish(change: Change, finished: list[tuple[RunId, int, Finish]], batch: Se
     _counted(run_rows(change.connection, "commit_finish", rows), rows)
     others: set[RunId] = set() if len(batch) == 1 else {commit.run_id for commit in batch}
     end_waits(change, [run_id for run_id, _, _ in finished], batch=others)
+    cancelled = [run_id for run_id, _, move in finished if move.status is RunStatus.CANCELLED]
+    if cancelled:
+        cancel_children(change, cancelled)
 
 
 def _counted(count: int, rows: Sequence[object]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.store.port import Hint
 from holdfast.store.sqlite.rows import PARENT_WAITS
-from holdfast.store.sqlite.statements import as_json, decode, read_row, run
+from holdfast.store.sqlite.statements import as_json, decode, read_row, run, sql
 
 
 @dataclass
@@ -67,3 +67,12 @@ def wake(change: Change, waits: Sequence[tuple[RunId, str, int, int]], *, reason
         rows = as_json(list(first.items()))
         change.work |= run(change.connection, "wake_waiting", rows=rows, reason=reason, now_ms=change.now_ms) > 0
         run(change.connection, "wake_waiting_keys", rows=rows)
+
+
+def cancel_children(change: Change, run_ids: Sequence[RunId]) -> None:
+    """Ask for the children of these runs, which were just cancelled, to be cancelled, as each one's policy has it."""
+    found = change.connection.execute(sql("cancel_children"), {"run_ids": as_json(run_ids), "now_ms": change.now_ms})
+    for run_id, ready, held in found.fetchall():
+        change.work |= ready == 1
+        if held:
+            change.live.append(run_id)

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from holdfast.core.control import Situation
 from holdfast.errors import RunNotFound
 from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.run import ApprovalPage, Run, RunDetail, RunFilter, RunPage, WorkerRow
@@ -88,6 +89,18 @@ class Listings:
         )
         self._connection.execute("commit")
         return detail
+
+    def situation(self, run: Run, now_ms: UnixMs) -> Situation:
+        """The run with all that a command may depend on."""
+        rows = self._rows
+        return Situation(
+            now_ms=now_ms,
+            run=run,
+            journal=[records.entry_from(row) for row in rows(listings.journal_of(run.id, shard=_SHARD))],
+            waits=[records.wait_from(row) for row in rows(listings.waits_of(run.id, shard=_SHARD))],
+            attempts=[records.attempt_from(row) for row in rows(listings.attempts_of(run.id, shard=_SHARD))],
+            transitions=[records.transition_from(row) for row in rows(listings.transitions_of(run.id, shard=_SHARD))],
+        )
 
     def _rows(self, query: listings.Query) -> list[Any]:
         text, parameters = render(query, "sqlite")

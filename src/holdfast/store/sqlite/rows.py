@@ -19,7 +19,20 @@ from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, W
 from holdfast.store.sqlite.statements import Value, as_json
 
 EntryRow = tuple[
-    str, int, EntryKind, str, EntryStatus, str | None, str | None, str, str | None, int, int, UnixMs, UnixMs
+    str,
+    int,
+    EntryKind,
+    str,
+    EntryStatus,
+    str | None,
+    str | None,
+    str,
+    str | None,
+    int,
+    int,
+    UnixMs,
+    UnixMs,
+    str | None,
 ]
 WaitRow = tuple[
     str,
@@ -57,6 +70,8 @@ ClaimedRow = tuple[
     int,
     int | None,
     str | None,
+    int,
+    int,
 ]
 
 TEXTS: Final = msgspec.json.Decoder(list[str])
@@ -70,7 +85,7 @@ FENCES: Final = msgspec.json.Decoder(list[tuple[RunId, str, int, int]])
 QUOTAS: Final = msgspec.json.Decoder(list[tuple[Tenant, int | None, int | None, int | None, int, int]])
 KEPT: Final = msgspec.json.Decoder(list[tuple[RunId, str, str]])
 PROGRESS: Final = msgspec.json.Decoder(list[tuple[RunId, RunStatus, int, int, int]])
-LIVE: Final = msgspec.json.Decoder(list[tuple[RunId, int, list[WaitRow]]])
+LIVE: Final = msgspec.json.Decoder(list[tuple[RunId, int, int, list[WaitRow]]])
 MARKED: Final = msgspec.json.Decoder(list[tuple[RunId, int]])
 """Run ids, each with a number: crashes, or a mark of 0 or 1."""
 PARENT_WAITS: Final = msgspec.json.Decoder(list[tuple[int, RunId, str, int, int]])
@@ -136,6 +151,7 @@ def run_values(new: NewRun, now_ms: UnixMs) -> tuple[Value, ...]:
         new.root_id or new.id,
         new.parent_id,
         new.parent_key,
+        exact(new.parent_policy),
         attributes,
         now_ms,
         None if delayed else now_ms,
@@ -177,6 +193,7 @@ def entry_from(row: EntryRow) -> Entry:
         epoch=row[10],
         started_ms=row[11],
         completed_ms=row[12],
+        settled_by=row[13],
     )
 
 
@@ -226,6 +243,8 @@ def claimed_from(row: ClaimedRow) -> ClaimedRun:
         priority=row[15],
         version=row[16],
         definition_hash=row[17],
+        cancel_compensates=row[18] == 1,
+        pause_requested=row[19] == 1,
         journal=[],
         waits=[],
         attempts=[],
@@ -237,9 +256,9 @@ def progress_from(row: tuple[RunId, RunStatus, int, int, int]) -> Progress:
     return Progress(row[1], row[2], row[3], row[4])
 
 
-def live_from(row: tuple[RunId, int, list[WaitRow]]) -> LiveUpdate:
+def live_from(row: tuple[RunId, int, int, list[WaitRow]]) -> LiveUpdate:
     """News for a held run, its waits in order."""
-    return LiveUpdate(row[0], row[1] == 1, sorted_waits([wait_from(wait) for wait in row[2]]))
+    return LiveUpdate(row[0], row[1] == 1, sorted_waits([wait_from(wait) for wait in row[3]]), row[2] == 1)
 
 
 def sorted_waits(waits: list[Wait]) -> list[Wait]:

@@ -1,16 +1,15 @@
-"""Delivering signals and asking for cancellation. Each takes an open transaction."""
+"""Delivering signals. Each function takes an open transaction."""
 
 from __future__ import annotations
 
 from holdfast.core.approvals import approvers, read_question
 from holdfast.errors import ApprovalClosed, ApprovalNotFound, NotAnApprover, RunFinished, RunNotFound
-from holdfast.model.ids import Json, RunId, Tenant, UnixMs
+from holdfast.model.ids import Json, RunId, UnixMs
 from holdfast.model.run import Answer, Signal
 from holdfast.model.status import TERMINAL_STATUSES
 from holdfast.store.sqlite.ending import Change, wake
 from holdfast.store.sqlite.rows import OPEN_WAITS, refuse_nul
 from holdfast.store.sqlite.statements import as_json, read_json, read_row, run
-from holdfast.store.sqlite.work import end_run
 
 
 def send(change: Change, signal: Signal) -> list[RunId]:
@@ -91,20 +90,3 @@ def answer(change: Change, given: Answer) -> list[RunId]:
         raise NotAnApprover(run_id=given.run_id, key=given.key, by=given.names[0], approvers=", ".join(allowed))
     wake(change, [(given.run_id, given.key, int(held or 0), int(in_line or 0))], reason="answered")
     return [given.run_id]
-
-
-def request_cancel(change: Change, tenant: Tenant, run_id: RunId, *, reason: str) -> None:
-    """End a run that nobody holds, or ask its worker. Raises RunNotFound, RunFinished, ValueError for a bad text."""
-    refuse_nul(reason)
-    row = read_row(change.connection, "request_cancel_run", run_id=run_id, tenant=tenant)
-    if row is None:
-        raise RunNotFound(run_id=run_id)
-    status, held = row
-    if status == "cancelled":
-        return
-    if status in TERMINAL_STATUSES:
-        raise RunFinished(run_id=run_id, status=status)
-    if not held and status != "compensating":
-        end_run(change, run_id, status="cancelled", reason="cancelled", terminal_reason=reason)
-    elif run(change.connection, "request_cancel", run_id=run_id, now_ms=change.now_ms):
-        change.live.append(run_id)

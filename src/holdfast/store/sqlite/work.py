@@ -71,6 +71,8 @@ def claim(
         name,
         queues=as_json(queues),
         codes=as_json(codes),
+        worker=worker,
+        now_ms=change.now_ms,
         limit=most,
         suspects=min(most, max(suspects, 0)),
     ) or (None, None)

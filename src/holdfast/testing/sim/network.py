@@ -35,8 +35,8 @@ WRITES = frozenset(
         "requeue_lost",
         "prune",
         "send_signal",
-        "request_cancel",
         "transact",
+        "command",
     }
 )
 """The methods that change something: a lost answer leaves it unknown whether they did."""

@@ -2,14 +2,16 @@
 -- A line is one (queue, code), suspects apart. What each line could give is merged into the order of service,
 -- without locks; that tells how many to take from each line, and these are locked. Runs that others are claiming are
 -- passed over, so the next in the same line are taken instead.
--- Guard: still claimable. Index: runs_line, once per line and step; primary key.
+-- Guard: still claimable, and the worker's lease has not run out. Index: runs_line, once per line and step; primary key.
 -- Returns: the database's time and what a worker needs to begin, one row per run, in the order of service.
 with lines as (
     select q.queue, c.code, s.suspect
       from unnest(%(queues)s::text[]) as q (queue)
      cross join unnest(%(codes)s::text[]) as c (code)
      cross join (values (false), (true)) as s (suspect)
-     where not s.suspect or %(suspects)s::bigint > 0
+     where (not s.suspect or %(suspects)s::bigint > 0)
+       and exists (select from holdfast.workers k
+                    where k.id = %(worker)s and k.lease_until_ms > holdfast.now_ms(%(now_ms)s))
 ), heads as (
     select l.*, h.priority, h.ready_ms, h.id,
            row_number() over (partition by l.suspect order by h.priority desc, h.ready_ms, h.id) as place
@@ -54,7 +56,8 @@ with lines as (
              limit (select 1000000000)) p
      where r.shard = p.shard and r.id = p.id and r.ready_ms is not null
     returning r.shard, r.id, r.tenant, r.workflow, r.queue, r.status, r.input, r.error, r.key, r.root_id, r.attempt,
-              r.epoch, r.crashes, r.cancel_requested, r.version, r.definition_hash, r.created_ms, r.deadline_ms, r.transition_seq, r.updated_ms,
+              r.epoch, r.crashes, r.cancel_requested, r.version, r.definition_hash, r.created_ms, r.deadline_ms,
+              r.cancel_compensates, r.pause_requested, r.transition_seq, r.updated_ms,
               p.status as from_status, p.priority, p.ready_ms
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
@@ -62,7 +65,8 @@ with lines as (
       from claimed c
 )
 select m.now_ms, c.id, c.tenant, c.workflow, c.queue, c.status, c.input, c.error, c.key, c.root_id, c.attempt, c.epoch,
-       c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms, c.priority, c.version, c.definition_hash
+       c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms, c.priority, c.version, c.definition_hash,
+       c.cancel_compensates, c.pause_requested
   from moment m
   left join claimed c on true
  order by c.priority desc, c.ready_ms, c.id

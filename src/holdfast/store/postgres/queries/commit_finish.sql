@@ -1,4 +1,5 @@
--- End runs: status, result, open waits and transition together.
+-- End runs: status, result, open waits and transition together. One that is set aside keeps its waits open: it may
+-- be released.
 -- Guard: held at the lease's epoch, in a status that may end so. Index: primary keys, waits_open. Returns: nothing.
 with ending as materialized (
     select o.*, l.status as to_status, l.reason, l.result, l.error, l.error_type, l.error_message, l.error_fingerprint,
@@ -28,7 +29,7 @@ with ending as materialized (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.finalized_ms
       from moved m
-     where w.shard = m.shard and w.run_id = m.id and w.outcome is null
+     where m.status <> 'stuck' and w.shard = m.shard and w.run_id = m.id and w.outcome is null
 )
 insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
 select m.shard, m.id, m.transition_seq, m.from_status, m.status, m.status_reason, m.worker, m.epoch, m.finalized_ms

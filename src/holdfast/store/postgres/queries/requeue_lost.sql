@@ -1,6 +1,7 @@
 -- Take locked runs from their lost holders: a new epoch fences these at once.
 -- A statement of its own after the one that locked the runs, so that it sees all that the lost leases recorded.
--- Guard: still held, by a worker without a lease. Index: primary keys, waits_open.
+-- One that is set aside keeps its waits open: it may be released.
+-- Guard: still held, by a worker without a lease. Index: primary keys.
 -- Returns: one row per run: its id, and whether it was set aside.
 with lost as materialized (
     select r.shard, r.id, r.epoch, r.status, r.worker, holdfast.now_ms(%(now_ms)s) as now_ms,
@@ -35,11 +36,6 @@ with lost as materialized (
      where r.shard = l.shard and r.id = l.id and r.epoch = l.epoch and r.status = l.status
     returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms,
               l.status as from_status, l.worker, l.stuck
-), closed as (
-    update holdfast.waits w
-       set outcome = 'cancelled', closed_ms = m.updated_ms
-      from moved m
-     where m.stuck and w.shard = m.shard and w.run_id = m.id and w.outcome is null
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
     select m.shard, m.id, m.transition_seq, m.from_status, m.status, m.status_reason, m.worker, m.epoch, m.updated_ms

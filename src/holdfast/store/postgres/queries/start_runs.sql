@@ -10,7 +10,7 @@ with given as materialized (
       from json_to_recordset(%(runs)s::json) as g (
            id uuid, tenant text, workflow text, version integer, definition_hash text, input json, queue text, key text, priority smallint, delay_ms bigint,
            timeout_ms bigint, attributes jsonb, root_id uuid, parent_id uuid, parent_key text,
-           lease_id uuid, lease_epoch bigint, lease_running boolean)
+           parent_policy text, lease_id uuid, lease_epoch bigint, lease_running boolean)
 ), excess as materialized (
     select t.tenant, holdfast.find_excess(t.tenant, %(shard)s::smallint, a.ids, a.bytes) as quota
       from (select g.tenant, array_agg(g.id) as ids, max(octet_length(g.input::text)) as bytes
@@ -22,10 +22,10 @@ with given as materialized (
 ), inserted as (
     insert into holdfast.runs (
            shard, id, tenant, workflow, version, definition_hash, queue, status, status_reason, input, key, priority, root_id, parent_id,
-           parent_key, attributes, transition_seq, created_ms, updated_ms, ready_ms, wake_ms, deadline_ms)
+           parent_key, parent_policy, attributes, transition_seq, created_ms, updated_ms, ready_ms, wake_ms, deadline_ms)
     select %(shard)s::smallint, g.id, g.tenant, g.workflow, g.version, g.definition_hash, g.queue, 'queued',
            case when g.delay_ms > 0 then 'delayed' else 'started' end, g.input, g.key, g.priority,
-           coalesce(g.root_id, g.id), g.parent_id, g.parent_key, g.attributes, 1, g.now_ms, g.now_ms,
+           coalesce(g.root_id, g.id), g.parent_id, g.parent_key, g.parent_policy, g.attributes, 1, g.now_ms, g.now_ms,
            case when g.delay_ms > 0 then null else g.now_ms end,
            case when g.delay_ms > 0 then least(holdfast.now_rounded_up_ms(%(now_ms)s) + g.delay_ms, g.deadline_ms) end,
            g.deadline_ms

@@ -2,7 +2,7 @@
 -- Returns: one row of three JSON arrays: [run id, entry], [run id, wait], [run id, attempt].
 select
     (select json_group_array(json_array(j.run_id, json_array(j.key, j.seq, j.kind, j.name, j.status, j.result, j.error,
-        j.fingerprint, j.input, j.attempts, j.epoch, j.started_ms, j.completed_ms)))
+        j.fingerprint, j.input, j.attempts, j.epoch, j.started_ms, j.completed_ms, j.settled_by)))
     from json_each(:run_ids) as b
     cross join journal as j on j.shard = 0 and j.run_id = b.value),
     (select json_group_array(json_array(w.run_id, json_array(w.key, w.seq, w.kind, w.signal, w.child_id, w.due_ms,

@@ -1,10 +1,12 @@
 -- The first claimable runs over many lines: up to :limit that are no suspects, and :suspects that are.
 -- A line is one (queue, code), suspects apart. The recursion's queue holds the head of every line; what is taken
 -- from it is replaced by the next run of the same line. So nothing is read but what is taken and one run per line.
+-- Guard: the worker's lease has not run out.
 -- Access: runs_line, once or twice for each run taken; the primary key.
 -- Returns: two JSON arrays with one array each of [priority, ready_ms, id], in order; the second holds suspects.
 with recursive lines (queue, code) as materialized (
     select distinct q.value, c.value from json_each(:queues) as q cross join json_each(:codes) as c
+    where exists (select 1 from workers as k where k.id = :worker and k.lease_until_ms > :now_ms)
 ), sound (queue, code, priority, ready_ms, id) as (
     select l.queue, l.code, r.priority, r.ready_ms, r.id
     from lines as l

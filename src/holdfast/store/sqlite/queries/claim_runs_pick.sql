@@ -1,10 +1,12 @@
 -- The first claimable runs of each of a few lines: up to :limit that are no suspects, and :suspects that are.
 -- A line is one (queue, code), suspects apart. Reading each one's first runs in one sweep is quicker than merging
 -- run by run as claim_runs_merge does, as long as the lines are few.
+-- Guard: the worker's lease has not run out.
 -- Access: runs_line, once per line, in its own order.
 -- Returns: two JSON arrays of an array per line of [priority, ready_ms, id]; the second holds suspects.
 with lines (queue, code) as materialized (
     select distinct q.value, c.value from json_each(:queues) as q cross join json_each(:codes) as c
+    where exists (select 1 from workers as k where k.id = :worker and k.lease_until_ms > :now_ms)
 )
 select
     (select json_group_array(json((

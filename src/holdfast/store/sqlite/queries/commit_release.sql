@@ -1,8 +1,13 @@
--- Give leases back with the runs in the line. Rows: run id, epoch, reason.
--- Guard: held at that epoch. Access: the primary key. Counts the runs put in line.
+-- Give leases back with the runs in the line, or paused if that was asked. Rows: run id, epoch, reason.
+-- Guard: held at that epoch. Access: the primary key. Counts the runs given back.
 update runs set
-    status = iif(runs.status = 'compensating', 'compensating', 'queued'), status_reason = b.reason,
-    worker = null, ready_ms = :now_ms, wake_ms = null, updated_ms = :now_ms, transition_seq = transition_seq + 1
+    status = case
+        when runs.pause_requested = 1 and runs.cancel_requested = 0 and runs.status = 'running' then 'paused'
+        when runs.status = 'compensating' then 'compensating' else 'queued' end,
+    status_reason = iif(runs.pause_requested = 1 and runs.cancel_requested = 0 and runs.status = 'running', 'paused', b.reason),
+    ready_ms = iif(runs.pause_requested = 1 and runs.cancel_requested = 0 and runs.status = 'running', null, :now_ms),
+    pause_requested = iif(runs.pause_requested = 1 and runs.cancel_requested = 0 and runs.status = 'running', 0, pause_requested),
+    worker = null, wake_ms = null, updated_ms = :now_ms, transition_seq = transition_seq + 1
 from (
     with b as materialized (
         select value ->> 0 as run_id, value ->> 1 as epoch, value ->> 2 as reason from json_each(:rows))

@@ -1,8 +1,8 @@
 -- What others did to runs that a worker holds. Access: the primary keys.
--- Returns: one JSON array of [id, cancel requested, closed waits], of those that have either.
-select json_group_array(json_array(l.id, l.cancel_requested, json(l.closed)))
+-- Returns: one JSON array of [id, cancel requested, pause requested, closed waits], of those that have any.
+select json_group_array(json_array(l.id, l.cancel_requested, l.pause_requested, json(l.closed)))
 from (
-    select r.id, r.cancel_requested, (
+    select r.id, r.cancel_requested, r.pause_requested, (
         select json_group_array(json_array(w.key, w.seq, w.kind, w.signal, w.child_id, w.due_ms,
             w.opened_ms, w.outcome, w.closed_ms, w.result, w.error, w.child_status, w.request, w.note))
         from waits as w
@@ -10,4 +10,4 @@ from (
     from json_each(:run_ids) as b
     cross join runs as r on r.shard = 0 and r.id = b.value and r.worker = :worker
 ) as l
-where l.cancel_requested = 1 or l.closed <> '[]'
+where l.cancel_requested = 1 or l.pause_requested = 1 or l.closed <> '[]'

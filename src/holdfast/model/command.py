@@ -1,0 +1,106 @@
+"""What a person or a program may command of one run. Each is one legal move, or is refused."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from holdfast.model.ids import Json, RunId
+from holdfast.model.status import TRANSITIONS, RunEvent, RunStatus
+
+
+class Cancel(Struct, frozen=True, tag="cancel"):
+    """End the run as cancelled: at once if nobody holds it, else as soon as its worker notices."""
+
+    compensate: bool = False
+    """Undo its completed steps first; it then ends as cancelled with the reason ``compensated``."""
+
+
+class Terminate(Struct, frozen=True, tag="terminate"):
+    """End the run as cancelled now, whatever it does: nothing is undone, and its worker is fenced."""
+
+
+class Pause(Struct, frozen=True, tag="pause"):
+    """Hold the run: at once if nobody holds it, else as soon as the handlers that run have ended."""
+
+
+class Resume(Struct, frozen=True, tag="resume"):
+    """Let a paused run go on. What closed its waits meanwhile is found there."""
+
+
+class ReleaseStuck(Struct, frozen=True, tag="release"):
+    """Put a run that was set aside back into the line, its crashes forgotten."""
+
+
+class CloseStuck(Struct, frozen=True, tag="close"):
+    """End a run that was set aside as failed."""
+
+
+class Settle(Struct, frozen=True, tag="settle", kw_only=True):
+    """Give a step, or a wait, of a run that nobody holds its outcome by hand: a result or an error.
+
+    A timer elapses, a signal wait takes the result as its payload, a child wait as its child's end; a wait between two
+    attempts is over. For a step the outcome is journaled with the actor's name, and replayed by the next claim.
+    """
+
+    key: str
+    result: Json | None = None
+    error: Json | None = None
+    name: str = ""
+    """The step's name, where its key does not tell."""
+    unseen: bool = False
+    """The step has not failed yet: it has left no trace by which a mistyped key could be told."""
+
+
+class Change(Struct, frozen=True, tag="set", kw_only=True):
+    """Change the place in the line or the deadline of a run that nobody holds. What is None stays."""
+
+    priority: int | None = None
+    queue: str | None = None
+    timeout_ms: int | None = None
+    """A new deadline, this long from now."""
+    drop_deadline: bool = False
+    wake: bool = False
+    """Make it claimable now: a delayed start begins, a parked run looks again."""
+
+
+Command = Cancel | Terminate | Pause | Resume | ReleaseStuck | CloseStuck | Settle | Change
+
+
+class Order(Struct, frozen=True, kw_only=True):
+    """A command as it is given: by whom, why, and under which id."""
+
+    id: RunId
+    """The command's own id: sent again, it does nothing more."""
+    command: Command
+    actor: str = ""
+    """Who commands it."""
+    note: str = ""
+    """Why, in the actor's words."""
+
+
+_E = RunEvent
+
+EVENTS: Final[dict[str, frozenset[RunEvent]]] = {
+    "cancel": frozenset({_E.CANCEL, _E.ASK}),
+    "terminate": frozenset({_E.TERMINATE}),
+    "pause": frozenset({_E.PAUSE}),
+    "resume": frozenset({_E.RESUME}),
+    "release": frozenset({_E.RELEASE_STUCK, _E.RELEASE_UNDOING}),
+    "close": frozenset({_E.CLOSE_STUCK}),
+    "settle": frozenset({_E.SETTLE}),
+    "set": frozenset({_E.CHANGE}),
+}
+"""Which moves of the transition table each command may make."""
+
+
+def word_of(command: Command) -> str:
+    """The command's word, as on the command line."""
+    return str(command.__struct_config__.tag)
+
+
+def allowed_from(status: RunStatus) -> list[str]:
+    """The words of the commands that have a move from this status."""
+    moves = TRANSITIONS[status].keys()
+    return [word for word, events in EVENTS.items() if not events.isdisjoint(moves)]

@@ -1,0 +1,140 @@
+"""Commands on single runs: one transaction each, decided from the locked row and guarded by what the decision saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Raw, Struct
+
+from holdfast.core.control import LOOKS, Closing, Effect, Situation, decide
+from holdfast.errors import RunNotFound, StoreError
+from holdfast.model.command import Order
+from holdfast.model.ids import RunId, UnixMs
+from holdfast.model.run import Entry, Run
+from holdfast.store.port import Hint
+from holdfast.store.postgres.connection import Cursor, Document, Row
+from holdfast.store.postgres.rows import attempts_by_run, document, entries_by_run, id_array, raw, waits_by_run
+from holdfast.store.postgres.session import Session, rows_of
+from holdfast.store.postgres.statements import Params
+from holdfast.store.records import run_from, transition_from
+
+
+class _ClosingRow(Struct, gc=False):
+    key: str
+    outcome: str
+    result: Raw | None
+    error: Raw | None
+    child_status: str | None
+
+
+def obey(session: Session, order: Order, run_id: RunId, params: Params) -> tuple[Run, Hint]:
+    """Let a run obey a command; the run as it is then, and what listeners should hear.
+
+    ``params`` are shard, now_ms and tenant. Raises RunNotFound, RunFinished, CommandRefused.
+    """
+    given = {**params, "id": run_id, "command_id": order.id, "ids": id_array([run_id]), "closed": False}
+
+    def carry_out(cursor: Cursor, rows: list[Row]) -> tuple[Run, Hint]:
+        if not rows:
+            raise RunNotFound(run_id=run_id)
+        now_ms, seen = rows_of(cursor, "command_seen", given)[0]
+        run = run_from(rows_of(cursor, "get_run", given)[0])
+        effect = None if seen else decide(_look(cursor, run, now_ms, order, given), order)
+        if effect is None:
+            return run, Hint()
+        _write(cursor, run, effect, order, given)
+        told = tell_waiters(cursor, [run_id], given) if effect.ends(run) else []
+        children = rows_of(cursor, "cancel_children", given) if effect.ends(run) else []
+        return effect.after, _hint(run, effect, told, children)
+
+    return session.transaction(("command_lock", given), carry_out)
+
+
+def tell_waiters(cursor: Cursor, ended: Sequence[RunId], params: Params) -> list[Row]:
+    """Close the waits for runs that this transaction ended: who waited, and whether it stands in the line now."""
+    given = {**params, "ids": id_array(ended)}
+    rows_of(cursor, "lock_waiters", given)
+    return rows_of(cursor, "close_child_waits", given)
+
+
+def _look(cursor: Cursor, run: Run, now_ms: UnixMs, order: Order, params: Params) -> Situation:
+    if not isinstance(order.command, LOOKS):
+        return Situation(now_ms=now_ms, run=run)
+    return Situation(
+        now_ms=now_ms,
+        run=run,
+        journal=entries_by_run(rows_of(cursor, "read_journal", params)).get(run.id, []),
+        waits=waits_by_run(rows_of(cursor, "read_waits", params)).get(run.id, []),
+        attempts=attempts_by_run(rows_of(cursor, "read_attempts", params)).get(run.id, []),
+        transitions=[transition_from(row) for row in rows_of(cursor, "read_transitions", params)],
+    )
+
+
+def _write(cursor: Cursor, run: Run, effect: Effect, order: Order, params: Params) -> None:
+    after = effect.after
+    given = {
+        **params,
+        **{name: getattr(after, name) for name in _COLUMNS},
+        "status": after.status.value,
+        "keeps_error": after.error is not None,
+        "from_status": run.status.value,
+        "from_epoch": run.epoch,
+        "from_worker": run.worker,
+        "ends": effect.ends(run),
+        "key": effect.key,
+        "actor": order.actor,
+        "note": order.note,
+    }
+    if effect.entry is not None:
+        rows_of(cursor, "command_settle", {**given, **_entry(effect.entry)})
+    if effect.closings:
+        rows_of(cursor, "command_waits", {**given, "closings": document([_closing(one) for one in effect.closings])})
+    if rows_of(cursor, "command_move", given) != [(1,)]:
+        raise StoreError(f"run {run.id} was moved by others while it was locked; nothing was done")
+
+
+_COLUMNS = (
+    "status_reason",
+    "terminal_reason",
+    "queue",
+    "priority",
+    "worker",
+    "epoch",
+    "crashes",
+    "cancel_requested",
+    "cancel_compensates",
+    "pause_requested",
+    "ready_ms",
+    "wake_ms",
+    "kept_wake_ms",
+    "deadline_ms",
+    "finalized_ms",
+    "updated_ms",
+)
+"""What a command may change of a run, under the names of its columns."""
+
+
+def _entry(entry: Entry) -> Params:
+    return {
+        "seq": entry.seq,
+        "kind": entry.kind.value,
+        "name": entry.name,
+        "entry_status": entry.status.value,
+        "result": None if entry.result is None else Document(entry.result),
+        "error": None if entry.error is None else Document(entry.error),
+        "attempts": entry.attempts,
+        "settled_by": entry.settled_by,
+    }
+
+
+def _closing(one: Closing) -> _ClosingRow:
+    status = None if one.child_status is None else one.child_status.value
+    return _ClosingRow(one.key, one.outcome.value, raw(one.result), raw(one.error), status)
+
+
+def _hint(run: Run, effect: Effect, told: list[Row], children: list[Row]) -> Hint:
+    live = [run.id] if effect.tells_holder(run) else []
+    live += [waiter for waiter, ready in told if not ready]
+    live += [child for child, _, held in children if held]
+    work = effect.after.ready_ms is not None or any(row[1] for row in told) or any(row[1] for row in children)
+    return Hint(work=work, ended=(run.id,) if effect.ends(run) else (), live=tuple(live))

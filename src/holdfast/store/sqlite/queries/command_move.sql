@@ -1,0 +1,13 @@
+-- Write what a command makes of a run; the trigger runs_moved writes the transition.
+-- Guard: the run is where it was when it was decided what to do: its status, its epoch and its holder.
+-- Access: the primary key. Counts 1, or 0 if it was elsewhere.
+update runs set status = :status, status_reason = :status_reason, terminal_reason = :terminal_reason,
+    error = iif(:keeps_error, error, null), error_type = iif(:keeps_error, error_type, null),
+    error_message = iif(:keeps_error, error_message, null),
+    error_fingerprint = iif(:keeps_error, error_fingerprint, null), queue = :queue, priority = :priority, worker = :worker, epoch = :epoch,
+    crashes = :crashes, suspect = :crashes >= 2, cancel_requested = :cancel_requested,
+    cancel_compensates = :cancel_compensates, pause_requested = :pause_requested, ready_ms = :ready_ms,
+    wake_ms = :wake_ms, kept_wake_ms = :kept_wake_ms, deadline_ms = :deadline_ms, finalized_ms = :finalized_ms,
+    updated_ms = :updated_ms, transition_seq = transition_seq + 1
+where shard = 0 and id = :run_id and tenant = :tenant and status = :from_status and epoch = :from_epoch
+    and worker is :from_worker
