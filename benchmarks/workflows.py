@@ -75,3 +75,16 @@ async def hold(marker: str) -> None:
 async def held(marker: str) -> None:
     """One step that is under way when its worker dies."""
     await hold(marker)
+
+
+@app.step
+async def stamp() -> float:
+    """When it began."""
+    return time.time()
+
+
+@app.workflow
+async def woken() -> float:
+    """Waits for a signal, and says when it went on."""
+    await hf.wait_for_signal("go")
+    return await stamp()

@@ -249,7 +249,12 @@ def test_an_export_holds_every_row_of_its_tenant_and_no_other(
 
 
 TAMPERING = {
-    "sqlite": ("update transitions set reason = 'x'", "delete from transitions"),
+    "sqlite": (
+        "update transitions set reason = 'x'",
+        "update transitions set key = 'x'",
+        "update transitions set at_ms = 1 where seq = 3",
+        "delete from transitions",
+    ),
     "postgres": (
         "update holdfast.transitions set reason = 'x'",
         "delete from holdfast.transitions",

@@ -179,7 +179,7 @@ BY_VALUE = "attributes_value (tenant=? AND name=? AND kind=? AND text=? AND numb
         (RunFilter(root_id=run_id(1)), "runs_root (root_id=?"),
         (
             RunFilter(ranges=(AttributeRange("total", ">", 3),)),
-            f"{BY_VALUE}>?",
+            "attributes USING PRIMARY KEY (shard=? AND run_id=? AND name=?",
         ),
     ],
     ids=str,

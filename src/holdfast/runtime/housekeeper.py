@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.errors import PASSING, StoreCorrupt, UsageError
 from holdfast.model.ids import UnixMs
+from holdfast.model.tenant import Expired
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.store.catalog import Catalog
 
@@ -25,6 +26,12 @@ logger = logging.getLogger("holdfast.housekeeper")
 
 BATCH = 500
 """Runs woken or taken over by one statement, so that none holds its locks for long."""
+
+PRUNE_BATCH = 200
+"""Ended runs deleted by one transaction."""
+
+PRUNE_EVERY_MS = 60_000
+"""About how often to look for ended runs that their tenants no longer keep."""
 
 
 class Housekeeper:
@@ -45,6 +52,7 @@ class Housekeeper:
         self._announced = services.codes.version
         self._nudge = asyncio.Event()
         self._next_wake_ms: UnixMs | None = None
+        self._next_prune_ms: UnixMs | None = None
 
     def expect(self, due_ms: UnixMs) -> None:
         """A run was parked that is due then: look in time."""
@@ -83,6 +91,19 @@ class Housekeeper:
             work = await self._requeue_lost() > 0 or work
         if work:
             self._wake_claimer()
+        if self._next_prune_ms is None:
+            # Not at once: a worker has better things to do when it starts.
+            self._next_prune_ms = UnixMs(agenda.now_ms + int(PRUNE_EVERY_MS * services.host.random()))
+        elif agenda.now_ms >= self._next_prune_ms:
+            await self._prune(agenda.now_ms)
+
+    async def _prune(self, now_ms: UnixMs) -> None:
+        """Delete what tenants no longer keep: a batch at a time, and when all is gone, now and then."""
+        services = self._services
+        count: int = await services.host.call("keep", services.store.prune, Expired(), limit=PRUNE_BATCH)
+        # Workers of one start do not all come back at the same moment.
+        pause_ms = PRUNE_EVERY_MS * (0.5 + services.host.random()) if count < PRUNE_BATCH else self._settings.poll_ms
+        self._next_prune_ms = UnixMs(now_ms + int(pause_ms))
 
     async def _learn(self, unasked: Sequence[str]) -> bool:
         """Look at versions that runs wait for and this worker did not know, and announce what came of it."""

@@ -16,7 +16,7 @@ from holdfast.errors import UsageError
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import Approval, ApprovalPage
 
-WINDOW = 2_000
+WINDOW = 1_000
 """How many runs a page looks at for what no index serves."""
 
 _VERSION = "1"

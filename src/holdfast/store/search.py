@@ -55,7 +55,7 @@ Read = Callable[[Query], Sequence[Any]]
 def read_page(read: Read, tenant: Tenant, where: RunFilter, *, limit: int, after: PageCursor | None) -> RunPage:
     """A page of runs; ``read`` executes a statement."""
     shown = max(limit, 0)
-    rest = _unindexed(where)
+    rest = _unindexed(tenant, where)
     keys = _keys(tenant, where, count=paging.WINDOW if rest else shown + 1, after=after)
     rows = read(_rows_of(keys, where, rest, limit=shown + 1))
     if len(rows) > shown:
@@ -74,7 +74,7 @@ def read_page(read: Read, tenant: Tenant, where: RunFilter, *, limit: int, after
 
 def count_by_status(tenant: Tenant, where: RunFilter) -> Query:
     """Status and number of the runs that the filter lets through."""
-    conditions = [*_indexed(tenant, where), *_unindexed(where)]
+    conditions = [*_indexed(tenant, where), *_unindexed(tenant, where)]
     return select(RUNS.c.status, func.count()).where(*conditions).group_by(RUNS.c.status)
 
 
@@ -90,7 +90,7 @@ def groups_of(tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> Q
     count = func.count()
     label = func.max(c.error_type + ": " + c.error_message) if by is GroupBy.ERROR else literal(None, Text)
     query = select(column, count, label, func.max(c.updated_ms), func.max(cast(c.id, Text))).where(
-        *_indexed(tenant, where), *_unindexed(where)
+        *_indexed(tenant, where), *_unindexed(tenant, where)
     )
     if by is GroupBy.ERROR:
         query = query.where(column.is_not(None))
@@ -242,12 +242,10 @@ def _indexed(tenant: Tenant, where: RunFilter, *, without: str | None = None) ->
     for name, value in where.attributes.items():
         if name != without:
             conditions.append(c.id.in_(select(a.run_id).where(*_valued(tenant, name, "=", value))))
-    for one in where.ranges:
-        conditions.append(c.id.in_(select(a.run_id).where(*_valued(tenant, one.name, one.operator, one.value))))
     return conditions
 
 
-def _unindexed(where: RunFilter) -> list[ColumnElement[bool]]:
+def _unindexed(tenant: Tenant, where: RunFilter) -> list[ColumnElement[bool]]:
     """What is looked for in a window."""
     c = RUNS.c
     conditions = [
@@ -259,7 +257,11 @@ def _unindexed(where: RunFilter) -> list[ColumnElement[bool]]:
     if where.waiting_on is not None and where.waiting_on.name is None:
         w = WAITS.c
         open_ = (w.shard == c.shard, w.run_id == c.id, w.outcome.is_(None), w.kind == where.waiting_on.kind)
-        conditions.append(select(w.run_id).where(*open_).exists())
+        conditions.append(_probed(select(w.run_id).where(*open_)))
+    a = ATTRIBUTES.c
+    for one in where.ranges:
+        valued = _valued(tenant, one.name, one.operator, one.value)
+        conditions.append(_probed(select(a.run_id).where(a.shard == c.shard, a.run_id == c.id, *valued)))
     if where.text is not None:
         needle = where.text.lower()
         conditions.append(
@@ -271,6 +273,11 @@ def _unindexed(where: RunFilter) -> list[ColumnElement[bool]]:
             )
         )
     return conditions
+
+
+def _probed(query: Query) -> ColumnElement[bool]:
+    """Whether there is such a row; asked run by run, where PostgreSQL would rather gather all such rows first."""
+    return query.correlate(RUNS).offset(0).exists()
 
 
 def _range_of(where: RunFilter, column: str) -> tuple[UnixMs | None, UnixMs | None]:

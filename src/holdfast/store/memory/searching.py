@@ -102,7 +102,6 @@ def _fits(record: Record, where: RunFilter) -> bool:
             name in run.attributes and index_row(run.attributes[name]) == index_row(value)
             for name, value in where.attributes.items()
         )
-        and all(_in_range(run, one) for one in where.ranges)
         and (ended or _between(run.created_ms, where.created_from_ms, where.created_before_ms))
         and (not ended or _between(run.finalized_ms, where.finalized_from_ms, where.finalized_before_ms))
     )
@@ -115,7 +114,7 @@ def _has_rest(where: RunFilter) -> bool:
         other = (where.finalized_from_ms, where.finalized_before_ms)
     given = (where.queue, where.version, where.text, where.updated_from_ms, where.updated_before_ms, *other)
     kind_alone = where.waiting_on is not None and where.waiting_on.name is None
-    return kind_alone or any(value is not None for value in given)
+    return kind_alone or bool(where.ranges) or any(value is not None for value in given)
 
 
 def _fits_rest(record: Record, where: RunFilter) -> bool:
@@ -126,6 +125,7 @@ def _fits_rest(record: Record, where: RunFilter) -> bool:
     return (
         where.queue in (None, run.queue)
         and where.version in (None, run.version)
+        and all(_in_range(run, one) for one in where.ranges)
         and (where.waiting_on is None or _waits(record, where))
         and _between(run.created_ms, where.created_from_ms, where.created_before_ms)
         and _between(run.updated_ms, where.updated_from_ms, where.updated_before_ms)

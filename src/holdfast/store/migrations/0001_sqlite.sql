@@ -368,7 +368,8 @@ create table tenants (
 create trigger transitions_append_only before update on transitions
 when old.key is not null or old.actor is not null or new.shard <> old.shard or new.run_id <> old.run_id
     or new.seq <> old.seq or new.from_status is not old.from_status or new.to_status <> old.to_status
-    or new.reason <> old.reason or new.worker is not old.worker or new.epoch <> old.epoch or new.at_ms <> old.at_ms begin
+    or new.reason <> old.reason or new.worker is not old.worker or new.epoch <> old.epoch or new.at_ms <> old.at_ms
+    or old.seq is not (select r.transition_seq from runs as r where r.shard = old.shard and r.id = old.run_id) begin
     select raise(abort, 'transitions are append-only');
 end;
 create trigger transitions_kept before delete on transitions

@@ -1,0 +1,77 @@
+"""Tenants and searches from the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.test_main import Command, ask, command, start
+
+__all__ = ["command"]
+
+
+def _lines(command: Command, *arguments: str) -> list[Any]:
+    code, out, _ = command(*arguments)
+    assert code == 0
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.requirement("C-56", "L-33")
+def test_a_tenant_is_limited_exported_and_erased(command: Command) -> None:
+    start(command)
+    quota = ask(command, "tenants", "quota", "default", "--queued", "1", "--payload-bytes", "1000")
+    code, out, _ = command("start", "fulfil", '"o-2"', "--json")
+    listed = ask(command, "tenants", "list")
+    tables = {line["table"] for line in _lines(command, "tenants", "export", "default")}
+    refused, _, why = command("tenants", "erase", "default")
+    erased = ask(command, "tenants", "erase", "default", "--yes")
+    again = ask(command, "tenants", "erase", "default", "--yes")
+
+    assert (quota["queued_max"], quota["running_max"], quota["payload_bytes_max"]) == (1, None, 1000)
+    assert code == 4
+    assert json.loads(out)["error"]["code"] == "quota_exceeded"
+    assert [(one["tenant"], one["runs"]) for one in listed["tenants"]] == [("default", {"queued": 1})]
+    assert {"runs", "transitions", "tenants"} <= tables
+    assert refused == 2
+    assert "--yes" in why
+    assert (erased["runs_deleted"], erased["rows_left"]) == (1, {})
+    assert (again["runs_deleted"], again["rows_left"]) == (0, {})
+    assert ask(command, "tenants", "list")["tenants"] == []
+
+
+@pytest.mark.requirement("L-33")
+def test_retention_is_set_and_run(command: Command) -> None:
+    run = start(command)
+    ask(command, "cancel", run)
+
+    kept = ask(command, "retention", "set", "default", "30d")
+    nothing = ask(command, "retention", "run")
+    ended = ask(command, "retention", "run", "--tenant", "default", "--older-than", "0s")
+    forever = ask(command, "retention", "set", "default", "none")
+    code, _, _ = command("retention", "run", "--tenant", "default")
+
+    assert kept["retention_ms"] == 30 * 86_400_000
+    assert (nothing["runs_deleted"], ended["runs_deleted"]) in {(0, 1), (0, 0)}
+    assert forever["retention_ms"] is None
+    assert code == 2
+
+
+@pytest.mark.requirement("L-33", "C-11")
+def test_runs_are_searched_counted_and_explained_from_the_command_line(command: Command) -> None:
+    run = start(command, "--attribute", "customer=42")
+
+    found = ask(command, "runs", "list", "status:queued", "attr.customer=42", "created>1h")
+    none = ask(command, "runs", "list", "--waiting-on", "signal:order.approved")
+    by_workflow = ask(command, "runs", "count", "--by", "workflow", "attr.customer=42")
+    counted = ask(command, "runs", "count", "attr.customer>42")
+    code, _, why = command("runs", "list", "colour:red")
+
+    assert [one["id"] for one in found["runs"]] == [run]
+    assert found["runs"][0]["attributes"] == {"customer": 42}
+    assert none["runs"] == []
+    assert [(one["value"], one["count"]) for one in by_workflow["groups"]] == [("fulfil", 1)]
+    assert counted["total"] == 0
+    assert code == 2
+    assert "there is no field 'colour'" in why
