@@ -3,6 +3,7 @@
 from holdfast import errors
 from holdfast.app import App, connect, connect_sync, open_studio
 from holdfast.client.client import Client, RunHandle, Start
+from holdfast.client.outputs import Published, StreamItem
 from holdfast.client.sync import SyncClient, SyncRunHandle
 from holdfast.core.definitions import GraphError
 from holdfast.core.explain import Explanation
@@ -30,8 +31,8 @@ from holdfast.workflow.operations import (
     sleep_until,
     start_child,
     uuid4,
-    wait_for_signal,
 )
+from holdfast.workflow.signals import Update, emit, publish, signal, updates, wait_for_signal
 
 __all__ = [
     "App",
@@ -46,6 +47,7 @@ __all__ = [
     "HoldfastError",
     "NodeInfo",
     "NonRetryable",
+    "Published",
     "Retry",
     "RetryAfter",
     "Run",
@@ -54,8 +56,10 @@ __all__ = [
     "RunStatus",
     "Start",
     "StepInfo",
+    "StreamItem",
     "SyncClient",
     "SyncRunHandle",
+    "Update",
     "With",
     "WorkerSettings",
     "blocking",
@@ -64,18 +68,22 @@ __all__ = [
     "current",
     "current_node",
     "current_step",
+    "emit",
     "errors",
     "gather",
     "map",
     "now",
     "open_studio",
     "patched",
+    "publish",
     "random",
     "run_child",
     "set_attributes",
+    "signal",
     "sleep",
     "sleep_until",
     "start_child",
+    "updates",
     "uuid4",
     "wait_for_approval",
     "wait_for_signal",

@@ -21,7 +21,8 @@
     │   ├── ReleaseNotFound
     │   ├── NodeNotFound
     │   ├── ApprovalNotFound
-    │   └── NodeResultMissing   the node failed or was skipped
+    │   ├── NodeResultMissing   the node failed or was skipped
+    │   └── ValueNotFound
     ├── Conflict              the state of the thing forbids it
     │   ├── RunFinished
     │   ├── VersionConflict     a version is immutable: this number or content is taken
@@ -38,6 +39,8 @@
     ├── LoopNotDone           a loop was not done after its greatest number of iterations
     ├── SignalTimeout         a wait for a signal elapsed
     ├── ApprovalTimeout       nobody answered an approval in time
+    ├── UpdateTimeout         a run has not answered an update in time; it may still
+    ├── UpdateRefused         the workflow refused an update
     ├── DeadlineExceeded      the run's own deadline passed
     ├── CompensationError     a compensation failed for good
     ├── ResultTimeout         the caller stopped waiting; the run goes on
@@ -300,6 +303,13 @@ class ApprovalNotFound(NotFound):
     template = "run {run_id} has asked for no approval {key!r}"
 
 
+class ValueNotFound(NotFound):
+    """The run has published no value under that name (yet)."""
+
+    code = "value_not_found"
+    template = "run {run_id} has published no value {name!r}"
+
+
 class ApprovalClosed(Conflict):
     """The approval takes no answer any more: it was answered, or its wait elapsed or was cancelled."""
 
@@ -378,6 +388,21 @@ class ApprovalTimeout(HoldfastError):
 
     code = "approval_timeout"
     template = "nobody answered approval {key!r} within {timeout_s} s"
+
+
+class UpdateTimeout(HoldfastError):
+    """The run has not answered an update in time. It may still: ask again with the same key."""
+
+    code = "update_timeout"
+    retriable = True
+    template = "run {run_id} has not answered update {name!r} within {timeout_s} s"
+
+
+class UpdateRefused(HoldfastError):
+    """The workflow refused an update; ``why`` are its words."""
+
+    code = "update_refused"
+    template = "run {run_id} refused update {name!r}: {why}"
 
 
 class DeadlineExceeded(HoldfastError):

@@ -9,22 +9,23 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import structs
+
 from holdfast.model.catalog import code_name
 from holdfast.model.command import Cancel, Command, Order, word_of
 from holdfast.model.commit import Compensate, Finish, Move, NewWait, Park, Release, RunCommit
-from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant, UnixMs
+from holdfast.model.ids import DEFAULT_TENANT, Json, RunId, Tenant
 from holdfast.model.run import Entry, NewRun, Run, RunDetail, Signal, WorkerInfo
 from holdfast.model.status import (
     EntryKind,
     EntryStatus,
     ParentPolicy,
     RunStatus,
-    WaitKind,
 )
 from holdfast.store.port import WORKER_KEPT_MS, Store
 from tests.contract.commands import draw_command
 from tests.contract.filters import ATTRIBUTES, RENAMED, choose_filter
-from tests.contract.inbox import QUESTIONS, asked_of, choose_answer, read_inbox
+from tests.contract.inbox import SIGNALS, asked_of, choose_answer, choose_wait, read_inbox
 from tests.contract.scene import (
     ALICE,
     BOB,
@@ -44,7 +45,6 @@ TENANTS = (DEFAULT_TENANT, OTHER_TENANT)
 WORKFLOWS, HASH = ("order", "ship"), "ab" * 32
 CODES = (*WORKFLOWS, *(code_name(name, HASH) for name in WORKFLOWS))
 QUEUES = ("default", "slow")
-SIGNALS = ("approved", "paid")
 WORKERS = (ALICE, BOB)
 EVERYTHING = 1_000
 
@@ -78,8 +78,9 @@ class Script:
             (6, self._signal),
             (3, self._broadcast),
             (1, self._signal_again),
+            (4, self._sweep_signals),
             (3, self._answer),
-            (1, self._list_approvals),
+            (2, self._list_approvals),
             (2, self._cancel),
             (5, self._command),
             (1, self._read_progress),
@@ -305,6 +306,7 @@ class Script:
     def _write(self, run: Run) -> tuple[list[str], RunCommit]:
         """Something that the holder of this run might want recorded, and what to call it."""
         detail = self._detail(run)
+        sent = [self._message(run.tenant)] if self._chance(0.2) else []
         opened = [wait for wait in detail.waits if wait.outcome is None]
         entries = [self._entry(run) for _ in range(self._random.choice((0, 0, 1, 2)))]
         attempts = [attempt(f"a{self._next_seq()}", 1) for _ in range(self._random.choice((0, 0, 0, 1)))]
@@ -318,6 +320,7 @@ class Script:
             *("entry" for _ in entries),
             *("attempt" for _ in attempts),
             *("child" for _ in children),
+            *("send" for _ in sent),
             *(f"wait: {wait.kind}" for wait in waits),
             *("elapsed" for _ in elapsed),
             *("cancelled wait" for _ in cancelled),
@@ -330,6 +333,7 @@ class Script:
             attempts=attempts,
             waits=waits,
             children=children,
+            signals=sent,
             elapsed=elapsed,
             cancelled=cancelled,
             attributes=self._random.choice(RENAMED),
@@ -365,20 +369,7 @@ class Script:
         seq = self._next_seq()
         delay_ms = self._random.choice((None, 0, 40, 200, 900))
         known = [run.id for run in self._runs() if run.parent_id == detail.run.id] + [run.id for run in children]
-        kind = self._random.choice([*WaitKind, WaitKind.SIGNAL])
-        if kind is WaitKind.APPROVAL:
-            request = self._random.choice(QUESTIONS)
-            return NewWait(key=f"w{seq}", seq=seq, kind=kind, request=request, delay_ms=delay_ms)
-        if kind is WaitKind.CHILD and known:
-            child = self._random.choice(known)
-            return NewWait(key=f"w{seq}", seq=seq, kind=kind, child_id=child, delay_ms=delay_ms)
-        if kind is WaitKind.SIGNAL:
-            name = self._random.choice(SIGNALS)
-            return NewWait(key=f"w{seq}", seq=seq, kind=kind, signal=name, delay_ms=delay_ms)
-        if kind is WaitKind.RETRY or self._chance(0.5):
-            return NewWait(key=f"w{seq}", seq=seq, kind=WaitKind.RETRY, delay_ms=delay_ms)
-        due_ms = UnixMs(self._model.clock.now_ms + self._random.choice((-5, 0, 30, 500)))
-        return NewWait(key=f"w{seq}", seq=seq, kind=WaitKind.TIMER, due_ms=due_ms)
+        return choose_wait(self._random, seq, self._model.clock.now_ms, known, delay_ms)
 
     def _move(self, run: Run, open_waits: int) -> Move | None:
         roll = self._random.random()
@@ -430,11 +421,18 @@ class Script:
             id=run_id(5_000_000 + self._number),
             tenant=tenant,
             name=name or self._random.choice(SIGNALS),
-            payload=PAYLOAD,
+            payload=Json(b'{"value":{"n":%d}}' % self._random.randrange(3)),
             run_id=to,
+            keep_ms=self._random.choice((None, None, 50, 1_000)),
         )
         self._sent.append(signal)
         return signal
+
+    def _message(self, tenant: Tenant) -> Signal:
+        """A signal to somebody of the tenant, mostly to one who listens."""
+        listening = [(run, name) for run, name in self._listening() if run.tenant == tenant]
+        run, name = self._random.choice(listening or [(None, None)])
+        return self._new_signal(tenant, None if run is None or self._chance(0.3) else run.id, name)
 
     def _listening(self) -> list[tuple[Run, str]]:
         """The open signal waits: whose, and for what."""
@@ -457,9 +455,19 @@ class Script:
         )
 
     def _broadcast(self) -> Step:
-        signal = self._new_signal(self._random.choice(TENANTS), None)
+        tenants = [run.tenant for run, _ in self._listening()] or TENANTS
+        signal = structs.replace(self._message(self._random.choice(tenants)), run_id=None)
+        limit = self._random.choice((1, 2, 1_000))
         return Step(
-            ("broadcast",), lambda opened: sorted(opened.store.send_signal(signal)), lambda answer: answer != []
+            ("broadcast",),
+            lambda opened: sorted(opened.store.send_signal(signal, limit=limit)),
+            lambda answer: answer != [],
+        )
+
+    def _sweep_signals(self) -> Step:
+        limit = self._random.choice((1, 2, EVERYTHING))
+        return Step(
+            ("sweep signals",), lambda opened: opened.store.sweep_signals(limit=limit), lambda sweep: sweep.woken > 0
         )
 
     def _signal_again(self) -> Step:
@@ -474,21 +482,12 @@ class Script:
             return self._list_approvals()
         self._number += 1
         answer = choose_answer(self._random, asked, run_id(6_000_000 + self._number), TENANTS)
-        return Step(
-            ("answer",),
-            lambda opened: opened.store.send_signal(answer),
-            lambda found: found == [answer.run_id],
-        )
+        return Step(("answer",), lambda opened: opened.store.send_signal(answer), lambda found: isinstance(found, list))
 
     def _list_approvals(self) -> Step:
-        tenant = self._random.choice(TENANTS)
+        tenant, limit = self._random.choice(TENANTS), self._random.choice((1, 3, EVERYTHING))
         names = self._random.choice((["ann"], ["chief", "bob"], []))
-        limit = self._random.choice((1, 3, EVERYTHING))
-        return Step(
-            ("list approvals",),
-            lambda opened: list(read_inbox(opened, tenant, names, limit)),
-            lambda found: found != [],
-        )
+        return Step(("list approvals",), lambda opened: read_inbox(opened, tenant, names, limit), bool)
 
     def _order(self, command: Command) -> Order:
         self._number += 1

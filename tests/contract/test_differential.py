@@ -111,6 +111,6 @@ EXPECTED = {
     *("compensating: NoneType", "compensating: Park", "compensating: Release"),
     *("compensating: Finish failed", "compensating: Finish cancelled", "compensating: Finish stuck"),
     *("wake due", "requeue lost", "set aside", "release unknown", "signal", "broadcast", "signal again", "cancel"),
-    *("answer", "list approvals", "wait: approval"),
+    *("answer", "list approvals", "sweep signals", "send", "wait: approval"),
     *("read progress", "read live", "read agenda", "read runs", "list runs"),
 }

@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
+from holdfast.core.matching import SignalFilter
 from holdfast.errors import RunFinished, RunNotFound
-from holdfast.model.commit import Compensate, Finish, Park
-from holdfast.model.ids import Json
+from holdfast.model.commit import Compensate, Finish, NewWait, Park
+from holdfast.model.ids import DEFAULT_TENANT, Json, RunId
 from holdfast.model.status import RunStatus, WaitOutcome
-from tests.contract.scene import ERROR, OTHER_TENANT, PAYLOAD, Scene, message, run_id, signal_wait, timer
+from tests.contract.scene import (
+    ERROR,
+    OTHER_TENANT,
+    PAYLOAD,
+    Scene,
+    all_runs,
+    entry,
+    message,
+    run_id,
+    signal_wait,
+    timer,
+)
 
 
 def _payload(number: int) -> Json:
@@ -265,3 +278,222 @@ def test_signals_of_two_tenants_with_one_id_are_each_consumed_by_their_own_run(s
 
     taken = [answer.waits[run.id][0].result for answer, run in zip(answers, (ours, theirs), strict=True)]
     assert taken == [_payload(1), _payload(2)]
+
+
+# To all, in parts
+
+
+def _reached(scene: Scene, key: str = "w") -> list[RunId]:
+    """The runs whose wait under that key was signalled, by id."""
+    runs = sorted(run.id for run in all_runs(scene.opened, DEFAULT_TENANT))
+    return [
+        run for run in runs if any((w.key, w.outcome) == (key, WaitOutcome.SIGNALLED) for w in scene.detail(run).waits)
+    ]
+
+
+def _sweep(scene: Scene, limit: int = 100) -> list[int]:
+    """How many runs each round of the sweep woke, until there is no more to do."""
+    woken: list[int] = []
+    while (sweep := scene.store.sweep_signals(limit=limit)).more:
+        woken.append(sweep.woken)
+    return woken
+
+
+def _due(scene: Scene) -> bool:
+    return scene.store.read_agenda(queues=["default"], codes=["order"], unwanted=[]).signals_due
+
+
+@pytest.mark.requirement("promise-7", "C-53", "C-13")
+def test_a_signal_to_all_goes_on_in_parts_from_where_it_has_come(scene: Scene) -> None:
+    for number in range(1, 8):
+        scene.parked(number, signal_wait("w", 1))
+
+    assert scene.store.send_signal(message(1, None), limit=3) == [run_id(1), run_id(2), run_id(3)]
+
+    assert _reached(scene) == [run_id(1), run_id(2), run_id(3)]
+    assert _due(scene)
+    # Whoever was reached and waits again is not reached twice.
+    scene.park(next(run for run in scene.claim() if run.id == run_id(2)), signal_wait("again", 2))
+    assert _sweep(scene, 3) == [3, 1]
+    assert _reached(scene) == [run_id(number) for number in range(1, 8)]
+    assert _reached(scene, "again") == []
+    assert not _due(scene)
+    assert scene.store.send_signal(message(1, None), limit=3) == []
+
+
+@pytest.mark.requirement("C-53")
+def test_a_signal_to_all_that_is_under_way_reaches_who_opens_a_wait_before_it_comes_by(scene: Scene) -> None:
+    for number in range(1, 4):
+        scene.parked(number, signal_wait("w", 1))
+    late = scene.held(9)
+    scene.store.send_signal(message(1, None), limit=2)
+
+    scene.park(late, signal_wait("w", 1))
+
+    assert _reached(scene) == [run_id(1), run_id(2), run_id(9)]
+    [again] = [run for run in scene.claim() if run.id == late.id]
+    scene.park(again, signal_wait("more", 2))
+    _sweep(scene, 2)
+    assert _reached(scene, "more") == []
+
+
+@pytest.mark.requirement("promise-7", "C-52")
+def test_a_signal_to_all_is_kept_for_waits_to_come_and_each_run_consumes_it_once(scene: Scene) -> None:
+    first = scene.parked(1, signal_wait("w", 1))
+    late, later = scene.held(2), scene.held(3)
+    assert scene.store.send_signal(message(1, None, keep_ms=1_000)) == [first.id]
+    scene.clock.advance(900)
+
+    scene.accept(late, waits=[signal_wait("w", 1), signal_wait("x", 2)])
+    [again] = [run for run in scene.claim() if run.id == first.id]
+    scene.accept(again, waits=[signal_wait("x", 2)])
+
+    assert _reached(scene) == [first.id, late.id]
+    assert _reached(scene, "x") == []
+    scene.clock.advance(100)
+    scene.accept(later, waits=[signal_wait("w", 1)])
+    assert _reached(scene) == [first.id, late.id]
+
+
+@pytest.mark.requirement("C-52")
+def test_a_signal_to_one_run_expires_and_is_deleted_in_parts(scene: Scene) -> None:
+    run = scene.held(1)
+    for number in range(1, 6):
+        scene.store.send_signal(message(number, run.id, keep_ms=100))
+    scene.clock.advance(99)
+    scene.accept(run, waits=[signal_wait("in time", 1)])
+    assert scene.wait(run.id, "in time").outcome is WaitOutcome.SIGNALLED
+    assert not _due(scene)
+    scene.clock.advance(1)
+
+    scene.accept(run, waits=[signal_wait("too late", 2)])
+
+    assert scene.wait(run.id, "too late").outcome is None
+    assert _due(scene)
+    assert scene.store.sweep_signals(limit=2).more
+    assert scene.store.sweep_signals(limit=2).more
+    assert not scene.store.sweep_signals(limit=2).more
+    assert not _due(scene)
+
+
+@pytest.mark.requirement("promise-7")
+def test_the_order_of_arrival_holds_when_the_clock_steps_back(scene: Scene) -> None:
+    run = scene.held(1)
+    for number in (3, 1, 2):
+        scene.store.send_signal(message(number, run.id, payload=_payload(number)))
+        scene.clock.advance(-10_000)
+
+    scene.accept(run, waits=[signal_wait(f"wait-{number}", number) for number in (1, 2, 3)])
+
+    assert [wait.result for wait in scene.detail(run.id).waits] == [_payload(3), _payload(1), _payload(2)]
+
+
+@pytest.mark.requirement("promise-7")
+def test_a_later_signal_to_one_run_does_not_overtake_one_to_all_that_is_under_way(scene: Scene) -> None:
+    scene.parked(1, signal_wait("w", 1))
+    run = scene.parked(2, signal_wait("w", 1), signal_wait("x", 2))
+    scene.store.send_signal(message(1, None, payload=_payload(1)), limit=1)
+
+    assert scene.store.send_signal(message(2, run.id, payload=_payload(2))) == [run.id]
+
+    assert [wait.result for wait in scene.detail(run.id).waits] == [_payload(1), _payload(2)]
+    _sweep(scene)
+    assert [wait.result for wait in scene.detail(run.id).waits] == [_payload(1), _payload(2)]
+
+
+# From a run, and from the caller's transaction
+
+
+@pytest.mark.requirement("promise-7", "C-27", "C-26")
+def test_a_signal_that_a_run_sends_is_accepted_with_its_commit_and_delivered_once(scene: Scene) -> None:
+    listener = scene.parked(1, signal_wait("w", 1), signal_wait("x", 2))
+    sender = scene.held(2)
+
+    scene.accept(sender, entries=[entry(sender, "send", 1)], signals=[message(1, listener.id)])
+
+    assert (scene.wait(listener.id, "w").outcome, _due(scene)) == (None, True)
+    assert _sweep(scene) == [1]
+    assert [wait.outcome for wait in scene.detail(listener.id).waits] == [WaitOutcome.SIGNALLED, None]
+    scene.accept(sender, entries=[entry(sender, "again", 2)], signals=[message(1, listener.id)])
+    assert (_sweep(scene), _due(scene)) == ([], False)
+
+
+@pytest.mark.requirement("promise-4", "promise-7")
+def test_a_stale_worker_sends_nothing(scene: Scene) -> None:
+    listener = scene.parked(1, signal_wait("w", 1))
+    sender = scene.held(2)
+    scene.lose(sender)
+
+    answer = scene.commit(sender, signals=[message(1, listener.id)])
+
+    assert list(answer.refused) == [sender.id]
+    assert (_sweep(scene), _due(scene)) == ([], False)
+
+
+@pytest.mark.requirement("promise-7")
+def test_signals_under_way_to_many_runs_are_delivered_together_and_to_the_ended_not(scene: Scene) -> None:
+    runs = [scene.parked(number, signal_wait("w", 1)) for number in (1, 2, 3)]
+    sender, ended = scene.held(8), scene.held(9)
+    scene.accept(ended, move=Finish(RunStatus.COMPLETED, "completed"))
+    to = [*(run.id for run in runs), ended.id, run_id(77)]
+
+    scene.accept(sender, signals=[message(number, receiver) for number, receiver in enumerate(to)])
+
+    assert _sweep(scene, 2) == [2, 1, 0]
+    assert _reached(scene) == [run.id for run in runs]
+    assert not _due(scene)
+
+
+# With a filter
+
+
+def _filtered(key: str, seq: int, where: str, **values: object) -> NewWait:
+    request = Json(msgspec.json.encode(SignalFilter(where=where, values=values)))
+    return signal_wait(key, seq, request=request)
+
+
+@pytest.mark.requirement("promise-7", "C-13")
+def test_a_signal_closes_the_oldest_wait_whose_filter_it_passes(scene: Scene) -> None:
+    run = scene.parked(1, _filtered("big", 1, "payload > 10"), _filtered("own", 2, "payload == wanted", wanted=3))
+
+    assert scene.store.send_signal(message(1, run.id, payload=_payload(5))) == []
+    assert scene.store.send_signal(message(2, run.id, payload=_payload(3))) == [run.id]
+
+    waits = {wait.key: wait.result for wait in scene.detail(run.id).waits}
+    assert waits == {"big": None, "own": _payload(3)}
+
+
+@pytest.mark.requirement("promise-7", "C-52")
+def test_a_wait_takes_the_oldest_kept_signal_that_passes_its_filter(scene: Scene) -> None:
+    run = scene.held(1)
+    for number in (5, 20, 30, 6):
+        scene.store.send_signal(message(number, run.id, payload=_payload(number)))
+
+    scene.accept(run, waits=[_filtered("big", 1, "payload > 10"), signal_wait("any", 2)])
+
+    assert {wait.key: wait.result for wait in scene.detail(run.id).waits} == {"big": _payload(20), "any": _payload(5)}
+    scene.accept(run, waits=[_filtered("next", 3, "payload > 10"), _filtered("none", 4, "payload > 99")])
+    assert (scene.wait(run.id, "next").result, scene.wait(run.id, "none").outcome) == (_payload(30), None)
+
+
+@pytest.mark.requirement("promise-12")
+def test_a_filter_that_fails_is_no_match_and_leaves_a_note(scene: Scene) -> None:
+    run = scene.parked(1, _filtered("w", 1, "payload.missing > 1"))
+    kept = scene.held(2)
+    scene.store.send_signal(message(2, kept.id))
+
+    assert scene.store.send_signal(message(1, None)) == []
+    scene.accept(kept, waits=[_filtered("w", 1, "payload")])
+
+    assert "missing" in (scene.wait(run.id, "w").note or "")
+    assert "no boolean" in (scene.wait(kept.id, "w").note or "")
+
+
+@pytest.mark.requirement("C-13", "promise-10")
+def test_a_signal_to_all_stays_within_its_tenant_also_while_it_is_kept(scene: Scene) -> None:
+    theirs = scene.held(1, tenant=OTHER_TENANT)
+    scene.store.send_signal(message(1, None, keep_ms=1_000))
+
+    scene.accept(theirs, waits=[signal_wait("w", 1)])
+
+    assert scene.detail(theirs.id, OTHER_TENANT).waits[0].outcome is None

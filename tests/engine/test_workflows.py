@@ -245,7 +245,7 @@ async def test_a_signal_that_is_sent_twice_with_one_id_arrives_once(engine: Engi
         assert await run.result(10) == "once"
 
 
-@pytest.mark.requirement("S-57")
+@pytest.mark.requirement("S-57", "S-31", "O-16")
 async def test_a_wait_for_a_signal_times_out(engine: Engine) -> None:
     @engine.app.workflow
     async def waiting(seconds: float) -> str:

@@ -34,8 +34,9 @@ from holdfast.runtime.services import Services
 from holdfast.runtime.worker import Worker
 from holdfast.store.memory import adapter as memory
 from holdfast.store.memory import commit as memory_commit
+from holdfast.store.memory import messages
 from holdfast.store.memory.adapter import MemoryStore
-from holdfast.store.memory.tables import Record, Tables
+from holdfast.store.memory.tables import Record, StoredSignal, Tables
 from holdfast.store.memory.unit import Unit
 from holdfast.store.sqlite import statements
 from holdfast.testing.sim.loop import PROCESS
@@ -132,14 +133,15 @@ def wake_up_lost() -> AbstractContextManager[None]:
 
 @mutant("signal consumed twice")
 def signal_consumed_twice() -> AbstractContextManager[None]:
-    original = memory_commit._take_kept_signal
+    original = messages.take_signals
 
-    def take(unit: Unit, record: Record, wait: Wait) -> None:
+    def take(unit: Unit, record: Record, waits: Sequence[Wait], heard: Sequence[StoredSignal]) -> list[str]:
         before = dict(unit.tables.signals)
-        original(unit, record, wait)
+        keys = original(unit, record, waits, heard)
         unit.tables.signals.update(before)
+        return keys
 
-    return replaced(memory_commit, "_take_kept_signal", take)
+    return replaced(memory_commit, "take_signals", take)
 
 
 @mutant("timer fired early")

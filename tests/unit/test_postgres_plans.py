@@ -10,12 +10,13 @@ import psycopg
 import pytest
 
 from holdfast.model.commit import Compensate, Finish, NewWait, Park, Release, RunCommit
-from holdfast.model.ids import UnixMs
-from holdfast.model.run import Attempt, Entry, NewRun
+from holdfast.model.ids import DEFAULT_TENANT, UnixMs
+from holdfast.model.run import Attempt, Entry, NewRun, Signal
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind
 from holdfast.store.postgres.commit import plan_commit
 from holdfast.store.postgres.connection import Address, Connection
-from holdfast.store.postgres.rows import document, id_array, start_row
+from holdfast.store.postgres.messages import signal_params
+from holdfast.store.postgres.rows import NoteRow, PairRow, document, id_array, start_row
 from holdfast.store.postgres.statements import Params, Step, statement
 from tests.contract.scene import ERROR, INPUT, RESULT, run_id
 from tests.postgres_stage import migrated_database
@@ -85,8 +86,9 @@ insert into holdfast.attempts (shard, run_id, key, attempt, error, epoch, starte
 select 0, id, 'k', 1, '{}', 1, 1, 1 from holdfast.runs
 """
 _LOAD_SIGNALS = """
-insert into holdfast.signals (shard, id, tenant, name, run_id, payload, sent_ms, consumed_ms)
-select 0, id, 'default', 's' || mod(created_ms, 50), id, '{}', 1, case when status = 'completed' then 1 end
+insert into holdfast.signals (shard, id, tenant, name, run_id, payload, sent_ms, consumed_ms, expires_ms, passed)
+select 0, id, 'default', 's' || mod(created_ms, 50), id, '{}', 1, case when status = 'completed' then 1 end,
+       created_ms + 6000000, case when mod(created_ms, 1000) = 1 then id end
   from holdfast.runs
 """
 
@@ -136,8 +138,9 @@ def batch() -> Iterator[RunCommit]:
         Compensate(ERROR, "failed"),
         Finish(RunStatus.COMPLETED, "completed", RESULT),
     ]
+    sent = Signal(id=run_id(9), tenant=DEFAULT_TENANT, name="s1", payload=INPUT)
     child = NewRun(id=run_id(SIZE + 1), workflow="order", input=INPUT, parent_id=run_id(2), parent_key="ship")
-    yield RunCommit(run_id(2), 1, [entry], [attempt], waits, [child], ["w"], ["w"])
+    yield RunCommit(run_id(2), 1, [entry], [attempt], waits, [child], [sent], ["w"], ["w"])
     for number, move in enumerate(moves):
         yield RunCommit(run_id(12 + 10 * number), 1, [entry], move=move)
 
@@ -148,7 +151,8 @@ def steps() -> dict[str, Params]:
     line = {"queues": ["default", "slow"], "codes": ["order", "ship"]}
     one = {"tenant": "default", "id": run_id(1)}
     ids = {"ids": id_array(run_id(number) for number in range(1, 50))}
-    signal = {**one, "signal_id": run_id(9), "name": "s1", "payload": "{}"}
+    sent = Signal(id=run_id(9), tenant=DEFAULT_TENANT, name="s1", payload=INPUT, run_id=run_id(1))
+    signal = signal_params({}, sent)
     answer = {**one, "key": "w", "names": ["ann"], "answer_id": run_id(9), "verdict": "{}"}
     hot: list[Step] = [
         ("claim_runs", {"worker": "claimant", **line, "limit": 50, "suspects": 1}),
@@ -171,8 +175,19 @@ def steps() -> dict[str, Params]:
         ("close_child_waits", ids),
         ("send_signal_lock", one),
         ("send_signal_seen", signal),
-        ("send_signal_waiters", signal),
-        ("send_signal", {**signal, **ids}),
+        ("signal_accept", signal),
+        ("signal_waiters", {**signal, "passed": run_id(0), "limit": 50}),
+        ("signal_listening", {**signal, **ids}),
+        ("signal_heard", {**signal, **ids}),
+        ("signal_receipts", {**signal, **ids}),
+        ("signal_note", {"notes": document([NoteRow(run_id(1), "w", "no")])}),
+        ("signal_close", {"pairs": document([PairRow(run_id(1), "w", "default", run_id(1))])}),
+        ("signal_passed", {**signal, "passed": None}),
+        ("signal_lock", signal),
+        ("sweep_signals_pick", {}),
+        ("sweep_signals_alike", {**signal, "limit": 50}),
+        ("sweep_signals_lock", {**signal, **ids}),
+        ("sweep_signals_expired", {"limit": 50}),
         ("send_answer_find", answer),
         ("send_answer", answer),
         ("command_lock", one),
@@ -238,7 +253,7 @@ def test_a_hot_statement_reads_few_rows_however_many_there_are(loaded: str, name
     assert read <= (8_000 if name in MANY_ROWS else ROWS_READ_MAX)
 
 
-MANY_ROWS = {"retire_worker_runs", "release_unknown", "requeue_lost_lock", "send_signal_waiters"}
+MANY_ROWS = {"retire_worker_runs", "release_unknown", "requeue_lost_lock", "signal_waiters"}
 """Those that are about all runs of a worker, or all runs that wait for one signal."""
 
 

@@ -11,6 +11,7 @@ from holdfast.model.commit import Finish, NewWait, Park, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.model.run import ClaimedRun, Signal
 from holdfast.model.status import RunStatus, WaitKind, WaitOutcome
+from holdfast.store.postgres.messages import signal_params
 from holdfast.store.postgres.rows import id_array
 from tests.contract.scene import ALICE, BOB, LEASE_MS, PAYLOAD, RESULT, Scene, entry, run_id
 from tests.postgres_stage import (
@@ -122,16 +123,33 @@ def test_a_signal_that_meets_a_parking_run_waits_and_wakes_it(scene: Scene, url:
 def test_a_run_that_parks_while_a_signal_comes_takes_it_along(scene: Scene, url: str) -> None:
     run = scene.held(1)
     wait = NewWait(key="approval", seq=1, kind=WaitKind.SIGNAL, signal="approved")
-    signal = {"tenant": DEFAULT_TENANT, "id": run.id, "signal_id": run_id(50), "name": "approved"}
+    sent = Signal(id=run_id(50), tenant=DEFAULT_TENANT, name="approved", payload=PAYLOAD, run_id=run.id)
+    signal = signal_params({}, sent)
     with transaction(url) as other:
         execute(other, "send_signal_lock", scene, **signal)
-        execute(other, "send_signal_keep", scene, **signal, payload=PAYLOAD.decode())
+        execute(other, "signal_accept", scene, **signal)
+        execute(other, "signal_passed", scene, **signal, passed=None)
         parking = Background(lambda: scene.park(run, wait))
         wait_for_lock(url)
         other.execute("commit")
 
     [opened] = parking.result().waits[run.id]
     assert opened.outcome is WaitOutcome.SIGNALLED
+    assert scene.place(run.id) == (RunStatus.QUEUED, True)
+
+
+@pytest.mark.requirement("promise-7", "fault-46")
+def test_a_signal_kept_for_all_waits_for_those_who_open_a_wait_and_reaches_them(scene: Scene, url: str) -> None:
+    run = scene.held(1)
+    wait = NewWait(key="approval", seq=1, kind=WaitKind.SIGNAL, signal="approved")
+    signal = Signal(id=run_id(50), tenant=DEFAULT_TENANT, name="approved", payload=PAYLOAD, keep_ms=1_000)
+    with transaction(url) as other:
+        execute_commit(other, scene, RunCommit(run.id, run.epoch, waits=[wait], move=Park(1)))
+        sending = Background(lambda: scene.store.send_signal(signal))
+        wait_for_lock(url)
+        other.execute("commit")
+
+    assert sending.result() == [run.id]
     assert scene.place(run.id) == (RunStatus.QUEUED, True)
 
 

@@ -17,7 +17,7 @@ from holdfast.cli.output import Output
 from holdfast.cli.shapes import plain, plain_run
 from holdfast.cli.tables import run_facts, worker_table
 from holdfast.cli.target import load_app
-from holdfast.cli.values import parse_attributes, parse_json
+from holdfast.cli.values import parse_attributes, parse_duration, parse_json
 from holdfast.core.codec import Codec
 from holdfast.errors import SchemaTooOld, StoreMisconfigured, UsageError
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT
@@ -102,21 +102,35 @@ def signal(
         typer.Option("--run", metavar="RUN", help="To this run; kept until it waits for it.", show_default=False),
     ] = None,
     to_all: Annotated[
-        bool, typer.Option("--all", help="To every run of the tenant that waits for it now.", show_default=False)
+        bool, typer.Option("--all", help="To every run of the tenant that waits for it.", show_default=False)
     ] = False,
+    keep: Annotated[
+        timedelta | None,
+        typer.Option(
+            "--keep",
+            metavar="DURATION",
+            parser=parse_duration,
+            help="Keep it so long for waits to come.",
+            show_default=False,
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="KEY", help="The same key is delivered once.", show_default=False),
+    ] = None,
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
-    """Send a signal to one run, or to all that wait for it."""
+    """Send a signal to one run, or to all that wait for it. Repeatable with --key."""
     output = Output(as_json=as_json)
     if (run_id is None) != to_all:
         raise UsageError("say whom the signal is for: --run RUN for one run, --all for all that wait for it now")
     value = None if payload is None else parse_json(payload, "the payload")
     with open_session(database, tenant) as session:
-        reached = session.client.signal(name, value, run_id=run_id)
+        reached = session.client.signal(name, value, run_id=run_id, keep=keep, key=key)
     if as_json:
-        output.document({"reached": reached, "kept": run_id is not None and not reached})
+        output.document({"reached": reached, "kept": (run_id is not None and not reached) or keep is not None})
     elif run_id is None:
         output.say(f"{len(reached)} run(s) waited for {name!r} and have it now")
     elif reached:

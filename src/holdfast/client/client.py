@@ -15,7 +15,7 @@ from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, cast, overloa
 from msgspec import Struct
 
 from holdfast.client.control import PRIORITY_MAX, Control
-from holdfast.client.messages import Messages
+from holdfast.client.outputs import Outputs
 from holdfast.client.results import Results
 from holdfast.core.attributes import check_attributes
 from holdfast.core.codec import Codec
@@ -151,7 +151,7 @@ class RunHandle(Generic[R_co]):
         return f"<Run {self.id}>"
 
 
-class Client(Control, Messages):
+class Client(Control, Outputs):
     """Asynchronous; ``SyncClient`` is its blocking form. One tenant; one database."""
 
     def __init__(

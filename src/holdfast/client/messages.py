@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Any, Required, TypedDict, Unpack
 
 from msgspec import json
@@ -16,7 +17,7 @@ from holdfast.client.reading import Reading
 from holdfast.core.approvals import read_question, write_verdict
 from holdfast.core.codec import Codec
 from holdfast.core.forms import misfits
-from holdfast.core.ids import check_run_id
+from holdfast.core.ids import check_run_id, derive_id
 from holdfast.core.names import check_name
 from holdfast.errors import ApprovalNotFound, FormMismatch, UsageError
 from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant
@@ -24,11 +25,29 @@ from holdfast.model.run import Answer, ApprovalPage, Signal, Verdict
 from holdfast.model.status import WaitKind
 from holdfast.runtime.host import Host
 from holdfast.store.port import Store
+from holdfast.workflow.duration import milliseconds, seconds
 
 PAGE_MAX = 1000
 """The most rows of a page."""
 
 _MISFITS_MAX = 10
+
+
+class SignalOptions(TypedDict, total=False):
+    """How a signal is sent."""
+
+    run_id: str | None
+    """The run; all of the tenant that wait for it, if None."""
+    keep: timedelta | float | None
+    """How long it is kept for waits to come; a timedelta, or seconds. Without it one to a single run is kept until
+    it is consumed, and one to all not at all. Each run consumes one to all at most once."""
+    key: str | None
+    """Any text that names the message: the same key is delivered once per name and receiver, however often it is
+    sent, for as long as the signal is kept."""
+    signal_id: str | None
+    """The same, as a UUID."""
+    connection: Any
+    """Your own open transaction on the same database: it is sent if and when you commit, and delivered soon after."""
 
 
 class AnswerOptions(TypedDict, total=False):
@@ -52,33 +71,59 @@ class Messages(Reading):
         super().__init__(store, host, tenant=tenant)
         self._codec = codec or Codec()
 
-    async def signal(
-        self, name: str, payload: Any = None, *, run_id: str | None = None, signal_id: str | None = None
-    ) -> builtins.list[RunId]:
-        """Send a signal to one run, or to every run of the tenant that waits for it now.
+    async def signal(self, name: str, payload: Any = None, **options: Unpack[SignalOptions]) -> builtins.list[RunId]:
+        """Send a signal to one run, or to every run of the tenant that waits for it.
 
-        To one run: kept until a wait takes it, also if none is open yet.
+        To one run: kept until a wait takes it, also if none is open yet. Signals of one sender arrive in the order in
+        which they were sent.
 
         Args:
             name: the signal's name.
             payload: any value that can be stored.
-            run_id: the run; all that wait for it now, if None.
-            signal_id: a UUID of the message: the same one is delivered once, however often it is sent.
+            options: see ``SignalOptions``.
 
         Returns:
-            the runs whose wait it closed.
+            the runs whose wait it closed at once. Of a signal to more than 1,000 runs, the first ones: workers go on
+            from there.
 
         Raises:
             RunNotFound, RunFinished: of the one run.
         """
-        signal = Signal(
-            id=RunId(self._host.new_id()) if signal_id is None else check_run_id(signal_id),
+        signal = self._new_signal(name, payload, options)
+        connection = options.get("connection")
+        if connection is None:
+            return await self._send(self.store.send_signal, signal)
+        send_async = getattr(self.store, "send_signal_in_async", None)
+        if send_async is not None and type(connection).__name__.startswith("Async"):
+            await send_async(connection, signal)
+        else:
+            self.store.send_signal_in(connection, signal)
+        return []
+
+    def signal_in(self, connection: Any, name: str, payload: Any, options: SignalOptions) -> None:
+        """Send a signal in the caller's open transaction, on the caller's own thread."""
+        self.store.send_signal_in(connection, self._new_signal(name, payload, options))
+
+    def _new_signal(self, name: str, payload: Any, options: SignalOptions) -> Signal:
+        check_name("signal", name)
+        run_id, keep = options.get("run_id"), options.get("keep")
+        key, signal_id = options.get("key"), options.get("signal_id")
+        if key is not None and signal_id is not None:
+            raise UsageError("signal() takes key= or signal_id=, not both")
+        receiver = None if run_id is None else check_run_id(run_id)
+        kept = None if keep is None else seconds(keep, "keep")
+        if key is not None:
+            made = derive_id("signal key", name, receiver or "", check_name("key", key))
+        else:
+            made = self._host.new_id() if signal_id is None else check_run_id(signal_id)
+        return Signal(
+            id=RunId(made),
             tenant=self.tenant,
-            name=check_name("signal", name),
+            name=name,
             payload=self._codec.encode(payload, f"the payload of signal {name!r}"),
-            run_id=None if run_id is None else check_run_id(run_id),
+            run_id=receiver,
+            keep_ms=None if kept is None else milliseconds(kept),
         )
-        return await self._send(self.store.send_signal, signal)
 
     async def approvals(self, names: Iterable[str] = (), *, limit: int = 50, after: str | None = None) -> ApprovalPage:
         """The inbox: a page of open approvals, oldest first; pass its ``next`` as ``after`` for the page behind it.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 from holdfast.client.client import Client, RunHandle, Start, StartOptions
 from holdfast.client.filters import Filters
-from holdfast.client.messages import AnswerOptions
+from holdfast.client.messages import AnswerOptions, SignalOptions
+from holdfast.client.outputs import Published, StreamItem
 from holdfast.client.portal import Portal
 from holdfast.client.sync_control import SyncControl
 from holdfast.core.explain import Explanation
@@ -207,11 +208,44 @@ class SyncClient(SyncControl):
         """As ``Client.workers``."""
         return self._portal.call(self._client.workers())
 
-    def signal(
-        self, name: str, payload: Any = None, *, run_id: str | None = None, signal_id: str | None = None
-    ) -> builtins.list[RunId]:
+    def signal(self, name: str, payload: Any = None, **options: Unpack[SignalOptions]) -> builtins.list[RunId]:
         """As ``Client.signal``."""
-        return self._portal.call(self._client.signal(name, payload, run_id=run_id, signal_id=signal_id))
+        connection = options.get("connection")
+        if connection is not None:
+            self._client.signal_in(connection, name, payload, options)
+            return []
+        return self._portal.call(self._client.signal(name, payload, **options))
+
+    def read(self, run_id: str, name: str, type_: Any = Any) -> Any:
+        """As ``Client.read``."""
+        return self._portal.call(self._client.read(run_id, name, type_))
+
+    def query(self, run_id: str, name: str, type_: Any = Any) -> Published[Any]:
+        """As ``Client.query``."""
+        return self._portal.call(self._client.query(run_id, name, type_))
+
+    def stream(self, run_id: str, stream: str, type_: Any = Any, *, after: int = 0) -> Iterator[StreamItem[Any]]:
+        """As ``Client.stream``."""
+        items = self._client.stream(run_id, stream, type_, after=after)
+
+        async def following() -> StreamItem[Any] | None:
+            return await anext(items, None)
+
+        while (item := self._portal.call(following())) is not None:
+            yield item
+
+    def update(
+        self,
+        run_id: str,
+        name: str,
+        value: Any = None,
+        *,
+        type_: Any = Any,
+        key: str | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> Any:
+        """As ``Client.update``."""
+        return self._portal.call(self._client.update(run_id, name, value, type_=type_, key=key, timeout=timeout))
 
     def approvals(self, names: Iterable[str] = (), *, limit: int = 50, after: str | None = None) -> ApprovalPage:
         """As ``Client.approvals``."""

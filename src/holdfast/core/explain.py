@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from holdfast.core.approvals import approvers, is_escalated, read_question
 from holdfast.core.failure import Failure, read_failure
+from holdfast.core.matching import read_filter
 from holdfast.errors import StoreCorrupt
 from holdfast.model.catalog import SHORT_HASH_CHARACTERS
 from holdfast.model.ids import Json, RunId, UnixMs, WorkerId
@@ -268,7 +269,7 @@ def _wait(detail: RunDetail, wait: Wait) -> Reason:
         case WaitKind.TIMER:
             text = f"{wait.key}: it sleeps{until}"
         case WaitKind.SIGNAL:
-            text = f"{wait.key}: it waits for signal {wait.signal!r}{until or ', without a time limit'}"
+            text = f"{wait.key}: it waits for signal {wait.signal!r}{_filter(wait)}{until or ', without a time limit'}"
         case WaitKind.CHILD:
             text = f"{wait.key}: it waits for child run {wait.child_id}"
         case WaitKind.RETRY:
@@ -286,6 +287,13 @@ def _wait(detail: RunDetail, wait: Wait) -> Reason:
         attempts=attempts,
         approvers=_approvers(detail, wait),
     )
+
+
+def _filter(wait: Wait) -> str:
+    if wait.request is None:
+        return ""
+    note = "" if wait.note is None else f" (the filter failed with the last one: {wait.note})"
+    return f" where {read_filter(wait.request).where}{note}"
 
 
 def _approvers(detail: RunDetail, wait: Wait) -> list[str] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from holdfast.model.ids import Json, RunId, UnixMs
-from holdfast.model.run import Attempt, Entry, NewRun, Wait
+from holdfast.model.run import Attempt, Entry, NewRun, Signal, Wait
 from holdfast.model.search import AttributeValue
 from holdfast.model.status import RunStatus, WaitKind
 
@@ -76,6 +76,8 @@ class RunCommit(Struct, frozen=True):
     attempts: list[Attempt] = []
     waits: list[NewWait] = []
     children: list[NewRun] = []
+    signals: list[Signal] = []
+    """Signals to others: accepted with the commit, delivered by ``sweep_signals``."""
     elapsed: list[str] = []
     """Keys of open waits whose time has come: closed as ELAPSED if the database agrees, else left open."""
     cancelled: list[str] = []

@@ -230,6 +230,8 @@ class Agenda(Struct, frozen=True):
     """Some worker's lease has run out while it still holds runs."""
     unasked: list[str] = []
     """Codes with claimable runs in these queues that nobody asked for, sorted."""
+    signals_due: bool = False
+    """``sweep_signals`` has something to do: signals under way, or expired ones."""
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -262,7 +264,7 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
 
 
 class Signal(Struct, frozen=True, kw_only=True):
-    """A named message to one run, or to every run of the tenant that waits for it now."""
+    """A named message to one run, or to every run of the tenant that waits for it."""
 
     id: RunId
     """The sender's id for this message: sending the same one again does nothing."""
@@ -270,6 +272,25 @@ class Signal(Struct, frozen=True, kw_only=True):
     name: str
     payload: Json
     run_id: RunId | None = None
+    keep_ms: int | None = None
+    """How long it is kept for waits to come. None: to one run until it is consumed, to all not at all."""
+
+
+class Outputs(Struct, frozen=True):
+    """What a run recorded for others to read, and its status just before that was read."""
+
+    status: RunStatus
+    entries: list[Entry]
+    """By ``seq``, the offset."""
+
+
+class Sweep(Struct, frozen=True):
+    """What one round of delivering and deleting signals did."""
+
+    woken: int
+    """Runs whose wait was closed."""
+    more: bool
+    """Whether there may be more to do at once."""
 
 
 class Question(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -169,6 +169,14 @@ class EntryKind(StrEnum):
     CHILD = "child"
     COMPENSATION = "compensation"
     PATCH = "patch"
+    SIGNAL = "signal"
+    """A signal that the run sent."""
+    PUBLISHED = "published"
+    """A value of the run that others read."""
+    EMITTED = "emitted"
+    """An item of one of the run's streams."""
+    REPLY = "reply"
+    """The answer to an update."""
 
 
 class EntryStatus(StrEnum):

@@ -9,9 +9,10 @@ from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from holdfast.core.approvals import read_verdict, write_question
+from holdfast.core.approvals import write_question
 from holdfast.core.attributes import check_attributes
 from holdfast.core.ids import child_id
+from holdfast.core.matching import SignalFilter
 from holdfast.core.tolerance import failures_allowed
 from holdfast.errors import (
     ApprovalTimeout,
@@ -31,6 +32,7 @@ from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, W
 from holdfast.runtime.attempts import execute_step
 from holdfast.runtime.execution import BranchStopped, RunExecution, Suspend
 from holdfast.runtime.graph_program import with_policy
+from holdfast.runtime.inputs import decision_of, new_signal, stored_filter
 from holdfast.runtime.join import Join
 from holdfast.runtime.plain import PlainBody
 from holdfast.runtime.source import find_source
@@ -261,22 +263,73 @@ class RunBranch(Branch):
             )
         await branch.wait(key)
 
-    async def wait_for_signal(self, name: str, *, timeout: timedelta | None, type_: Any, key: str | None) -> Any:
+    async def wait_for_signal(
+        self, name: str, *, timeout: timedelta | None, type_: Any, key: str | None, where: SignalFilter | None = None
+    ) -> Any:
         """See Branch."""
         branch = self.enter()
         execution = self.execution
         key = branch.next_key(f"signal:{name}", key)
         wait = branch.known_wait(key, WaitKind.SIGNAL, signal=name)
         if wait is None:
-            delay_ms = None if timeout is None else milliseconds(timeout)
-            self.execution.stage_wait(
-                NewWait(key=key, seq=self.execution.next_seq(), kind=WaitKind.SIGNAL, signal=name, delay_ms=delay_ms)
+            execution.stage_wait(
+                NewWait(
+                    key=key,
+                    seq=execution.next_seq(),
+                    kind=WaitKind.SIGNAL,
+                    signal=name,
+                    delay_ms=None if timeout is None else milliseconds(timeout),
+                    request=None if where is None else stored_filter(execution, where, key),
+                )
             )
         wait = await branch.wait(key)
         if wait.outcome is WaitOutcome.SIGNALLED and wait.result is not None:
-            where = f"the payload of signal {name!r} to run {execution.run.id}"
-            return execution.services.codec.decoder(type_)(wait.result, where)
+            told = f"the payload of signal {name!r} to run {execution.run.id}"
+            return execution.services.codec.decoder(type_)(wait.result, told)
         raise SignalTimeout(signal=name, timeout_s=None if timeout is None else timeout.total_seconds())
+
+    async def send_signal(
+        self, name: str, payload: Any, *, run_id: RunId | None, keep: timedelta | None, key: str | None
+    ) -> None:
+        """See Branch."""
+        branch = self.enter()
+        execution = self.execution
+        key = branch.next_key(f"send:{name}", key)
+        if branch.recorded(key, EntryKind.SIGNAL, name) is not None:
+            return
+        execution.stage_signal(new_signal(execution, key, name, payload, run_id=run_id, keep=keep))
+        branch.stage_output(EntryKind.SIGNAL, key, name, None)
+
+    async def record_output(self, kind: EntryKind, name: str, value: Any, *, key: str | None) -> None:
+        """See Branch."""
+        branch = self.enter()
+        key = branch.next_key(f"{kind}:{name}", key)
+        if branch.recorded(key, kind, name) is None:
+            stored = self.execution.services.codec.encode(value, f"{kind} {name!r} of run {self.execution.run.id}")
+            branch.stage_output(kind, key, name, stored)
+
+    def read_value(self, value: Any, type_: Any, where: str) -> Any:
+        """See Branch."""
+        codec = self.execution.services.codec
+        return codec.decoder(type_)(codec.encode(value, where), where)
+
+    def stage_output(self, kind: EntryKind, key: str, name: str, result: Json | None) -> None:
+        """Record something that is done with the next commit."""
+        execution = self.execution
+        now_ms = execution.services.now_ms()
+        execution.stage_entry(
+            Entry(
+                key=key,
+                seq=execution.next_seq(),
+                kind=kind,
+                name=name,
+                status=EntryStatus.COMPLETED,
+                result=result,
+                epoch=execution.epoch,
+                started_ms=now_ms,
+                completed_ms=now_ms,
+            )
+        )
 
     async def wait_for_approval(
         self, question: Question, *, timeout: timedelta | None, type_: Any, key: str | None
@@ -284,33 +337,16 @@ class RunBranch(Branch):
         """See Branch."""
         branch = self.enter()
         execution, codec = self.execution, self.execution.services.codec
-        key = branch.next_key("approval", key)
+        key, request = branch.next_key("approval", key), write_question(question)
         where = f"approval {key!r} of run {execution.run.id}"
-        request = write_question(question)
         if branch.known_wait(key, WaitKind.APPROVAL) is None:
             codec.check_size(request, f"the question of {where}")
-            delay_ms = None if timeout is None else milliseconds(timeout)
-            execution.stage_wait(
-                NewWait(
-                    key=key,
-                    seq=execution.next_seq(),
-                    kind=WaitKind.APPROVAL,
-                    delay_ms=delay_ms,
-                    request=request,
-                )
-            )
+            delay_ms, seq = None if timeout is None else milliseconds(timeout), execution.next_seq()
+            execution.stage_wait(NewWait(key=key, seq=seq, kind=WaitKind.APPROVAL, delay_ms=delay_ms, request=request))
         wait = await branch.wait(key)
         if wait.outcome is not WaitOutcome.ANSWERED or wait.result is None or wait.closed_ms is None:
             raise ApprovalTimeout(key=key, timeout_s=None if timeout is None else timeout.total_seconds())
-        verdict = read_verdict(wait.result)
-        data = bytes(verdict.data)
-        return Decision(
-            approved=verdict.approved,
-            by=verdict.by,
-            at=datetime.fromtimestamp(wait.closed_ms / 1000, UTC),
-            data=None if data == b"null" else codec.decoder(type_)(codec.wrap(data), f"the data of {where}"),
-            comment=verdict.comment,
-        )
+        return decision_of(codec, wait.result, wait.closed_ms, type_, f"the data of {where}")
 
     def known_wait(self, key: str, kind: WaitKind, *, signal: str | None = None) -> Wait | None:
         """The wait under a key, if it was opened. Raises NonDeterminismError if the key is something else."""

@@ -27,7 +27,7 @@ from msgspec import structs
 from holdfast.errors import NonDeterminismError, StoreError
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, LiveUpdate, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import Json, UnixMs
-from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Wait
+from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Signal, Wait
 from holdfast.model.status import EntryStatus, RunStatus, WaitKind
 from holdfast.runtime.settings import CHILD_LINGER_MS, LINGER_MS
 from holdfast.runtime.staged import Staged
@@ -248,6 +248,12 @@ class RunExecution:
     def stage_child(self, child: NewRun) -> None:
         """Start a child with the next commit."""
         self.staged.children.append(child)
+        self.staged.count += 1
+        self.services.committer.note(self)
+
+    def stage_signal(self, signal: Signal) -> None:
+        """Send a signal to others with the next commit."""
+        self.staged.signals.append(signal)
         self.staged.count += 1
         self.services.committer.note(self)
 

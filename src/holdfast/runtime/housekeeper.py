@@ -16,6 +16,7 @@ from holdfast.model.ids import UnixMs
 from holdfast.model.tenant import Expired
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.store.catalog import Catalog
+from holdfast.store.port import SIGNAL_BATCH
 
 if TYPE_CHECKING:
     from holdfast.model.catalog import StoredDefinition
@@ -35,7 +36,10 @@ PRUNE_EVERY_MS = 60_000
 
 
 class Housekeeper:
-    """Wakes due runs, takes over lost workers' runs, and tells the claimer that there is work."""
+    """Wakes due runs, delivers signals that are under way, and takes over the runs of lost workers.
+
+    It tells the claimer that there is work.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,11 @@ class Housekeeper:
         if self._next_wake_ms is None or due_ms < self._next_wake_ms:
             self._next_wake_ms = due_ms
             self._nudge.set()
+
+    def look(self) -> None:
+        """Signals are under way: look at the agenda now."""
+        self._next_wake_ms = self._services.now_ms()
+        self._nudge.set()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -87,6 +96,8 @@ class Housekeeper:
             work = await self._learn(agenda.unasked) or work
         if agenda.next_wake_ms is not None and agenda.next_wake_ms <= agenda.now_ms:
             work = await self._wake_due() > 0 or work
+        if agenda.signals_due:
+            work = await self._sweep_signals() > 0 or work
         if agenda.workers_lost:
             work = await self._requeue_lost() > 0 or work
         if work:
@@ -135,6 +146,16 @@ class Housekeeper:
             if count < BATCH:
                 # What is still to come is read with the next agenda.
                 self._next_wake_ms = None
+                return woken
+
+    async def _sweep_signals(self) -> int:
+        services, woken = self._services, 0
+        while True:
+            sweep = await services.host.call("keep", services.store.sweep_signals, limit=SIGNAL_BATCH)
+            woken += sweep.woken
+            if sweep.woken:
+                self._wake_claimer()
+            if not sweep.more:
                 return woken
 
     async def _requeue_lost(self) -> int:

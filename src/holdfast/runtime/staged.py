@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from holdfast.model.commit import Move, NewWait, RunCommit
 from holdfast.model.ids import RunId
-from holdfast.model.run import Attempt, Entry, NewRun
+from holdfast.model.run import Attempt, Entry, NewRun, Signal
 from holdfast.model.search import AttributeValue
 
 
@@ -29,6 +29,7 @@ class Staged:
         "elapsed",
         "entries",
         "move",
+        "signals",
         "taken",
         "waits",
     )
@@ -44,6 +45,7 @@ class Staged:
         self.attempts: list[Attempt] = []
         self.waits: list[NewWait] = []
         self.children: list[NewRun] = []
+        self.signals: list[Signal] = []
         self.elapsed: list[str] = []
         self.cancelled: list[str] = []
         self.attributes: dict[str, AttributeValue | None] = {}
@@ -64,6 +66,7 @@ class Staged:
             attempts=self.attempts or _NONE,
             waits=self.waits or _NONE,
             children=self.children or _NONE,
+            signals=self.signals or _NONE,
             elapsed=self.elapsed or _NONE,
             cancelled=self.cancelled or _NONE,
             attributes=self.attributes or _NO_NAMES,
@@ -77,6 +80,8 @@ class Staged:
             self.waits = []
         if self.children:
             self.children = []
+        if self.signals:
+            self.signals = []
         if self.elapsed:
             self.elapsed = []
         if self.cancelled:

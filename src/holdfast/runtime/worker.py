@@ -198,6 +198,8 @@ class Worker:
     def _hint(self, hint: Hint) -> None:
         if hint.work:
             self.claimer.wake()
+        if hint.signals:
+            self.housekeeper.look()
         if hint.live is None or hint.live:
             self.live.hint(hint.live)
 

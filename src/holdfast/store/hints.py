@@ -30,7 +30,7 @@ class LocalHints:
 
     def publish(self, hint: Hint) -> None:
         """Tell every listener; one that says nothing is not sent. Never raises."""
-        if not (hint.work or hint.ended != () or hint.live != ()):
+        if not (hint.work or hint.signals or hint.ended != () or hint.live != ()):
             return
         with self._lock:
             listeners = list(self._listeners.values())

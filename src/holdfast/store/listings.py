@@ -15,6 +15,7 @@ from sqlalchemy import cast as sql_cast
 
 from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.run import Run, Wait
+from holdfast.model.status import EntryKind
 from holdfast.store.paging import Place
 from holdfast.store.search import RUN_COLUMNS
 from holdfast.store.tables import ATTEMPTS, JOURNAL, RUNS, TRANSITIONS, WAITS, WORKERS
@@ -83,6 +84,15 @@ _MAY_ANSWER_SQLITE: Final = """(
 def journal_of(run_id: RunId, *, shard: int) -> Query:
     """The run's journal, in order of completion."""
     return _of_run(JOURNAL.c, ENTRY_COLUMNS, run_id, shard).order_by(JOURNAL.c.seq)
+
+
+def outputs_of(run_id: RunId, kind: EntryKind, name: str, *, after: int | None, limit: int, shard: int) -> Query:
+    """Up to ``limit`` entries that a run recorded for others behind an offset, or the last. Access: journal_outputs."""
+    j = JOURNAL.c
+    query = _of_run(j, ENTRY_COLUMNS, run_id, shard).where(j.kind == literal_column(f"'{kind.value}'"), j.name == name)
+    if after is None:
+        return query.order_by(j.seq.desc()).limit(1)
+    return query.where(j.seq > after).order_by(j.seq).limit(max(limit, 0))
 
 
 def waits_of(run_id: RunId, *, shard: int) -> Query:

@@ -25,16 +25,19 @@ from holdfast.model.run import (
     ApprovalPage,
     Claim,
     NewRun,
+    Outputs,
     Run,
     RunDetail,
     RunFilter,
     RunPage,
     Signal,
     Started,
+    Sweep,
     WorkerInfo,
     WorkerRow,
 )
 from holdfast.model.search import GroupBy, RunGroup
+from holdfast.model.status import EntryKind
 from holdfast.model.tenant import Pruning
 
 if TYPE_CHECKING:
@@ -50,6 +53,10 @@ WORKER_KEPT_MS: Final = 86_400_000
 be looked into. Without an end the table would grow by a row with every restart of every process."""
 
 
+SIGNAL_BATCH: Final = 1_000
+"""Runs that one transaction delivers a signal to, so that none holds its locks for long."""
+
+
 class Hint(Struct, frozen=True, kw_only=True):
     """One wake-up."""
 
@@ -57,6 +64,8 @@ class Hint(Struct, frozen=True, kw_only=True):
     """Runs became claimable."""
     ended: tuple[RunId, ...] | None = ()
     """These runs ended; None if some did, but it is not known which."""
+    signals: bool = False
+    """Signals are under way: ``sweep_signals`` has something to do."""
     live: tuple[RunId, ...] | None = ()
     """Something happened to these held runs; None if it is not known which."""
 
@@ -204,6 +213,13 @@ class Store(Protocol):
         """
         ...
 
+    def sweep_signals(self, *, limit: int) -> Sweep:
+        """Go on with the oldest signal that is under way, for up to ``limit`` runs; delete expired ones, as many.
+
+        How far a signal to all has come is recorded with each part of it, so that none is delivered twice.
+        """
+        ...
+
     def requeue_lost(self, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
         """Take up to ``limit`` runs from workers whose lease has run out. Returns them, True for those set aside.
 
@@ -253,6 +269,15 @@ class Store(Protocol):
         """The run with its journal, waits, attempts, transitions and workers. Raises RunNotFound."""
         ...
 
+    def read_outputs(
+        self, tenant: Tenant, run_id: RunId, kind: EntryKind, name: str, *, after: int | None, limit: int
+    ) -> Outputs:
+        """Up to ``limit`` of the run's entries of that kind and name behind the offset; the last one if it is None.
+
+        If the run's status is a terminal one, there will be no more. Raises RunNotFound.
+        """
+        ...
+
     def list_workers(self) -> list[WorkerRow]:
         """The workers whose lease has not run out."""
         ...
@@ -265,14 +290,23 @@ class Store(Protocol):
         """
         ...
 
-    def send_signal(self, signal: Signal | Answer) -> list[RunId]:
+    def send_signal(self, signal: Signal | Answer, *, limit: int = SIGNAL_BATCH) -> list[RunId]:
         """Deliver a signal, or a person's answer to an approval, and return the runs whose wait it closed.
 
         An answer: closes the open approval of that key, once. Raises RunNotFound, ApprovalNotFound, ApprovalClosed,
         NotAnApprover; the answer with the same id does nothing the second time and answers as the first time.
 
-        To one run: closes its oldest open wait for that name, or is kept until such a wait opens. Raises RunNotFound,
-        RunFinished. To all: closes the oldest such wait of every run of the tenant that waits for it now.
+        To one run: closes its oldest open wait for that name whose filter it passes, or is kept until such a wait opens
+        (``keep_ms`` at most). Raises RunNotFound, RunFinished. To all: closes the oldest such wait of every run of the
+        tenant that waits for it, and of those that will within ``keep_ms``. It is accepted at once and delivered to
+        the first ``limit`` runs, in the order of ids; ``sweep_signals`` goes on from there.
+        """
+        ...
+
+    def send_signal_in(self, connection: Any, signal: Signal) -> None:
+        """Accept a signal inside the caller's open transaction; ``sweep_signals`` delivers it once that commits.
+
+        Raises RunNotFound, RunFinished as they are in that transaction.
         """
         ...
 

@@ -116,6 +116,18 @@ SIGNALS: Final = Table(
     *_texts("payload"),
     *_times("sent_ms", "consumed_ms"),
     *_texts("wait_key"),
+    *_times("expires_ms"),
+    _id("passed"),
+)
+
+RECEIPTS: Final = Table(
+    "receipts",
+    METADATA,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("signal_id", Uuid(as_uuid=False), primary_key=True),
+    Column("run_id", Uuid(as_uuid=False), primary_key=True),
+    *_texts("tenant", "wait_key"),
+    *_times("consumed_ms"),
 )
 
 TRANSITIONS: Final = Table(

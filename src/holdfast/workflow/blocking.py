@@ -7,11 +7,11 @@ durably gives its thread back: it is unwound, and re-executed against its journa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, cast
 
-from holdfast.workflow import approval, operations
+from holdfast.workflow import approval, operations, signals
 from holdfast.workflow.approval import Decision
 from holdfast.workflow.context import CURRENT, Branch
 from holdfast.workflow.operations import Child
@@ -34,10 +34,38 @@ def sleep_until(moment: datetime, *, key: str | None = None) -> None:
 
 
 def wait_for_signal(
-    name: str, type_: type[T] | Any = Any, *, timeout: timedelta | float | None = None, key: str | None = None
+    name: str,
+    type_: type[T] | Any = Any,
+    *,
+    where: str | None = None,
+    values: Mapping[str, Any] = {},
+    timeout: timedelta | float | None = None,
+    key: str | None = None,
 ) -> Any:
     """As ``holdfast.wait_for_signal``."""
-    return _run(lambda: operations.wait_for_signal(name, type_, timeout=timeout, key=key))
+    return _run(lambda: signals.wait_for_signal(name, type_, where=where, values=values, timeout=timeout, key=key))
+
+
+def signal(
+    name: str,
+    payload: Any = None,
+    *,
+    run_id: str | None = None,
+    keep: timedelta | float | None = None,
+    key: str | None = None,
+) -> None:
+    """As ``holdfast.signal``."""
+    _run(lambda: signals.signal(name, payload, run_id=run_id, keep=keep, key=key))
+
+
+def publish(name: str, value: Any) -> None:
+    """As ``holdfast.publish``."""
+    _run(lambda: signals.publish(name, value))
+
+
+def emit(stream: str, value: Any) -> None:
+    """As ``holdfast.emit``."""
+    _run(lambda: signals.emit(stream, value))
 
 
 def patched(name: str) -> bool:

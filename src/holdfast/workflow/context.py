@@ -20,9 +20,11 @@ from holdfast.model.ids import RunId, Tenant
 from holdfast.model.status import ParentPolicy
 
 if TYPE_CHECKING:
+    from holdfast.core.matching import SignalFilter
     from holdfast.model.definition import RetryPolicy
     from holdfast.model.run import Question
     from holdfast.model.search import AttributeValue
+    from holdfast.model.status import EntryKind
     from holdfast.workflow.approval import Decision
     from holdfast.workflow.step import Step
     from holdfast.workflow.workflow import Workflow
@@ -96,9 +98,29 @@ class Branch(ABC):
 
     @abstractmethod
     def wait_for_signal(
-        self, name: str, *, timeout: timedelta | None, type_: Any, key: str | None
+        self,
+        name: str,
+        *,
+        timeout: timedelta | None,
+        type_: Any,
+        key: str | None,
+        where: SignalFilter | None = None,
     ) -> Coroutine[Any, Any, Any]:
-        """Wait for a signal; SignalTimeout if it does not come in time."""
+        """Wait for a signal that passes the filter; SignalTimeout if it does not come in time."""
+
+    @abstractmethod
+    def send_signal(
+        self, name: str, payload: Any, *, run_id: RunId | None, keep: timedelta | None, key: str | None
+    ) -> Coroutine[Any, Any, None]:
+        """Send a signal to another run, or to all that wait for it, with the next commit."""
+
+    @abstractmethod
+    def read_value(self, value: Any, type_: Any, where: str) -> Any:
+        """A plain JSON value as that type. Raises DecodeError."""
+
+    @abstractmethod
+    def record_output(self, kind: EntryKind, name: str, value: Any, *, key: str | None) -> Coroutine[Any, Any, None]:
+        """Record what others may read: a published value, an item of a stream, a reply."""
 
     @abstractmethod
     def wait_for_approval(

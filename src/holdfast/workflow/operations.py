@@ -17,7 +17,7 @@ from holdfast.model.ids import RunId
 from holdfast.model.search import AttributeValue
 from holdfast.workflow import outside
 from holdfast.workflow.context import Branch, require_branch
-from holdfast.workflow.duration import optional_seconds, seconds
+from holdfast.workflow.duration import seconds
 from holdfast.workflow.workflow import Workflow
 
 P = ParamSpec("P")
@@ -115,36 +115,6 @@ async def sleep_until(moment: datetime, *, key: str | None = None) -> None:
         await outside.sleep(max(moment.astimezone(UTC) - outside.now(), timedelta(0)))
     else:
         await branch.sleep(delay=None, until=moment, key=key)
-
-
-@overload
-async def wait_for_signal(name: str, *, timeout: timedelta | float | None = None, key: str | None = None) -> Any: ...
-@overload
-async def wait_for_signal(
-    name: str, type_: type[T], *, timeout: timedelta | float | None = None, key: str | None = None
-) -> T: ...
-async def wait_for_signal(
-    name: str, type_: Any = Any, *, timeout: timedelta | float | None = None, key: str | None = None
-) -> Any:
-    """Wait for a signal of that name and return its payload.
-
-    A signal sent to this run before the wait was opened is kept and consumed by it, oldest first.
-
-    Args:
-        name: the signal's name.
-        type_: the payload's type; plain JSON values by default.
-        timeout: a timedelta, or seconds; no limit by default.
-        key: an explicit key in the run's journal.
-
-    Raises:
-        SignalTimeout: none came in time.
-        DecodeError: the payload does not fit the type.
-        NotInWorkflow: outside a run.
-    """
-    check_name("signal", name)
-    limit = optional_seconds(timeout, "the timeout of hf.wait_for_signal()")
-    branch = _branch("hf.wait_for_signal()")
-    return await branch.wait_for_signal(name, timeout=limit, type_=type_, key=key)
 
 
 async def run_child(workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

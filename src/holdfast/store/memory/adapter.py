@@ -16,7 +16,7 @@ from msgspec import structs
 
 from holdfast.core.control import Situation, decide
 from holdfast.core.quotas import check_quotas
-from holdfast.errors import UsageError
+from holdfast.errors import RunFinished, UsageError
 from holdfast.model.command import Order
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
@@ -27,28 +27,30 @@ from holdfast.model.run import (
     Claim,
     ClaimedRun,
     NewRun,
+    Outputs,
     Run,
     RunDetail,
     RunFilter,
     RunPage,
     Signal,
     Started,
+    Sweep,
     WorkerInfo,
     WorkerRow,
 )
 from holdfast.model.search import GroupBy, RunGroup
-from holdfast.model.status import RunStatus, WaitOutcome
+from holdfast.model.status import TERMINAL_STATUSES, EntryKind, RunStatus, WaitOutcome
 from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy
 from holdfast.store.hints import LocalHints
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal
-from holdfast.store.memory.messages import answer, open_approvals, send
+from holdfast.store.memory.messages import accept, answer, open_approvals, send, sweep
 from holdfast.store.memory.searching import groups, matching, page
 from holdfast.store.memory.storable import unstorable
 from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, Tables
 from holdfast.store.memory.transaction import MemoryTransaction
 from holdfast.store.memory.unit import Unit
 from holdfast.store.paging import approval_page, decode_cursor, decode_place, place_of
-from holdfast.store.port import UNASKED_MAX, Statements
+from holdfast.store.port import SIGNAL_BATCH, UNASKED_MAX, Statements
 
 T = TypeVar("T")
 
@@ -122,7 +124,8 @@ class MemoryStore:
         """Open a transaction for ``start_runs_in``: committed at the end, dropped if an exception leaves it."""
         transaction = MemoryTransaction()
         yield transaction
-        self.start_runs(transaction.starts)
+        with self._unit() as unit:
+            _commit_guest(unit, transaction)
 
     def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
         """Raises UsageError, having started none, if one of them cannot be stored."""
@@ -238,8 +241,7 @@ class MemoryStore:
         with self._unit() as unit:
             answer = _commit(unit, [commit])
             if not answer.refused and not answer.broken:
-                for new in transaction.starts:
-                    unit.start(new)
+                _commit_guest(unit, transaction)
             return answer
 
     def read_progress(self, run_ids: Sequence[RunId]) -> dict[RunId, Progress]:
@@ -271,6 +273,10 @@ class MemoryStore:
                 now_ms=now_ms,
                 claimable=not claimable.isdisjoint(codes),
                 next_wake_ms=min((run.wake_ms for run in runs if run.wake_ms is not None), default=None),
+                signals_due=any(
+                    stored.passed is not None or (stored.expires_ms is not None and stored.expires_ms <= now_ms)
+                    for stored in self._tables.signals.values()
+                ),
                 workers_lost=bool(self._tables.lost(now_ms) or self._tables.forgettable(now_ms)),
                 unasked=sorted(claimable.difference(codes, unwanted))[:UNASKED_MAX],
             )
@@ -286,6 +292,11 @@ class MemoryStore:
             for _, run_id in sorted(due)[:limit]:
                 _wake(unit, self._tables.records[run_id])
             return len(due[:limit])
+
+    def sweep_signals(self, *, limit: int) -> Sweep:
+        """Go on with signals that are under way, and delete expired ones."""
+        with self._unit() as unit:
+            return sweep(unit, limit)
 
     def requeue_lost(self, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
         """Take runs from workers whose lease has run out."""
@@ -383,6 +394,16 @@ class MemoryStore:
                 ahead=self._tables.ahead_of(run, limit=_AHEAD_MAX),
             )
 
+    def read_outputs(
+        self, tenant: Tenant, run_id: RunId, kind: EntryKind, name: str, *, after: int | None, limit: int
+    ) -> Outputs:
+        """What the run recorded for others. Raises RunNotFound."""
+        with self._lock:
+            record = self._tables.find(tenant, run_id)
+            found = [one for one in record.all_entries() if (one.kind, one.name) == (kind, name)]
+            wanted = found[-1:] if after is None else [one for one in found if one.seq > after][: max(limit, 0)]
+            return Outputs(record.run.status, wanted)
+
     def list_workers(self) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""
         with self._lock:
@@ -399,11 +420,23 @@ class MemoryStore:
             found = open_approvals(self._tables, tenant, names, self._clock())
         return approval_page([one for one in found if cursor is None or place_of(one) > cursor], limit=limit)
 
-    def send_signal(self, signal: Signal | Answer) -> list[RunId]:
+    def send_signal(self, signal: Signal | Answer, *, limit: int = SIGNAL_BATCH) -> list[RunId]:
         """Deliver a signal or an answer. Raises RunNotFound, RunFinished and what an answer may be refused with."""
         _refuse_unstorable([signal])
         with self._unit() as unit:
-            return answer(unit, signal) if isinstance(signal, Answer) else send(unit, signal)
+            return answer(unit, signal) if isinstance(signal, Answer) else send(unit, signal, limit)
+
+    def send_signal_in(self, connection: Any, signal: Signal) -> None:
+        """``connection`` is a MemoryTransaction. Raises UsageError for anything else, RunNotFound, RunFinished."""
+        if not isinstance(connection, MemoryTransaction):
+            raise UsageError(f"{self._url} sends signals in a MemoryTransaction, not in a {type(connection).__name__}")
+        _refuse_unstorable([signal])
+        with self._lock:
+            if signal.run_id is not None and not any(new.id == signal.run_id for new in connection.starts):
+                run = self._tables.find(signal.tenant, signal.run_id).run
+                if run.status in TERMINAL_STATUSES:
+                    raise RunFinished(run_id=run.id, status=run.status)
+        connection.add_signal(signal)
 
     def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
         """Let a run obey a command. Raises RunNotFound, RunFinished, CommandRefused, UsageError for a bad text."""
@@ -423,6 +456,14 @@ class MemoryStore:
                 if effect is not None:
                     unit.obey(record, effect, order)
             return record.run
+
+
+def _commit_guest(unit: Unit, transaction: MemoryTransaction) -> None:
+    for new in transaction.starts:
+        unit.start(new)
+    for signal in transaction.signals:
+        accept(unit, signal)
+        unit.tell_of_signals()
 
 
 def _refuse_unstorable(rows: Sequence[NewRun | Signal | Answer | Order]) -> None:

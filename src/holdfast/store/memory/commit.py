@@ -17,8 +17,9 @@ from holdfast.model.status import (
     WaitKind,
     WaitOutcome,
 )
+from holdfast.store.memory.messages import accept, take_signals
 from holdfast.store.memory.storable import unstorable
-from holdfast.store.memory.tables import Record, StoredAttempt, StoredSignal, StoredWait, Tables
+from holdfast.store.memory.tables import Record, StoredAttempt, StoredWait, Tables
 from holdfast.store.memory.unit import Unit
 
 
@@ -70,6 +71,10 @@ def apply_commit(unit: Unit, commit: RunCommit) -> list[Wait]:
         named = {**record.run.attributes, **commit.attributes}
         kept = {name: value for name, value in named.items() if value is not None}
         record.run = structs.replace(record.run, attributes=kept)
+    _take_kept_signals(unit, record, commit)
+    for signal in commit.signals:
+        accept(unit, signal)
+        unit.tell_of_signals()
     for key in commit.elapsed:
         if _is_due(record, key, unit.now_ms):
             unit.close_wait(record, key, WaitOutcome.ELAPSED)
@@ -100,29 +105,19 @@ def _open_wait(unit: Unit, record: Record, new: NewWait, epoch: int) -> None:
         request=new.request,
     )
     record.waits[new.key] = StoredWait(wait, epoch)
-    if new.kind is WaitKind.SIGNAL:
-        _take_kept_signal(unit, record, wait)
-    elif new.kind is WaitKind.CHILD and new.child_id is not None:
+    if new.kind is WaitKind.CHILD and new.child_id is not None:
         child = unit.tables.records.get(new.child_id)
         if child is not None and child.run.tenant == record.run.tenant and child.run.status in TERMINAL_STATUSES:
             unit.close_wait(record, wait.key, WaitOutcome.CHILD_ENDED, child=child.run)
 
 
-def _take_kept_signal(unit: Unit, record: Record, wait: Wait) -> None:
-    def is_kept(stored: StoredSignal) -> bool:
-        return (
-            stored.signal.run_id == record.run.id and stored.signal.name == wait.signal and stored.consumed_ms is None
-        )
-
-    # A stable sort: of those sent in one millisecond the first to arrive is the oldest.
-    kept = sorted(
-        (stored for stored in unit.tables.signals.values() if is_kept(stored)), key=lambda stored: stored.sent_ms
-    )
-    if kept:
-        signal = kept[0].signal
-        unit.close_wait(record, wait.key, WaitOutcome.SIGNALLED, payload=signal.payload)
-        consumed = structs.replace(kept[0], consumed_ms=unit.now_ms, wait_key=wait.key)
-        unit.tables.signals[(signal.tenant, signal.id)] = consumed
+def _take_kept_signals(unit: Unit, record: Record, commit: RunCommit) -> None:
+    """Give the signal waits that the commit opened, oldest first, the signals that were kept for them."""
+    opened = {new.key for new in commit.waits if new.kind is WaitKind.SIGNAL}
+    waits = [wait for wait in record.open_waits() if wait.key in opened]
+    if waits:
+        heard = [stored for stored in unit.tables.signals.values() if stored.is_for(record.run, unit.now_ms)]
+        take_signals(unit, record, waits, heard)
 
 
 def _make_move(unit: Unit, record: Record, move: Park | Release | Compensate | Finish | None) -> None:

@@ -7,47 +7,128 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from holdfast.core.approvals import approvers, is_escalated, may_answer, read_question
+from holdfast.core.matching import Heard, Listening, match
 from holdfast.errors import ApprovalClosed, ApprovalNotFound, NotAnApprover, RunFinished
 from holdfast.model.ids import RunId, Tenant, UnixMs
-from holdfast.model.run import Answer, Approval, Signal, Wait
+from holdfast.model.run import Answer, Approval, Signal, Sweep, Wait
 from holdfast.model.status import TERMINAL_STATUSES, WaitKind, WaitOutcome
 from holdfast.store.memory.tables import Record, StoredSignal, Tables
 from holdfast.store.memory.unit import Unit
 from holdfast.store.paging import place_of
 
 
-def send(unit: Unit, signal: Signal) -> list[RunId]:
+def send(unit: Unit, signal: Signal, limit: int) -> list[RunId]:
     """Deliver a signal. Raises RunNotFound, RunFinished."""
     if (signal.tenant, signal.id) in unit.tables.signals:
         return []
-    return _broadcast(unit, signal) if signal.run_id is None else _send(unit, signal, signal.run_id)
-
-
-def _send(unit: Unit, signal: Signal, run_id: RunId) -> list[RunId]:
-    record = unit.tables.find(signal.tenant, run_id)
+    if signal.run_id is None:
+        return _pass_on(unit, accept(unit, signal), limit)
+    record = unit.tables.find(signal.tenant, signal.run_id)
     if record.run.status in TERMINAL_STATUSES:
-        raise RunFinished(run_id=run_id, status=record.run.status)
-    key = _deliver(unit, record, signal)
-    consumed_ms = None if key is None else unit.now_ms
-    stored = StoredSignal(signal, unit.now_ms, consumed_ms=consumed_ms, wait_key=key)
-    unit.tables.signals[(signal.tenant, signal.id)] = stored
-    return [] if key is None else [run_id]
+        raise RunFinished(run_id=signal.run_id, status=record.run.status)
+    woken = _deliver(unit, record, signal.name, accept(unit, signal))
+    stored = unit.tables.signals[(signal.tenant, signal.id)]
+    unit.tables.signals[(signal.tenant, signal.id)] = structs.replace(stored, passed=None)
+    return [signal.run_id] if woken else []
 
 
-def _broadcast(unit: Unit, signal: Signal) -> list[RunId]:
-    unit.tables.signals[(signal.tenant, signal.id)] = StoredSignal(signal, unit.now_ms, consumed_ms=unit.now_ms)
-    mine = [record for record in unit.tables.records.values() if record.run.tenant == signal.tenant]
-    return [record.run.id for record in unit.tables.by_id(mine) if _deliver(unit, record, signal) is not None]
+def accept(unit: Unit, signal: Signal) -> StoredSignal:
+    """Record a signal that is under way from now on; one that is known already is left as it is."""
+    place = (signal.tenant, signal.id)
+    if place not in unit.tables.signals:
+        expires_ms = None if signal.keep_ms is None else UnixMs(unit.now_ms + signal.keep_ms)
+        unit.tables.signals[place] = StoredSignal(signal, unit.now_ms, expires_ms=expires_ms, passed="")
+    return unit.tables.signals[place]
 
 
-def _deliver(unit: Unit, record: Record, signal: Signal) -> str | None:
-    """Close the run's oldest open wait for this signal; its key, or None if there is none."""
-    for wait in record.open_waits():
-        if wait.kind is WaitKind.SIGNAL and wait.signal == signal.name:
-            unit.close_wait(record, wait.key, WaitOutcome.SIGNALLED, payload=signal.payload)
-            unit.tell(record, reason="signalled", key=wait.key)
-            return wait.key
-    return None
+def sweep(unit: Unit, limit: int) -> Sweep:
+    """Go on with the oldest signal that is under way, and delete expired ones."""
+    signals = unit.tables.signals
+    expired = [
+        place
+        for place, stored in signals.items()
+        if stored.expires_ms is not None and stored.expires_ms <= unit.now_ms and stored.passed is None
+    ][:limit]
+    for place in expired:
+        del signals[place]
+    oldest = next((stored for stored in signals.values() if stored.passed is not None), None)
+    if oldest is None:
+        return Sweep(0, len(expired) == limit)
+    if oldest.signal.run_id is None:
+        return Sweep(len(_pass_on(unit, oldest, limit)), more=True)
+    alike = [
+        stored
+        for stored in signals.values()
+        if stored.passed is not None
+        and stored.signal.run_id is not None
+        and (stored.signal.tenant, stored.signal.name) == (oldest.signal.tenant, oldest.signal.name)
+    ][:limit]
+    ids = {stored.signal.run_id for stored in alike}
+    records = [record for record in unit.tables.by_id(unit.tables.records.values()) if record.run.id in ids]
+    woken = sum(_deliver(unit, record, oldest.signal.name) for record in records)
+    for stored in alike:
+        place = (stored.signal.tenant, stored.signal.id)
+        signals[place] = structs.replace(signals[place], passed=None)
+    return Sweep(woken, more=True)
+
+
+def _pass_on(unit: Unit, stored: StoredSignal, limit: int) -> list[RunId]:
+    """Deliver a signal for all to the next runs that wait for its name."""
+    signal = stored.signal
+    waiting = [
+        record
+        for record in unit.tables.by_id(unit.tables.records.values())
+        if record.run.tenant == signal.tenant
+        and record.run.id > (stored.passed or "")
+        and any(wait.signal == signal.name for wait in record.open_waits())
+    ][:limit]
+    woken = [record.run.id for record in waiting if _deliver(unit, record, signal.name)]
+    place = (signal.tenant, signal.id)
+    now = unit.tables.signals[place]
+    if len(waiting) == limit:
+        unit.tables.signals[place] = structs.replace(now, passed=waiting[-1].run.id)
+        unit.tell_of_signals()
+    elif now.expires_ms is None:
+        unit.tables.signals[place] = structs.replace(now, passed=None, consumed_ms=unit.now_ms)
+    else:
+        unit.tables.signals[place] = structs.replace(now, passed=None)
+    return woken
+
+
+def _deliver(unit: Unit, record: Record, name: str, fresh: StoredSignal | None = None) -> bool:
+    """Give the run's open waits of that name the signals that are under way to it; whether a wait was closed."""
+    waits = [wait for wait in record.open_waits() if wait.kind is WaitKind.SIGNAL and wait.signal == name]
+    heard = [
+        stored
+        for stored in unit.tables.signals.values()
+        if (stored.passed is not None or stored is fresh)
+        and stored.signal.name == name
+        and stored.is_for(record.run, unit.now_ms)
+    ]
+    keys = take_signals(unit, record, waits, heard)
+    for key in keys[:1]:
+        unit.tell(record, reason="signalled", key=key)
+    return bool(keys)
+
+
+def take_signals(unit: Unit, record: Record, waits: Sequence[Wait], heard: Sequence[StoredSignal]) -> list[str]:
+    """Close these open waits of a run with these signals as far as they match; the keys of those that were closed."""
+    found = match(
+        [Listening(wait.key, wait.signal or "", wait.request) for wait in waits],
+        [Heard(stored.signal.id, stored.signal.name, stored.signal.payload) for stored in heard],
+    )
+    for key, note in found.notes.items():
+        record.waits[key] = structs.replace(record.waits[key], wait=structs.replace(record.waits[key].wait, note=note))
+    for key, signal_id in found.pairs:
+        stored = unit.tables.signals[(record.run.tenant, signal_id)]
+        unit.close_wait(record, key, WaitOutcome.SIGNALLED, payload=stored.signal.payload)
+        if stored.signal.run_id is None:
+            stored = structs.replace(stored, received=stored.received | {record.run.id})
+        else:
+            stored = structs.replace(stored, consumed_ms=unit.now_ms, wait_key=key)
+        unit.tables.signals[(record.run.tenant, signal_id)] = stored
+    order = [wait.key for wait in waits]
+    return sorted((key for key, _ in found.pairs), key=order.index)
 
 
 def answer(unit: Unit, given: Answer) -> list[RunId]:

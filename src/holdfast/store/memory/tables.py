@@ -39,6 +39,22 @@ class StoredSignal(Struct, frozen=True):
     sent_ms: UnixMs
     consumed_ms: UnixMs | None = None
     wait_key: str | None = None
+    expires_ms: UnixMs | None = None
+    passed: str | None = None
+    """While it is under way: the last run that it was delivered to, empty before the first. None: it has arrived."""
+    received: frozenset[RunId] = frozenset()
+    """Who has consumed one that is for all."""
+
+    def is_for(self, run: Run, now_ms: UnixMs) -> bool:
+        """Whether the run may consume it."""
+        signal = self.signal
+        if signal.tenant != run.tenant or self.consumed_ms is not None:
+            return False
+        is_fresh = self.expires_ms is None or self.expires_ms > now_ms
+        if signal.run_id is not None:
+            return signal.run_id == run.id and is_fresh
+        is_kept = self.expires_ms is not None and is_fresh
+        return run.id not in self.received and (is_kept or (self.passed is not None and run.id > self.passed))
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from holdfast.model.run import NewRun
+from holdfast.model.run import NewRun, Signal
 
 
 class MemoryTransaction:
@@ -15,11 +15,21 @@ class MemoryTransaction:
 
     def __init__(self) -> None:
         self._starts: list[NewRun] = []
+        self._signals: list[Signal] = []
 
     @property
     def starts(self) -> Sequence[NewRun]:
         """The runs to be started by the commit, in the order of their starts."""
         return tuple(self._starts)
+
+    @property
+    def signals(self) -> Sequence[Signal]:
+        """The signals to be accepted by the commit."""
+        return tuple(self._signals)
+
+    def add_signal(self, signal: Signal) -> None:
+        """Accept this signal with the commit."""
+        self._signals.append(signal)
 
     def add_starts(self, runs: Sequence[NewRun]) -> None:
         """Start these runs with the commit."""

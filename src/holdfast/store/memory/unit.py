@@ -23,13 +23,13 @@ class Unit:
     def __init__(self, tables: Tables, now_ms: UnixMs) -> None:
         self.tables = tables
         self.now_ms = now_ms
-        self._work = False
+        self._work = self._signals = False
         self._ended: list[RunId] = []
         self._live: list[RunId] = []
 
     def hint(self) -> Hint:
         """What listeners should hear of this operation."""
-        return Hint(work=self._work, ended=tuple(self._ended), live=tuple(self._live))
+        return Hint(work=self._work, signals=self._signals, ended=tuple(self._ended), live=tuple(self._live))
 
     def start(self, new: NewRun) -> bool:
         """Record a run unless its id exists already; whether it was recorded."""
@@ -136,6 +136,10 @@ class Unit:
             self.tell_holder(record)
         elif record.run.ready_ms is None and record.run.status in _PARKED:
             self.put_in_line(record, reason=reason, key=key)
+
+    def tell_of_signals(self) -> None:
+        """Signals are under way."""
+        self._signals = True
 
     def tell_holder(self, record: Record) -> None:
         """Something happened to a run that a worker holds."""

@@ -121,9 +121,13 @@ create table holdfast.journal (
     completed_ms bigint not null,
     settled_by text,
     primary key (shard, run_id, key),
-    constraint journal_kind check (kind in ('step', 'value', 'child', 'compensation', 'patch')),
+    constraint journal_kind check (kind in (
+        'step', 'value', 'child', 'compensation', 'patch', 'signal', 'published', 'emitted', 'reply')),
     constraint journal_status check (status in ('completed', 'failed'))
 );
+-- read_outputs.
+create index journal_outputs on holdfast.journal (shard, run_id, kind, name, seq)
+    where kind in ('published', 'emitted', 'reply');
 comment on table holdfast.journal is 'The recorded outcomes of a run''s steps: written once.';
 
 create table holdfast.waits (
@@ -189,15 +193,35 @@ create table holdfast.signals (
     sent_ms bigint not null,
     consumed_ms bigint,
     wait_key text,
+    expires_ms bigint,
+    passed uuid,
     number bigint generated always as identity,
     primary key (shard, tenant, id)
 );
-comment on table holdfast.signals is 'Named messages; one to a single run is kept until it is consumed.';
-comment on column holdfast.signals.number is 'The order of arrival within one millisecond.';
+comment on table holdfast.signals is 'Named messages; one to a single run is kept until it is consumed or expires.';
+comment on column holdfast.signals.number is 'The order of arrival, whatever the clock does.';
+comment on column holdfast.signals.passed is 'Under way: the last run that it was delivered to, nil before the first. Null: it has arrived.';
 
--- Opening a signal wait looks for the oldest kept signal.
-create index signals_kept on holdfast.signals (shard, run_id, name, sent_ms, number)
+-- Opening a signal wait looks for the oldest signal kept for the run, and for all.
+create index signals_kept on holdfast.signals (shard, run_id, name, number)
     where consumed_ms is null and run_id is not null;
+create index signals_kept_for_all on holdfast.signals (shard, tenant, name, number)
+    where consumed_ms is null and run_id is null;
+-- sweep_signals, read_agenda; a signal to one run lets those go first that are under way.
+create index signals_under_way on holdfast.signals (shard, number) where passed is not null;
+create index signals_under_way_by_name on holdfast.signals (shard, tenant, name, number) where passed is not null;
+create index signals_expiring on holdfast.signals (shard, expires_ms) where expires_ms is not null;
+
+create table holdfast.receipts (
+    shard smallint not null,
+    signal_id uuid not null,
+    run_id uuid not null,
+    tenant text not null,
+    wait_key text not null,
+    consumed_ms bigint not null,
+    primary key (shard, signal_id, run_id)
+);
+comment on table holdfast.receipts is 'Which runs have consumed a signal that is for all.';
 
 create table holdfast.transitions (
     shard smallint not null,

@@ -84,7 +84,8 @@ create table journal (
     run_id text not null,
     key text not null,
     seq integer not null check (seq >= 1),
-    kind text not null check (kind in ('step', 'value', 'child', 'compensation', 'patch')),
+    kind text not null check (kind in (
+        'step', 'value', 'child', 'compensation', 'patch', 'signal', 'published', 'emitted', 'reply')),
     name text not null,
     status text not null check (status in ('completed', 'failed')),
     result text check (result is null or json_valid(result)),
@@ -98,6 +99,10 @@ create table journal (
     settled_by text,
     primary key (shard, run_id, key)
 ) strict, without rowid;
+
+-- read_outputs
+create index journal_outputs on journal (shard, run_id, kind, name, seq)
+where kind in ('published', 'emitted', 'reply');
 
 create table waits (
     shard integer not null default 0,
@@ -148,7 +153,7 @@ create table attempts (
     primary key (shard, run_id, key, attempt)
 ) strict, without rowid;
 
--- With a rowid, which says what came first within one millisecond.
+-- With a rowid, which says what came first, whatever the clock does.
 create table signals (
     shard integer not null default 0,
     id text not null,
@@ -159,11 +164,29 @@ create table signals (
     sent_ms integer not null,
     consumed_ms integer,
     wait_key text,
+    expires_ms integer,
+    passed text,
     primary key (shard, tenant, id)
 ) strict;
 
 -- commit: the kept signals of a run, oldest first (an index ends with the rowid)
-create index signals_kept on signals (shard, run_id, name, sent_ms) where consumed_ms is null and run_id is not null;
+create index signals_kept on signals (shard, run_id, name) where consumed_ms is null and run_id is not null;
+-- commit: the signals kept for all
+create index signals_kept_for_all on signals (shard, tenant, name) where consumed_ms is null and run_id is null;
+-- sweep_signals, read_agenda, send_signal: under way, with the last run that it was delivered to
+create index signals_under_way on signals (shard, passed) where passed is not null;
+create index signals_under_way_by_name on signals (shard, tenant, name) where passed is not null;
+create index signals_expiring on signals (shard, expires_ms) where expires_ms is not null;
+
+create table receipts (
+    shard integer not null default 0,
+    signal_id text not null,
+    run_id text not null,
+    tenant text not null,
+    wait_key text not null,
+    consumed_ms integer not null,
+    primary key (shard, signal_id, run_id)
+) strict, without rowid;
 
 create table transitions (
     shard integer not null default 0,

@@ -21,20 +21,28 @@ from holdfast.model.run import (
     ApprovalPage,
     Claim,
     NewRun,
+    Outputs,
     Run,
     RunDetail,
     RunFilter,
     RunPage,
     Signal,
     Started,
+    Sweep,
     WorkerInfo,
     WorkerRow,
 )
 from holdfast.model.search import GroupBy, RunGroup
+from holdfast.model.status import EntryKind
 from holdfast.model.tenant import Pruning
-from holdfast.store.listings import may_answer_postgres, page_of_approvals, runs_by_id
+from holdfast.store.listings import (
+    may_answer_postgres,
+    outputs_of,
+    page_of_approvals,
+    runs_by_id,
+)
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
-from holdfast.store.port import UNASKED_MAX, WORKER_KEPT_MS, Hint, Statements
+from holdfast.store.port import SIGNAL_BATCH, UNASKED_MAX, WORKER_KEPT_MS, Hint, Statements
 from holdfast.store.postgres import messages
 from holdfast.store.postgres.commit import Outcome, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row
@@ -54,7 +62,7 @@ from holdfast.store.postgres.rows import (
 from holdfast.store.postgres.session import DataRefused, Session, planned_anew, rows_of
 from holdfast.store.postgres.statements import Params, literal
 from holdfast.store.postgres.verdict import judge
-from holdfast.store.records import approval_from, run_from, transition_from, worker_from
+from holdfast.store.records import approval_from, entry_from, run_from, transition_from, worker_from
 from holdfast.store.rendering import render
 from holdfast.store.schema import check_revision
 from holdfast.store.search import Query, count_by_status, group_from, groups_of, read_page, rows_to_page
@@ -264,7 +272,9 @@ class PostgresStore:
             steps = plan.steps(families=self._families > 0)
         except UnicodeEncodeError as error:
             raise DataRefused(why=str(error)) from error
-        if len(steps) == 1:
+        if plan.choosy_runs():
+            outcome = plan.outcome(*self._session.conversation(steps, plan.after))
+        elif len(steps) == 1:
             name, params = steps[0]
             outcome = plan.outcome(steps, [self._session.write(name, params)])
         else:
@@ -316,8 +326,8 @@ class PostgresStore:
             unasked_max=UNASKED_MAX,
             kept_ms=WORKER_KEPT_MS,
         )
-        now_ms, claimable, next_wake_ms, lost, unasked = self._session.read("read_agenda", params)[0]
-        return Agenda(now_ms, claimable, next_wake_ms, lost, sorted(unasked))
+        now_ms, claimable, next_wake_ms, lost, unasked, signals = self._session.read("read_agenda", params)[0]
+        return Agenda(now_ms, claimable, next_wake_ms, lost, sorted(unasked), signals)
 
     def wake_due(self, *, limit: int) -> int:
         """Put runs into the line whose time has come."""
@@ -414,6 +424,14 @@ class PostgresStore:
         # One snapshot, so that the rows agree with each other.
         return self._session.transaction(("get_run", params), read_rest, snapshot=True)
 
+    def read_outputs(
+        self, tenant: Tenant, run_id: RunId, kind: EntryKind, name: str, *, after: int | None, limit: int
+    ) -> Outputs:
+        """What the run recorded for others. Raises RunNotFound."""
+        status = self.get_run(tenant, run_id).status
+        query = outputs_of(run_id, kind, name, after=after, limit=limit, shard=_SHARD)
+        return Outputs(status, [entry_from(row) for row in self._session.query(*render(query, "postgresql"))])
+
     def list_workers(self) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""
         return [worker_from(row) for row in self._session.read("list_workers", self._params())]
@@ -426,15 +444,30 @@ class PostgresStore:
         rows = self._session.query(*render(page_of_approvals(tenant, may, limit=limit, after=place), "postgresql"))
         return approval_page([approval_from(row, now_ms) for row in rows], limit=limit)
 
-    def send_signal(self, signal: Signal | Answer) -> list[RunId]:
+    def send_signal(self, signal: Signal | Answer, *, limit: int = SIGNAL_BATCH) -> list[RunId]:
         """Deliver a signal or an answer. Raises what the port says; UsageError if the database cannot take it."""
-        told = (
-            messages.answer(self._session, self._params(), signal)
-            if isinstance(signal, Answer)
-            else (messages.send(self._session, self._params(), signal))
-        )
+        if isinstance(signal, Answer):
+            told, more = messages.answer(self._session, self._params(), signal), False
+        else:
+            told, more = messages.send(self._session, self._params(), signal, limit)
+        return self._publish_told(told, more=more)
+
+    def send_signal_in(self, connection: Any, signal: Signal) -> None:
+        """In the open transaction of a psycopg or SQLAlchemy Connection, or of a Session."""
+        self._guests.send(connection, messages.signal_params(self._params(), signal))
+
+    async def send_signal_in_async(self, connection: Any, signal: Signal) -> None:
+        """As ``send_signal_in``, for a psycopg AsyncConnection or an SQLAlchemy AsyncConnection or AsyncSession."""
+        await self._guests.send_async(connection, messages.signal_params(self._params(), signal))
+
+    def sweep_signals(self, *, limit: int) -> Sweep:
+        """Go on with signals that are under way, and delete expired ones."""
+        told, more = messages.sweep(self._session, self._params(), limit)
+        return Sweep(len(self._publish_told(told, more=False)), more)
+
+    def _publish_told(self, told: list[Row], *, more: bool) -> list[RunId]:
         live = tuple(run_id for run_id, _, held in told if held)
-        self._hints.publish(Hint(work=any(ready for _, ready, _ in told), live=live))
+        self._hints.publish(Hint(work=any(ready for _, ready, _ in told), signals=more, live=live))
         return [run_id for run_id, _, _ in told]
 
     def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:

@@ -17,14 +17,17 @@ from msgspec import Raw, Struct, json, structs
 
 from holdfast.core.attributes import plain_attributes
 from holdfast.core.fingerprint import error_facts
+from holdfast.core.matching import Heard, Listening, match
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, NewWait, Park, Release, RunCommit
-from holdfast.model.ids import RunId, UnixMs
-from holdfast.model.status import TERMINAL_STATUSES, TRANSITIONS, RunStatus
+from holdfast.model.ids import Json, RunId, UnixMs
+from holdfast.model.status import TERMINAL_STATUSES, TRANSITIONS, RunStatus, WaitKind
 from holdfast.store.port import Hint
 from holdfast.store.postgres.connection import Row
 from holdfast.store.postgres.rows import (
     EntryRow,
     Lease,
+    NoteRow,
+    PairRow,
     StartRow,
     document,
     entry_row,
@@ -65,6 +68,17 @@ class _WaitRow(Struct, gc=False):
     delay_ms: int | None
     due_ms: int | None
     request: Raw | None
+
+
+class _SendRow(Struct, gc=False):
+    id: RunId
+    epoch: int
+    running: bool
+    signal_id: RunId
+    name: str
+    run_id: RunId | None
+    keep_ms: int | None
+    payload: Raw
 
 
 class _Closing(Struct, gc=False):
@@ -139,6 +153,7 @@ class CommitPlan:
     attempts: list[_AttemptRow] = field(default_factory=list[_AttemptRow])
     children: list[StartRow] = field(default_factory=list[StartRow])
     waits: list[_WaitRow] = field(default_factory=list[_WaitRow])
+    sends: list[_SendRow] = field(default_factory=list[_SendRow])
     closings: list[_Closing] = field(default_factory=list[_Closing])
     namings: list[_Naming] = field(default_factory=list[_Naming])
     parks: list[_Parking] = field(default_factory=list[_Parking])
@@ -163,7 +178,7 @@ class CommitPlan:
         self.leases.append(lease)
         for entry in commit.entries:
             self.entries.append(entry_row(run_id, entry))
-        if commit.attempts or commit.children or commit.waits or commit.elapsed or commit.cancelled:
+        if commit.attempts or commit.children or commit.waits or commit.elapsed or commit.cancelled or commit.signals:
             self._add_rest(commit, lease)
         if commit.attributes:
             self.namings.append(_Naming(run_id, epoch, running, plain_attributes(commit.attributes)))
@@ -177,6 +192,10 @@ class CommitPlan:
             self.attempts.append(row)
         self.children += [start_row(child, lease) for child in commit.children]
         self.waits += [_wait_row(lease, wait) for wait in commit.waits]
+        self.sends += [
+            _SendRow(id_, epoch, running, to.id, to.name, to.run_id, to.keep_ms, Raw(to.payload))
+            for to in commit.signals
+        ]
         self.closings += [_Closing(id_, epoch, running, key, "elapsed") for key in commit.elapsed]
         self.closings += [_Closing(id_, epoch, running, key, "cancelled") for key in commit.cancelled]
 
@@ -218,10 +237,10 @@ class CommitPlan:
         if self.children:
             add("start_runs", runs=document(self.children))
         if self.waits:
-            waits = document(self.waits)
-            add("commit_waits", waits=waits)
-            if any(wait.signal is not None for wait in self.waits):
-                add("commit_signals", waits=waits)
+            add("commit_waits", waits=document(self.waits))
+            self._add_signals(add)
+        if self.sends:
+            add("commit_sends", signals=document(self.sends))
         if opened:
             add("lock_children", ids=id_array(opened))
             add("close_child_waits", ids=id_array(opened))
@@ -235,6 +254,46 @@ class CommitPlan:
             touched = [_Touched(row.id, row.key) for row in chain[_WaitRow | _Closing](self.waits, self.closings)]
             add("commit_read_waits", touched=document(list({(one.id, one.key): one for one in touched}.values())))
         return found
+
+    def _add_signals(self, add: Any) -> None:
+        """Whose waits have filters is decided outside of SQL, for all signal waits that such a run opens."""
+        asked = [wait for wait in self.waits if wait.kind == WaitKind.SIGNAL]
+        if not asked:
+            return
+        add("commit_signal_gate", waits=document(asked))
+        choosy = self.choosy_runs()
+        plain = [wait for wait in asked if wait.id not in choosy]
+        if plain:
+            add("commit_signals", waits=document(plain))
+        if choosy:
+            add("commit_kept", waits=document([wait for wait in asked if wait.id in choosy]))
+
+    def choosy_runs(self) -> set[RunId]:
+        """The runs that open signal waits with filters."""
+        return {wait.id for wait in self.waits if wait.kind == WaitKind.SIGNAL and wait.request is not None}
+
+    def after(self, name: str, rows: Sequence[Row]) -> list[Step]:
+        """What is to be executed next because of the rows of a statement: the matches of waits with filters."""
+        if name != "commit_kept" or not rows:
+            return []
+        shared = {"shard": self.shard, "now_ms": self.now_ms}
+        notes: list[NoteRow] = []
+        pairs: list[PairRow] = []
+        for run_id in dict.fromkeys(row[0] for row in rows):
+            mine = [row for row in rows if row[0] == run_id]
+            opened = sorted((wait for wait in self.waits if wait.id == run_id), key=lambda wait: (wait.seq, wait.key))
+            found = match(
+                [
+                    Listening(wait.key, wait.signal or "", None if wait.request is None else Json(bytes(wait.request)))
+                    for wait in opened
+                    if wait.kind == WaitKind.SIGNAL
+                ],
+                list({row[3]: Heard(row[3], row[4], row[5]) for row in mine}.values()),
+            )
+            pairs += [PairRow(run_id, key, mine[0][2], signal_id) for key, signal_id in found.pairs]
+            notes += [NoteRow(run_id, key, note) for key, note in found.notes.items()]
+        steps: list[Step] = [("signal_note", {**shared, "notes": document(notes)})] if notes else []
+        return [*steps, ("signal_close", {**shared, "pairs": document(pairs)})] if pairs else steps
 
     def _add_moves(self, add: Any) -> None:
         if self.compensations:
@@ -290,6 +349,7 @@ class CommitPlan:
         return Hint(
             work=work,
             ended=tuple([row.id for row in self.finishes if row.id not in refused]),
+            signals=bool(self.sends),
             live=(
                 *[run_id for run_id, ready in told if not ready and run_id not in ours],
                 *[run_id for run_id, _, held in children if held],
@@ -320,6 +380,7 @@ def merge(first: Outcome, second: Outcome) -> Outcome:
     )
     hint = Hint(
         work=first.hint.work or second.hint.work,
+        signals=first.hint.signals or second.hint.signals,
         ended=(*(first.hint.ended or ()), *(second.hint.ended or ())),
         live=(*(first.hint.live or ()), *(second.hint.live or ())),
     )

@@ -31,6 +31,7 @@ from holdfast.store.postgres.async_guests import (
 )
 from holdfast.store.postgres.commit import CommitPlan, Outcome, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row, adapt
+from holdfast.store.postgres.messages import check_receiver
 from holdfast.store.postgres.notify import encode_notice
 from holdfast.store.postgres.session import DataRefused, Session
 from holdfast.store.postgres.sqlstate import FAILURES, Meaning, meaning_of
@@ -38,6 +39,7 @@ from holdfast.store.postgres.statements import Params, Step, statement
 from holdfast.store.postgres.verdict import judge
 
 _WORK: Final = encode_notice("", Hint(work=True))
+_SIGNALS: Final = encode_notice("", Hint(signals=True))
 
 
 Guest = tuple[Any, psycopg.Connection[Any], Callable[[], None]]
@@ -100,6 +102,28 @@ class Guests:
                 self._fail(error)
             return rows
 
+    def send(self, connection: Any, params: Params) -> None:
+        """Accept a signal in the caller's transaction. Raises RunNotFound, RunFinished."""
+        with _cursor_on(_driver_of(connection)) as cursor:
+            try:
+                if params["id"] is not None:
+                    check_receiver(params["id"], _rows_of(cursor, "signal_receiver", params))
+                _rows_of(cursor, "signal_accept", params)
+                _rows_of(cursor, "notify_start", {"payload": _SIGNALS})
+            except FAILURES as error:
+                self._fail(error)
+
+    async def send_async(self, connection: Any, params: Params) -> None:
+        """As ``send``, on a connection that is awaited."""
+        async with async_cursor_on(await async_driver_of(connection)) as cursor:
+            try:
+                if params["id"] is not None:
+                    check_receiver(params["id"], await async_rows_of(cursor, "signal_receiver", params))
+                await async_rows_of(cursor, "signal_accept", params)
+                await async_rows_of(cursor, "notify_start", {"payload": _SIGNALS})
+            except FAILURES as error:
+                self._fail(error)
+
     # Committing with the handler's SQL
 
     def commit_with(self, handler: Callable[[Any], RunCommit], *, wants: type, params: Params) -> Outcome:
@@ -112,16 +136,23 @@ class Guests:
                 flush()
                 plan, steps = _plan(commit, params)
                 with _cursor_on(driver) as cursor:
-                    outcome = self._accept(plan, steps, self._execute(cursor, steps))
+                    outcome = self._accept(plan, *self._execute(cursor, plan, steps))
         except (psycopg.Error, DBAPIError, DataRefused, _NotAccepted) as error:
             return self._settle(error, commit, outcome, params)
         return outcome
 
-    def _execute(self, cursor: Cursor, steps: list[Step]) -> list[list[Row]]:
+    def _execute(self, cursor: Cursor, plan: CommitPlan, steps: list[Step]) -> tuple[list[Step], list[list[Row]]]:
+        done: list[Step] = []
+        found: list[list[Row]] = []
+        left = list(steps)
         try:
-            return [_rows_of(cursor, name, params) for name, params in steps]
+            while left:
+                done.append(left.pop(0))
+                found.append(_rows_of(cursor, *done[-1]))
+                left[:0] = plan.after(done[-1][0], found[-1])
         except FAILURES as error:
             self._fail(error)
+        return done, found
 
     async def commit_with_async(
         self, handler: Callable[[Any], Awaitable[RunCommit]], *, wants: type, params: Params
@@ -135,16 +166,25 @@ class Guests:
                 await flush()
                 plan, steps = _plan(commit, params)
                 async with async_cursor_on(driver) as cursor:
-                    outcome = self._accept(plan, steps, await self._execute_async(cursor, steps))
+                    outcome = self._accept(plan, *await self._execute_async(cursor, plan, steps))
         except (psycopg.Error, DBAPIError, DataRefused, _NotAccepted) as error:
             return self._settle(error, commit, outcome, params)
         return outcome
 
-    async def _execute_async(self, cursor: AsyncCursor, steps: list[Step]) -> list[list[Row]]:
+    async def _execute_async(
+        self, cursor: AsyncCursor, plan: CommitPlan, steps: list[Step]
+    ) -> tuple[list[Step], list[list[Row]]]:
+        done: list[Step] = []
+        found: list[list[Row]] = []
+        left = list(steps)
         try:
-            return [await async_rows_of(cursor, name, params) for name, params in steps]
+            while left:
+                done.append(left.pop(0))
+                found.append(await async_rows_of(cursor, *done[-1]))
+                left[:0] = plan.after(done[-1][0], found[-1])
         except FAILURES as error:
             self._fail(error)
+        return done, found
 
     def _accept(self, plan: CommitPlan, steps: list[Step], results: list[list[Row]]) -> Outcome:
         """The outcome, if it may be committed."""

@@ -5,43 +5,146 @@ The answers are rows of (run id, whether it is in the line now, whether a worker
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Raw
+
 from holdfast.core.approvals import approvers, read_question
+from holdfast.core.matching import Heard, Listening, match
 from holdfast.errors import ApprovalClosed, ApprovalNotFound, NotAnApprover, RunFinished, RunNotFound
 from holdfast.model.ids import RunId
 from holdfast.model.run import Answer, Signal
 from holdfast.model.status import TERMINAL_STATUSES
 from holdfast.store.postgres.connection import Cursor, Document, Row
-from holdfast.store.postgres.rows import id_array, status_of
-from holdfast.store.postgres.session import Session, rows_of
+from holdfast.store.postgres.rows import NoteRow, PairRow, SignalRow, document, id_array, status_of
+from holdfast.store.postgres.session import DataRefused, Session, rows_of, rows_of_all
 from holdfast.store.postgres.statements import Params
 
+NIL: Final = "00000000-0000-0000-0000-000000000000"
+"""Below every run's id."""
 
-def send(session: Session, now: Params, signal: Signal) -> list[Row]:
-    """Deliver a signal. Raises RunNotFound, RunFinished, DataRefused."""
-    params = {
+
+def signal_params(now: Params, signal: Signal) -> Params:
+    """The parameters of the statements about one signal."""
+    row = SignalRow(signal.id, signal.tenant, signal.name, signal.run_id, signal.keep_ms, Raw(signal.payload))
+    try:
+        signals = document([row])
+    except UnicodeEncodeError as error:
+        raise DataRefused(why=str(error)) from error
+    return {
         **now,
         "tenant": signal.tenant,
         "id": signal.run_id,
         "name": signal.name,
         "signal_id": signal.id,
-        "payload": Document(signal.payload),
+        "signal_ids": id_array([signal.id]),
+        "signals": signals,
     }
+
+
+def send(session: Session, now: Params, signal: Signal, limit: int) -> tuple[list[Row], bool]:
+    """Deliver a signal; the rows, and whether it is still under way. Raises RunNotFound, RunFinished, DataRefused."""
+    params = signal_params(now, signal)
+    if signal.run_id is None:
+        return _send_all(session, params, signal, limit)
+    receiver = signal.run_id
 
     def deliver(cursor: Cursor, rows: list[Row]) -> list[Row]:
         if rows_of(cursor, "send_signal_seen", params):
             return []
-        if signal.run_id is not None:
-            _check_receiver(signal.run_id, rows)
-        if not rows_of(cursor, "send_signal_keep", params):
+        check_receiver(receiver, rows)
+        if not rows_of(cursor, "signal_accept", params):
             return []
-        ids = [signal.run_id] if signal.run_id is not None else [row[0] for row in rows]
-        return rows_of(cursor, "send_signal", {**params, "ids": id_array(ids)}) if ids else []
+        told = _deliver(cursor, params, [receiver])
+        rows_of(cursor, "signal_passed", {**params, "passed": None})
+        return told
 
-    first = "send_signal_waiters" if signal.run_id is None else "send_signal_lock"
-    return session.transaction((first, params), deliver)
+    return session.transaction(("send_signal_lock", params), deliver), False
 
 
-def _check_receiver(run_id: RunId, rows: list[Row]) -> None:
+def _send_all(session: Session, params: Params, signal: Signal, limit: int) -> tuple[list[Row], bool]:
+    """Accept it in one transaction, so that it is known before anyone is looked for, and begin to deliver it."""
+
+    def accept(cursor: Cursor, rows: list[Row]) -> None:
+        if not rows:
+            if signal.keep_ms is not None:
+                rows_of(cursor, "signal_gate", params)
+            rows_of(cursor, "signal_accept", params)
+
+    def begin(cursor: Cursor, rows: list[Row]) -> tuple[list[Row], bool]:
+        return _pass_on(cursor, params, rows[0][0], limit) if rows else ([], False)
+
+    session.transaction(("send_signal_seen", params), accept)
+    return session.transaction(("signal_lock", params), begin)
+
+
+def _pass_on(cursor: Cursor, params: Params, passed: str, limit: int) -> tuple[list[Row], bool]:
+    """Deliver a locked signal for all to the next runs; the rows, and whether it is still under way."""
+    ids = [row[0] for row in rows_of(cursor, "signal_waiters", {**params, "passed": passed, "limit": limit})]
+    told = _deliver(cursor, params, ids) if ids else []
+    more = len(ids) == limit
+    rows_of(cursor, "signal_passed", {**params, "passed": ids[-1] if more else None})
+    return told, more
+
+
+def _deliver(cursor: Cursor, params: Params, ids: Sequence[RunId]) -> list[Row]:
+    """Give the open waits of these locked runs the signals of the name that are under way to them."""
+    which = {**params, "ids": id_array(ids)}
+    listening, heard = rows_of_all(cursor, [("signal_listening", which), ("signal_heard", which)])
+    for_all = [row[0] for row in heard if row[1] is None]
+    received: set[tuple[RunId, RunId]] = set()
+    if for_all:
+        received = set(rows_of(cursor, "signal_receipts", {**which, "signal_ids": id_array(for_all)}))
+    waits: dict[RunId, list[Listening]] = {}
+    for run_id, key, request in listening:
+        waits.setdefault(run_id, []).append(Listening(key, params["name"], request))
+    pairs: list[PairRow] = []
+    notes: list[NoteRow] = []
+    for run_id, mine in waits.items():
+        signals = [
+            Heard(signal_id, params["name"], payload)
+            for signal_id, receiver, payload, kept, passed in heard
+            if receiver == run_id
+            or (receiver is None and (kept or run_id > passed) and (signal_id, run_id) not in received)
+        ]
+        found = match(mine, signals)
+        # The oldest wait is the one that the run's transition names.
+        order = {wait.key: place for place, wait in enumerate(mine)}
+        for key, signal_id in sorted(found.pairs, key=lambda pair: order[pair[0]]):
+            pairs.append(PairRow(run_id, key, params["tenant"], signal_id))
+        notes += [NoteRow(run_id, key, note) for key, note in found.notes.items()]
+    if notes:
+        rows_of(cursor, "signal_note", {**params, "notes": document(notes)})
+    return rows_of(cursor, "signal_close", {**params, "pairs": document(pairs)}) if pairs else []
+
+
+def sweep(session: Session, now: Params, limit: int) -> tuple[list[Row], bool]:
+    """Go on with the oldest signal that is under way, and delete expired ones; the rows, and whether there is more."""
+    params = {**now, "limit": limit}
+
+    def go_on(cursor: Cursor, rows: list[Row]) -> tuple[list[Row], bool]:
+        gone: int = rows_of(cursor, "sweep_signals_expired", params)[0][0]
+        if not rows:
+            return [], gone == limit
+        tenant, signal_id, name, receiver, passed = rows[0]
+        picked = {**params, "tenant": tenant, "name": name, "signal_id": signal_id}
+        if receiver is None:
+            told, _ = _pass_on(cursor, {**picked, "signal_ids": id_array([signal_id])}, passed, limit)
+            return told, True
+        alike = rows_of(cursor, "sweep_signals_alike", picked)
+        ids = id_array(sorted({row[1] for row in alike}))
+        found = [row[0] for row in rows_of(cursor, "sweep_signals_lock", {**picked, "ids": ids})]
+        told = _deliver(cursor, picked, found) if found else []
+        arrived = id_array(row[0] for row in alike)
+        rows_of(cursor, "signal_passed", {**picked, "signal_ids": arrived, "passed": None})
+        return told, True
+
+    return session.transaction(("sweep_signals_pick", params), go_on)
+
+
+def check_receiver(run_id: RunId, rows: Sequence[Row]) -> None:
+    """Raise RunNotFound or RunFinished unless the run takes signals."""
     if not rows:
         raise RunNotFound(run_id=run_id)
     status = status_of(rows[0][0])

@@ -52,6 +52,7 @@ class Notice(Struct, omit_defaults=True):
     work: bool = False
     ended: list[RunId] | None = []
     live: list[RunId] | None = []
+    signals: bool = False
 
 
 def encode_notice(sender: str, hint: Hint) -> str:
@@ -59,13 +60,13 @@ def encode_notice(sender: str, hint: Hint) -> str:
     ended = None if hint.ended is None else list(dict.fromkeys(hint.ended))
     live = None if hint.live is None else list(dict.fromkeys(hint.live))
     for notice in (
-        Notice(sender, hint.work, ended, live),
-        Notice(sender, hint.work, None if ended != [] else [], live),
+        Notice(sender, hint.work, ended, live, hint.signals),
+        Notice(sender, hint.work, None if ended != [] else [], live, hint.signals),
     ):
         text = msgspec.json.encode(notice)
         if len(text) <= PAYLOAD_BYTES_MAX:
             return text.decode()
-    return msgspec.json.encode(Notice(sender, hint.work, None if ended != [] else [], None)).decode()
+    return msgspec.json.encode(Notice(sender, hint.work, None if ended != [] else [], None, hint.signals)).decode()
 
 
 def decode_notice(payload: str) -> tuple[str, Hint]:
@@ -76,7 +77,7 @@ def decode_notice(payload: str) -> tuple[str, Hint]:
         return "", _EVERYTHING
     ended = None if notice.ended is None else tuple(notice.ended)
     live = None if notice.live is None else tuple(notice.live)
-    return notice.sender, Hint(work=notice.work, ended=ended, live=live)
+    return notice.sender, Hint(work=notice.work, signals=notice.signals, ended=ended, live=live)
 
 
 class PostgresHints:
@@ -97,7 +98,7 @@ class PostgresHints:
 
     def publish(self, hint: Hint) -> None:
         """Tell everyone who listens. Never blocks, never raises."""
-        if not (hint.work or hint.ended != () or hint.live != ()):
+        if not (hint.work or hint.signals or hint.ended != () or hint.live != ()):
             return
         self._local.publish(hint)
         self._sender.add(hint)
@@ -221,6 +222,7 @@ def join_hints(hints: list[Hint]) -> Hint:
         live = None if live is None or hint.live is None else [*live, *hint.live]
     return Hint(
         work=any(hint.work for hint in hints),
+        signals=any(hint.signals for hint in hints),
         ended=None if ended is None else tuple(ended),
         live=None if live is None else tuple(live),
     )

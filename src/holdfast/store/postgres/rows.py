@@ -73,6 +73,34 @@ class StartRow(Struct, kw_only=True, gc=False):
     lease_running: bool | None = None
 
 
+class PairRow(Struct, gc=False):
+    """A wait, and the signal that closes it."""
+
+    id: RunId
+    key: str
+    tenant: str
+    signal_id: RunId
+
+
+class NoteRow(Struct, gc=False):
+    """A wait, and why its filter failed."""
+
+    id: RunId
+    key: str
+    note: str
+
+
+class SignalRow(Struct, gc=False):
+    """A signal to be accepted."""
+
+    id: RunId
+    tenant: str
+    name: str
+    run_id: RunId | None
+    keep_ms: int | None
+    payload: Raw
+
+
 def raw(payload: Json | None) -> Raw | None:
     """A payload as part of a document, kept to the letter."""
     return None if payload is None else Raw(payload)

@@ -71,6 +71,23 @@ class Session:
         """Several statements in one transaction and one round trip; the rows of each."""
         return self._repeat(lambda connection: self._pipeline(connection, steps))
 
+    def conversation(
+        self, steps: Sequence[Step], after: Callable[[str, list[Row]], list[Step]]
+    ) -> tuple[list[Step], list[list[Row]]]:
+        """Several statements in one transaction, and those that ``after`` makes of one's rows; with the rows of all."""
+
+        def go_on(cursor: Cursor, rows: list[Row]) -> tuple[list[Step], list[list[Row]]]:
+            done, found = [steps[0]], [rows]
+            left = [*after(steps[0][0], rows), *steps[1:]]
+            while left:
+                step = left.pop(0)
+                done.append(step)
+                found.append(rows_of(cursor, *step))
+                left[:0] = after(step[0], found[-1])
+            return done, found
+
+        return self.transaction(steps[0], go_on)
+
     def transaction(self, first: Step, then: Callable[[Cursor, list[Row]], T], *, snapshot: bool = False) -> T:
         """One transaction: the first statement, and what follows from its rows. ``then`` may be called again.
 

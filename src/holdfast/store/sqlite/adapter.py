@@ -18,17 +18,21 @@ from holdfast.model.run import (
     ApprovalPage,
     Claim,
     NewRun,
+    Outputs,
     Run,
     RunDetail,
     RunFilter,
     RunPage,
     Signal,
     Started,
+    Sweep,
     WorkerInfo,
     WorkerRow,
 )
 from holdfast.model.search import GroupBy, RunGroup
+from holdfast.model.status import EntryKind
 from holdfast.model.tenant import Pruning
+from holdfast.store.port import SIGNAL_BATCH
 from holdfast.store.schema import check_revision
 from holdfast.store.sqlite import signals, work
 from holdfast.store.sqlite.commit import (
@@ -269,6 +273,11 @@ class SqliteStore:
         with self._change() as change:
             return work.wake_due(change, limit=limit)
 
+    def sweep_signals(self, *, limit: int) -> Sweep:
+        """Go on with signals that are under way, and delete expired ones."""
+        with self._change() as change:
+            return signals.sweep(change, limit)
+
     def requeue_lost(self, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
         """Take runs from workers whose lease has run out."""
         with self._change() as change:
@@ -312,6 +321,13 @@ class SqliteStore:
         with self._listings() as listings:
             return listings.read_detail(tenant, run_id, self._clock())
 
+    def read_outputs(
+        self, tenant: Tenant, run_id: RunId, kind: EntryKind, name: str, *, after: int | None, limit: int
+    ) -> Outputs:
+        """What the run recorded for others. Raises RunNotFound."""
+        with self._listings() as listings:
+            return listings.read_outputs(tenant, run_id, kind, name, after=after, limit=limit)
+
     def list_workers(self) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""
         with self._listings() as listings:
@@ -330,10 +346,25 @@ class SqliteStore:
         with self._listings() as listings:
             return listings.list_approvals(tenant, names, self._clock(), limit=limit, after=after)
 
-    def send_signal(self, signal: Signal | Answer) -> list[RunId]:
+    def send_signal(self, signal: Signal | Answer, *, limit: int = SIGNAL_BATCH) -> list[RunId]:
         """Deliver a signal or an answer. Raises what the port says; UsageError if it cannot be stored."""
         with _refusing("the signal"), self._change() as change:
-            return signals.answer(change, signal) if isinstance(signal, Answer) else signals.send(change, signal)
+            return signals.answer(change, signal) if isinstance(signal, Answer) else signals.send(change, signal, limit)
+
+    def send_signal_in(self, connection: Any, signal: Signal) -> None:
+        """``connection`` is what ``start_runs_in`` takes. Raises UsageError, RunNotFound, RunFinished."""
+        driver = borrow(connection, self._database.path)
+        if self._database.guarded:
+            driver.execute("pragma wal_autocheckpoint = 0")
+        factory, driver.row_factory = driver.row_factory, None
+        try:
+            with _refusing("the signal"), self._database.translating():
+                change = Change(driver, self._clock())
+                if signal.run_id is not None:
+                    signals.check_receiver(change, signal)
+                signals.accept(change, [signal])
+        finally:
+            driver.row_factory = factory
 
     def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
         """Let a run obey a command. Raises RunNotFound, RunFinished, CommandRefused, UsageError for a bad text."""

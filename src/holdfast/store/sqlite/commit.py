@@ -15,9 +15,10 @@ from msgspec import structs
 
 from holdfast.core.attributes import plain_attributes
 from holdfast.core.fingerprint import error_facts
+from holdfast.core.matching import Heard, Listening, match
 from holdfast.core.quotas import check_quotas
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
-from holdfast.model.ids import RunId, UnixMs
+from holdfast.model.ids import Json, RunId, UnixMs
 from holdfast.model.run import NewRun, Started, Wait
 from holdfast.model.status import HELD_STATUSES, TERMINAL_STATUSES, TRANSITIONS, RunStatus, WaitKind
 from holdfast.model.tenant import TenantPolicy
@@ -39,6 +40,7 @@ from holdfast.store.sqlite.rows import (
     text_of,
     wait_from,
 )
+from holdfast.store.sqlite.signals import Pair, close_matched
 from holdfast.store.sqlite.statements import ROWS_MAX, Value, as_json, read_json, read_row, run, run_rows
 
 _NO_ERROR: Final = (None, None, None)
@@ -66,6 +68,7 @@ def is_plain(batch: Sequence[RunCommit]) -> bool:
             or commit.cancelled
             or commit.children
             or commit.attributes
+            or commit.signals
         ):
             return False
         entries += len(commit.entries)
@@ -169,6 +172,7 @@ def _attempt(change: Change, batch: Sequence[RunCommit], waits: dict[RunId, list
     change.work |= trial.work
     change.ended += trial.ended
     change.live += trial.live
+    change.signals |= trial.signals
     return None
 
 
@@ -232,6 +236,7 @@ def _record(change: Change, batch: Sequence[RunCommit]) -> dict[RunId, list[Wait
         insert_runs(change, children)
     _waits(change, batch)
     _attributes(connection, batch)
+    _sends(change, batch)
     _close(change, "commit_elapsed", [(c.run_id, c.epoch, key) for c in batch for key in c.elapsed])
     _close(change, "commit_cancelled", [(c.run_id, c.epoch, key) for c in batch for key in c.cancelled])
     silent = [c for c in batch if c.move is None and not (c.entries or c.attempts or c.waits)]
@@ -297,12 +302,39 @@ def _waits(change: Change, batch: Sequence[RunCommit]) -> None:
     for_children = [(c.run_id, new.key) for c, new in opened if new.kind is WaitKind.CHILD]
     if for_children:
         run(connection, "commit_waits_ended_children", rows=as_json(for_children), now_ms=now_ms)
-    for_signals = [(c.run_id, new.key, new.signal) for c, new in opened if new.kind is WaitKind.SIGNAL]
-    if for_signals:
-        for run_id, key, name in read_json(connection, "commit_waits_kept_signals", KEPT, rows=as_json(for_signals)):
-            taken = read_row(connection, "commit_waits_take_signal", run_id=run_id, key=key, name=name, now_ms=now_ms)
-            if taken is not None:
-                run(connection, "commit_waits_signalled", run_id=run_id, key=key, payload=taken[0], now_ms=now_ms)
+    opened_here = [(c.run_id, new) for c, new in opened if new.kind is WaitKind.SIGNAL]
+    if opened_here:
+        _take_kept(change, opened_here)
+
+
+def _sends(change: Change, batch: Sequence[RunCommit]) -> None:
+    rows = [
+        (c.run_id, c.epoch, one.id, one.name, one.run_id, one.keep_ms, one.payload.decode())
+        for c in batch
+        for one in c.signals
+    ]
+    if rows:
+        refuse_nul(*(row[3] for row in rows))
+        run(change.connection, "commit_sends", rows=as_json(rows), now_ms=change.now_ms)
+        change.signals = True
+
+
+def _take_kept(change: Change, opened: Sequence[tuple[RunId, NewWait]]) -> None:
+    """Give signal waits that were just opened what was kept for them."""
+    rows = as_json([(run_id, new.key) for run_id, new in opened])
+    kept = read_json(change.connection, "commit_kept", KEPT, rows=rows, now_ms=change.now_ms)
+    pairs: list[Pair] = []
+    notes: list[tuple[RunId, str, str]] = []
+    for run_id in dict.fromkeys(row[0] for row in kept):
+        mine = [row for row in kept if row[0] == run_id]
+        waits = sorted((new for owner, new in opened if owner == run_id), key=lambda new: (new.seq, new.key))
+        found = match(
+            [Listening(new.key, new.signal or "", new.request) for new in waits],
+            list({row[3]: Heard(row[3], row[4], Json(row[5].encode())) for row in mine}.values()),
+        )
+        pairs += [(run_id, key, mine[0][2], signal_id) for key, signal_id in found.pairs]
+        notes += [(run_id, key, note) for key, note in found.notes.items()]
+    close_matched(change, pairs, notes)
 
 
 def _wait_values(new: NewWait) -> tuple[Value, ...]:

@@ -19,12 +19,13 @@ class Change:
     connection: sqlite3.Connection
     now_ms: UnixMs
     work: bool = False
+    signals: bool = False
     ended: list[RunId] = field(default_factory=list[RunId])
     live: list[RunId] = field(default_factory=list[RunId])
 
     def hint(self) -> Hint:
         """What listeners should hear once it is committed."""
-        return Hint(work=self.work, ended=tuple(self.ended), live=tuple(dict.fromkeys(self.live)))
+        return Hint(work=self.work, signals=self.signals, ended=tuple(self.ended), live=tuple(dict.fromkeys(self.live)))
 
 
 class Entangled(Exception):

@@ -9,8 +9,9 @@ from typing import Any
 from holdfast.core.control import Situation
 from holdfast.errors import RunNotFound
 from holdfast.model.ids import RunId, Tenant, UnixMs
-from holdfast.model.run import ApprovalPage, Run, RunDetail, RunFilter, RunPage, WorkerRow
+from holdfast.model.run import ApprovalPage, Outputs, Run, RunDetail, RunFilter, RunPage, WorkerRow
 from holdfast.model.search import GroupBy, RunGroup
+from holdfast.model.status import EntryKind
 from holdfast.store import listings, records, search
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
 from holdfast.store.rendering import render
@@ -57,6 +58,14 @@ class Listings:
         may = listings.may_answer_sqlite(names, now_ms) if names else None
         rows = self._rows(listings.page_of_approvals(tenant, may, limit=limit, after=place))
         return approval_page([records.approval_from(row, now_ms) for row in rows], limit=limit)
+
+    def read_outputs(
+        self, tenant: Tenant, run_id: RunId, kind: EntryKind, name: str, *, after: int | None, limit: int
+    ) -> Outputs:
+        """What the run recorded for others. Raises RunNotFound."""
+        status = self.get_run(tenant, run_id).status
+        query = listings.outputs_of(run_id, kind, name, after=after, limit=limit, shard=_SHARD)
+        return Outputs(status, [records.entry_from(row) for row in self._rows(query)])
 
     def list_workers(self, now_ms: UnixMs) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""

@@ -83,13 +83,16 @@ WAITS: Final = msgspec.json.Decoder(list[tuple[RunId, WaitRow]])
 ATTEMPTS: Final = msgspec.json.Decoder(list[tuple[RunId, AttemptRow]])
 FENCES: Final = msgspec.json.Decoder(list[tuple[RunId, str, int, int]])
 QUOTAS: Final = msgspec.json.Decoder(list[tuple[Tenant, int | None, int | None, int | None, int, int]])
-KEPT: Final = msgspec.json.Decoder(list[tuple[RunId, str, str]])
+KEPT: Final = msgspec.json.Decoder(list[tuple[RunId, str, Tenant, RunId, str, str]])
 PROGRESS: Final = msgspec.json.Decoder(list[tuple[RunId, RunStatus, int, int, int]])
 LIVE: Final = msgspec.json.Decoder(list[tuple[RunId, int, int, list[WaitRow]]])
 MARKED: Final = msgspec.json.Decoder(list[tuple[RunId, int]])
 """Run ids, each with a number: crashes, or a mark of 0 or 1."""
 PARENT_WAITS: Final = msgspec.json.Decoder(list[tuple[int, RunId, str, int, int]])
-OPEN_WAITS: Final = msgspec.json.Decoder(list[tuple[RunId, str, int, int]])
+LISTENING: Final = msgspec.json.Decoder(list[tuple[RunId, str, str | None, int, int]])
+HEARD: Final = msgspec.json.Decoder(list[tuple[RunId, RunId | None, str, int, str, list[RunId]]])
+ALIKE: Final = msgspec.json.Decoder(list[tuple[str, RunId]])
+"""Pairs of texts: a signal's id and its receiver, or a tenant and a signal's id."""
 
 exact = str.__str__
 """The plain string of an enum's member, which the driver binds much faster than the member."""

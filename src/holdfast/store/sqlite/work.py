@@ -197,11 +197,12 @@ def read_agenda(
         now_ms=now_ms,
         before_ms=now_ms - WORKER_KEPT_MS,
     )
-    claimable, wake_ms, lost, unasked = row or (0, None, 0, None)
+    claimable, wake_ms, lost, unasked, signals = row or (0, None, 0, None, 0)
     return Agenda(
         now_ms=now_ms,
         claimable=claimable == 1,
         next_wake_ms=UnixMs(wake_ms) if isinstance(wake_ms, int) else None,
         workers_lost=lost == 1,
         unasked=decode(TEXTS, unasked, "read_agenda"),
+        signals_due=signals == 1,
     )

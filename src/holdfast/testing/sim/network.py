@@ -35,6 +35,7 @@ WRITES = frozenset(
         "requeue_lost",
         "prune",
         "send_signal",
+        "sweep_signals",
         "transact",
         "command",
     }

@@ -1,6 +1,6 @@
 -- What there is to do. The holders are found by leaping from one to the next, not by reading every held run, and so are
 -- the codes in the lines of these queues, however many runs are in each.
--- Index: runs_line once per line, runs_wake, runs_held once per holder. Returns: one row; the claimable codes in
+-- Index: runs_line once per line, runs_wake, runs_held once per holder, signals_under_way, signals_expiring. Returns: one row; the claimable codes in
 -- it are those that are neither asked for nor unwanted.
 with recursive holders (worker) as (
     (select r.worker
@@ -58,5 +58,9 @@ select m.now_ms,
                from found f
               where f.code <> all(%(codes)s::text[]) and f.code <> all(%(unwanted)s::text[])
               order by f.code
-              limit %(unasked_max)s::bigint) as unasked
+              limit %(unasked_max)s::bigint) as unasked,
+       exists (select from holdfast.signals s where s.shard = %(shard)s::smallint and s.passed is not null)
+       or exists (select
+                    from holdfast.signals s
+                   where s.shard = %(shard)s::smallint and s.expires_ms <= m.now_ms) as signals_due
   from moment m

@@ -1,8 +1,8 @@
 -- What there is to do. `held` walks from worker to worker, however many runs each holds, and `line` from one claimable
 -- code to the next, however many runs are in its line. Access: runs_line once per line, runs_wake, runs_worker, the workers' primary key.
 -- Returns: one row: 1 if something can be claimed, the next wake_ms or null, 1 if a lost worker
--- holds runs, or holds none and is to be forgotten; and a JSON array of
--- claimable codes that are neither in :codes nor in :unwanted.
+-- holds runs, or holds none and is to be forgotten; a JSON array of
+-- claimable codes that are neither in :codes nor in :unwanted; 1 if signals are under way or expired.
 with recursive held (worker) as (
     select (select r.worker from runs as r
         where r.shard = 0 and r.worker is not null order by r.worker limit 1)
@@ -37,4 +37,8 @@ select
         select found.code from found
         where found.code not in (select value from json_each(:codes))
             and found.code not in (select value from json_each(:unwanted))
-        order by found.code limit :unasked_max) as other)
+        order by found.code limit :unasked_max) as other),
+    exists (select 1 from signals as s indexed by signals_under_way where s.shard = 0 and s.passed is not null and s.passed >= '')
+    or exists (
+        select 1 from signals as s
+        where s.shard = 0 and s.expires_ms is not null and s.expires_ms <= :now_ms)

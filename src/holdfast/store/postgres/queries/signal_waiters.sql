@@ -1,10 +1,12 @@
--- Lock, in the order of ids, the runs of a tenant that wait for a signal.
+-- Lock, in the order of ids, the next runs of a tenant that wait for a signal.
 -- Index: waits_open_signal, primary key. Returns: their ids.
 select locked.id
   from (select distinct w.run_id
           from holdfast.waits w
-         where w.shard = %(shard)s::smallint and w.tenant = %(tenant)s and w.signal = %(name)s and w.outcome is null and w.kind = 'signal'
-         order by w.run_id) f
+         where w.shard = %(shard)s::smallint and w.tenant = %(tenant)s and w.signal = %(name)s
+           and w.run_id > %(passed)s::uuid and w.outcome is null
+         order by w.run_id
+         limit %(limit)s) f
  cross join lateral (
        select r.id
          from holdfast.runs r
