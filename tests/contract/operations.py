@@ -520,10 +520,12 @@ class Script:
         return Step(("read progress",), lambda opened: opened.store.read_progress(ids), bool)
 
     def _read_live(self) -> Step:
-        ids = [run.id for run in self._runs()]
+        choice = self._random.choice
+        keys = [None, [], ["sleep"], ["sleep", "none", "signal"]]
+        waiting = {run.id: choice(keys) for run in self._runs()}
 
         def act(opened: OpenStore) -> Any:
-            news = [one for worker in WORKERS for one in opened.store.read_live(worker, ids)]
+            news = [one for worker in WORKERS for one in opened.store.read_live(worker, waiting)]
             return sorted(news, key=lambda one: one.run_id)
 
         return Step(("read live",), act, bool)

@@ -246,7 +246,7 @@ def test_a_held_run_is_paused_when_its_worker_lets_go_of_it(scene: Scene, move: 
 
     asked = scene.order(run.id, Pause())
     assert (asked.status, asked.pause_requested) == (RunStatus.RUNNING, True)
-    [news] = scene.store.read_live(ALICE, [run.id])
+    [news] = scene.store.read_live(ALICE, {run.id: None})
     assert news.pause_requested
     scene.accept(run, waits=[timer("nap", 1, 100)], move=move)
 
@@ -397,7 +397,7 @@ def test_waiting_paused_and_held_children_are_all_reached(scene: Scene) -> None:
         (RunStatus.QUEUED, True),
         (RunStatus.RUNNING, False),
     ]
-    assert [one.cancel_requested for one in scene.store.read_live(BOB, [held.id])] == [True]
+    assert [one.cancel_requested for one in scene.store.read_live(BOB, {held.id: None})] == [True]
 
 
 def test_the_grandchildren_follow_when_the_child_ends(scene: Scene) -> None:

@@ -279,7 +279,7 @@ def test_live_news_are_closed_waits_and_cancel_requests_of_held_runs(scene: Scen
     scene.store.send_signal(message(2, foreign.id))
     scene.cancel(cancelled.id)
 
-    news = {one.run_id: one for one in scene.store.read_live(ALICE, [run_id(number) for number in range(1, 6)])}
+    news = {one.run_id: one for one in scene.store.read_live(ALICE, {run_id(number): None for number in range(1, 6)})}
 
     assert set(news) == {signalled.id, cancelled.id}
     assert not news[signalled.id].cancel_requested
@@ -292,9 +292,9 @@ def test_live_news_are_only_of_the_runs_asked_for(scene: Scene) -> None:
     run = scene.held(1)
     scene.cancel(run.id)
 
-    assert scene.store.read_live(ALICE, []) == []
-    assert scene.store.read_live(ALICE, [run_id(2)]) == []
-    assert scene.store.read_live(BOB, [run.id]) == []
+    assert scene.store.read_live(ALICE, {}) == []
+    assert scene.store.read_live(ALICE, {run_id(2): None}) == []
+    assert scene.store.read_live(BOB, {run.id: None}) == []
 
 
 def test_live_news_of_a_run_hold_all_its_closed_waits(scene: Scene) -> None:
@@ -302,9 +302,23 @@ def test_live_news_of_a_run_hold_all_its_closed_waits(scene: Scene) -> None:
     scene.accept(run, waits=[timer("nap", 1, 0), signal_wait("approval", 2), timer("open", 3, 10)], elapsed=["nap"])
     scene.store.send_signal(message(1, run.id))
 
-    [news] = scene.store.read_live(ALICE, [run.id])
+    [news] = scene.store.read_live(ALICE, {run.id: None})
 
     assert sorted(wait.key for wait in news.waits) == ["approval", "nap"]
+
+
+@pytest.mark.requirement("fault-50")
+def test_live_news_of_a_run_hold_the_waits_that_are_asked_for_and_closed(scene: Scene) -> None:
+    run, other = scene.held(1), scene.held(2)
+    for one in (run, other):
+        waits = [timer("nap", 1, 0), signal_wait("approval", 2), timer("open", 3, 10)]
+        scene.accept(one, waits=waits, elapsed=["nap"])
+    scene.store.send_signal(message(1, run.id))
+
+    news = scene.store.read_live(ALICE, {run.id: ["approval", "open", "unknown"], other.id: ["approval", "open"]})
+
+    assert [(one.run_id, [wait.key for wait in one.waits]) for one in news] == [(run.id, ["approval"])]
+    assert scene.store.read_live(ALICE, {run.id: [], other.id: []}) == []
 
 
 def test_the_agenda_of_an_empty_store_is_empty(scene: Scene) -> None:

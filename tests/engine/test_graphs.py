@@ -62,7 +62,7 @@ async def test_a_chain_hands_results_on_by_the_names_of_parameters(engine: Engin
     assert await outcome_of(engine, graph, Order("a", 3)) == {"load": 19}
 
 
-@pytest.mark.requirement("S-20", "B-20", "O-01")
+@pytest.mark.requirement("S-20", "B-20", "B-50", "B-52", "O-01")
 async def test_a_node_begins_when_all_that_it_comes_after_has_ended(engine: Engine) -> None:
     seen: list[str] = []
     both = asyncio.Barrier(2)
@@ -481,6 +481,13 @@ async def test_a_step_that_fails_in_another_line_fails_its_node_with_its_own_err
 
     assert isinstance(error, Broken)
     assert str(error) == "there"
+
+
+@pytest.mark.requirement("S-14")
+@pytest.mark.parametrize("key", ["", "a/b", "a#1", "a~b", "a[0]"])
+async def test_an_empty_reserved_or_double_key_is_refused_before_anything_runs(engine: Engine, key: str) -> None:
+    with pytest.raises(hf.GraphError, match=r"a: 2 nodes have this key"):
+        engine.app.graph("g").step(key, lambda: 0).step("a", lambda: 0).step("a", lambda: 0).build()
 
 
 async def test_a_graph_is_started_by_its_name_in_bulk_and_with_its_own_queue_and_deadline(engine: Engine) -> None:

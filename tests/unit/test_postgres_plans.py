@@ -170,6 +170,7 @@ def steps() -> dict[str, Params]:
         ("read_attempts", ids),
         ("read_progress", ids),
         ("read_live", {**ids, "worker": "worker-1"}),
+        ("read_live_waits", {**ids, "keys": ["approval"] * 49}),
         ("get_run", one),
         ("lock_waiters", ids),
         ("close_child_waits", ids),

@@ -415,6 +415,11 @@ class RunExecution:
         """Whether somebody else may close one of its waits, so that the worker must listen."""
         return any(self.waits[key].kind in _CLOSED_BY_OTHERS for key in self.open)
 
+    @property
+    def waiting_for(self) -> list[str]:
+        """The keys of the waits that its branches wait for."""
+        return list(self.open)
+
     def arm(self) -> None:
         """Set the timer for the next due wait of the branches in memory, and for the run's deadline."""
         if self.run.deadline_ms is not None and self.deadline_timer is None and self.stop is None:

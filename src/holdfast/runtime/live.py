@@ -78,7 +78,8 @@ class Live:
         if not wanted:
             return
         services = self._services
-        updates = await services.host.call("keep", services.store.read_live, self._worker, sorted(wanted))
+        waiting = {run_id: self._executions[run_id].waiting_for for run_id in sorted(wanted)}
+        updates = await services.host.call("keep", services.store.read_live, self._worker, waiting)
         for update in updates:
             execution = self._executions.get(update.run_id)
             if execution is not None:

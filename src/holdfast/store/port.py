@@ -11,7 +11,7 @@ repeated: they name their rows, so that a second time does nothing. ``commit`` m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
@@ -192,8 +192,12 @@ class Store(Protocol):
         """How far these runs' records have come; absent runs are left out."""
         ...
 
-    def read_live(self, worker: WorkerId, run_ids: Sequence[RunId]) -> list[LiveUpdate]:
-        """Of these runs, those it holds that are to be cancelled or paused, or have closed waits; with these."""
+    def read_live(self, worker: WorkerId, waiting: Mapping[RunId, Sequence[str] | None]) -> list[LiveUpdate]:
+        """Of these runs, those it holds that are to be cancelled or paused, or have closed waits; with these.
+
+        ``waiting`` says for each run which of its waits are of interest, by key; None for all of them. So the news of
+        a run that has waited for very many children cost what it waits for now.
+        """
         ...
 
     # Housekeeping: any worker, at any time, as often as it likes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -250,14 +250,18 @@ class MemoryStore:
             found = (self._tables.records[one] for one in dict.fromkeys(run_ids) if one in self._tables.records)
             return {record.run.id: _progress(record) for record in found}
 
-    def read_live(self, worker: WorkerId, run_ids: Sequence[RunId]) -> list[LiveUpdate]:
+    def read_live(self, worker: WorkerId, waiting: Mapping[RunId, Sequence[str] | None]) -> list[LiveUpdate]:
         """What happened to those of these runs that the worker holds."""
         with self._lock:
             updates: list[LiveUpdate] = []
             for record in self._tables.held_by(worker):
-                closed = [wait for wait in record.all_waits() if wait.outcome is not None]
                 run = record.run
-                if run.id in run_ids and (closed or run.cancel_requested or run.pause_requested):
+                if run.id not in waiting:
+                    continue
+                keys = waiting[run.id]
+                wanted = record.all_waits() if keys is None else record.waits_of(keys)
+                closed = [wait for wait in wanted if wait.outcome is not None]
+                if closed or run.cancel_requested or run.pause_requested:
                     updates.append(LiveUpdate(run.id, run.cancel_requested, closed, run.pause_requested))
             return updates
 

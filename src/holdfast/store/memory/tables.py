@@ -75,6 +75,11 @@ class Record:
         """Every wait, oldest first."""
         return sorted((stored.wait for stored in self.waits.values()), key=lambda wait: (wait.seq, wait.key))
 
+    def waits_of(self, keys: Iterable[str]) -> list[Wait]:
+        """The waits of these keys that there are, oldest first."""
+        found = (self.waits[key].wait for key in keys if key in self.waits)
+        return sorted(found, key=lambda wait: (wait.seq, wait.key))
+
     def open_waits(self) -> list[Wait]:
         """The waits without an outcome, oldest first."""
         return [wait for wait in self.all_waits() if wait.outcome is None]

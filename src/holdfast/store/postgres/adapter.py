@@ -6,7 +6,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -304,11 +304,21 @@ class PostgresStore:
         rows = self._session.read("read_progress", self._params(ids=id_array(run_ids)))
         return {run_id: Progress(status_of(status), epoch, seq, count) for run_id, status, epoch, seq, count in rows}
 
-    def read_live(self, worker: WorkerId, run_ids: Sequence[RunId]) -> list[LiveUpdate]:
+    def read_live(self, worker: WorkerId, waiting: Mapping[RunId, Sequence[str] | None]) -> list[LiveUpdate]:
         """News for those of these runs that the worker holds."""
-        params = self._params(worker=worker, ids=id_array(run_ids), closed=True)
-        held, closed = self._session.pipeline([("read_live", params), ("read_waits", params)])
-        waits = waits_by_run(closed)
+        whole = [run_id for run_id, keys in waiting.items() if keys is None]
+        pairs = [(run_id, key) for run_id, keys in waiting.items() for key in keys or ()]
+        held, closed, of_keys = self._session.pipeline(
+            [
+                ("read_live", self._params(worker=worker, ids=id_array(waiting))),
+                ("read_waits", self._params(ids=id_array(whole), closed=True)),
+                (
+                    "read_live_waits",
+                    self._params(ids=id_array(one for one, _ in pairs), keys=[key for _, key in pairs]),
+                ),
+            ]
+        )
+        waits = {**waits_by_run(closed), **waits_by_run(of_keys)}
         return [
             LiveUpdate(run_id, cancel, waits.get(run_id, []), pause)
             for run_id, cancel, pause in held

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -255,11 +255,11 @@ class SqliteStore:
             rows = read_json(connection, "read_progress", PROGRESS, run_ids=ids)
         return {row[0]: progress_from(row) for row in rows}
 
-    def read_live(self, worker: WorkerId, run_ids: Sequence[RunId]) -> list[LiveUpdate]:
+    def read_live(self, worker: WorkerId, waiting: Mapping[RunId, Sequence[str] | None]) -> list[LiveUpdate]:
         """What happened to those of these runs that the worker holds, in the order of their ids."""
-        ids = as_json(sorted(set(run_ids)))
+        asked = as_json([[run_id, keys] for run_id, keys in sorted(waiting.items())])
         with self._database.reading() as connection:
-            return [live_from(row) for row in read_json(connection, "read_live", LIVE, run_ids=ids, worker=worker)]
+            return [live_from(row) for row in read_json(connection, "read_live", LIVE, asked=asked, worker=worker)]
 
     # Housekeeping
 
