@@ -14,6 +14,7 @@ from msgspec import structs
 
 from holdfast.client.client import Client, Start
 from holdfast.errors import HoldfastError
+from holdfast.model.command import Pause
 from holdfast.model.commit import NewWait, Park, RunCommit
 from holdfast.model.ids import Tenant
 from holdfast.model.run import NewRun, WorkerInfo
@@ -36,6 +37,14 @@ CALLS: dict[str, Call] = {
     "signal": lambda c, i: c.signal("approved", run_id=i),
     "approve": lambda c, i: c.approve(i, "a", by="ann"),
     "reject": lambda c, i: c.reject(i, "a", by="ann"),
+    "terminate": lambda c, i: c.terminate(i),
+    "pause": lambda c, i: c.pause(i),
+    "resume": lambda c, i: c.resume(i),
+    "release": lambda c, i: c.release(i),
+    "close_stuck": lambda c, i: c.close_stuck(i),
+    "settle": lambda c, i: c.settle(i, "s", result=1),
+    "change": lambda c, i: c.change(i, priority=5),
+    "command": lambda c, i: c.command(i, Pause()),
     "wait_for_end": lambda c, i: c.wait_for_end(i, timeout=0.01),
     "wait_for_result": lambda c, i: c.wait_for_result(i, timeout=0.01),
     "handle": lambda c, i: c.handle(i).get(),
