@@ -69,8 +69,9 @@ def filter_from(query: str | None, given: Filters, *, now_ms: UnixMs) -> RunFilt
     statuses = _statuses(given.get("status"))
     if statuses:
         changes["statuses"] = statuses
-    if given.get("attributes"):
-        changes["attributes"] = {**where.attributes, **check_attributes(given["attributes"])}
+    attributes = given.get("attributes")
+    if attributes:
+        changes["attributes"] = {**where.attributes, **check_attributes(attributes)}
     waiting_on = given.get("waiting_on")
     if waiting_on is not None:
         changes["waiting_on"] = parse_waiting(waiting_on)

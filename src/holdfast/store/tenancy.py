@@ -6,7 +6,7 @@ of tenants, and a test compares ``store.tables`` with what a database really has
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -171,14 +171,18 @@ def export(store: Store, tenant: Tenant) -> Iterator[bytes]:
             after = tuple(rows[-1][names.index(column.name)] for column in table.primary_key)
 
 
-def _reading(table: Table, tenant: Tenant, after: tuple[Any, ...] | None) -> Any:
+def _reading(table: Table, tenant: Tenant, after: tuple[Any, ...] | None) -> Callable[[Statements], list[Any]]:
     keys = list(table.primary_key)
     mine = _is_mine(table, tenant)
     assert mine is not None
     query = select(*table.c).where(mine)
     if after is not None:
         query = query.where(tuple_(*keys) > tuple_(*(literal(v, k.type) for v, k in zip(after, keys, strict=True))))
-    return lambda statements: statements.rows(query.order_by(*keys).limit(PAGE))
+
+    def read(statements: Statements) -> list[Any]:
+        return statements.rows(query.order_by(*keys).limit(PAGE))
+
+    return read
 
 
 def _is_mine(table: Table, tenant: Tenant) -> ColumnElement[bool] | None:

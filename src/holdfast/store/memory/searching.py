@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from holdfast.core.attributes import index_row
 from holdfast.core.fingerprint import ErrorFacts, error_facts
@@ -51,19 +51,26 @@ def page(tables: Tables, tenant: Tenant, where: RunFilter, *, limit: int, after:
 
 def groups(runs: Sequence[Run], by: GroupBy, *, limit: int) -> list[RunGroup]:
     """The largest groups."""
-    value: Callable[[Run], str | None] = {
-        GroupBy.STATUS: lambda run: run.status.value,
-        GroupBy.WORKFLOW: lambda run: run.workflow,
-        GroupBy.QUEUE: lambda run: run.queue,
-        GroupBy.ERROR: lambda run: None if (facts := _error(run)) is None else facts.fingerprint,
-    }[by]
     members: dict[str, list[Run]] = {}
     for run in runs:
-        name = value(run)
+        name = _value(run, by)
         if name is not None:
             members.setdefault(name, []).append(run)
     found = [_group(name, those, by) for name, those in members.items()]
     return sorted(found, key=lambda group: (-group.count, group.value))[: max(limit, 0)]
+
+
+def _value(run: Run, by: GroupBy) -> str | None:
+    match by:
+        case GroupBy.STATUS:
+            return run.status.value
+        case GroupBy.WORKFLOW:
+            return run.workflow
+        case GroupBy.QUEUE:
+            return run.queue
+        case GroupBy.ERROR:
+            facts = _error(run)
+            return None if facts is None else facts.fingerprint
 
 
 def _group(name: str, runs: list[Run], by: GroupBy) -> RunGroup:
