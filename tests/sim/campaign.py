@@ -16,7 +16,15 @@ from typing import Any
 import holdfast as hf
 from holdfast.client.client import Client, RunHandle
 from holdfast.core.ids import derive_id
-from holdfast.errors import CommitUnknown, Conflict, RunError, RunFinished, StoreUnavailable
+from holdfast.errors import (
+    ApprovalClosed,
+    ApprovalNotFound,
+    CommitUnknown,
+    Conflict,
+    RunError,
+    RunFinished,
+    StoreUnavailable,
+)
 from holdfast.model.ids import DEFAULT_TENANT, RunId
 from holdfast.model.run import Run, RunDetail
 from holdfast.model.status import RunStatus
@@ -61,6 +69,8 @@ SOMETIMES = (
     "a signal kept before its wait",
     "a stale write refused",
     "a start repeated",
+    "an approval answered twice",
+    "a signal to all kept",
     "an effect repeated after a crash",
     "compensating goes on elsewhere",
     "parked while a wait was closed",
@@ -208,7 +218,11 @@ class Play:
 
     def _unended(self) -> list[Run]:
         """The runs that have not ended, without those that wait for a client that never heard of their start."""
-        given_up = {self.requests[number].name for number in self.refused if self.requests[number].signals}
+        given_up = {
+            self.requests[number].name
+            for number in self.refused
+            if self.requests[number].signals or self.requests[number].approves
+        }
         runs = [self.cluster.store.get_run(DEFAULT_TENANT, run_id) for run_id in self.cluster.unended()]
         return [run for run in runs if run.attributes.get("request") not in given_up]
 
@@ -226,6 +240,8 @@ class Play:
             await asyncio.sleep(request.signal_gap_s)
             for _ in range(1 + (self.random.random() < TWICE)):
                 await self.signal(client, handle, payload, number)
+        if request.approves:
+            await self.approve(client, handle)
         if request.cancel_after_s is not None:
             if request.cancel_after_kill:
                 await self.some_kill()
@@ -270,6 +286,17 @@ class Play:
                 return
             else:
                 return
+
+    async def approve(self, client: Client, handle: RunHandle[Any]) -> None:
+        """Approve until it is known to be done; a second answer must be refused."""
+        while True:
+            try:
+                await client.approve(handle.id, by="ann")
+            except (StoreUnavailable, CommitUnknown, ApprovalNotFound):
+                await asyncio.sleep(0.5)
+            except (ApprovalClosed, RunFinished):
+                break
+        self.cluster.history.note("an approval answered twice")
 
     async def cancel(self, handle: RunHandle[Any], request: Request) -> None:
         """Ask for the run's end until the answer is known."""
@@ -383,6 +410,8 @@ def _note_moves(detail: RunDetail, notes: Counter[str]) -> None:
     for wait in detail.waits:
         if wait.outcome is not None and wait.outcome.value == "signalled" and wait.closed_ms == wait.opened_ms:
             notes["a signal kept before its wait"] += 1
+        if wait.outcome is not None and (wait.signal or "").startswith("news-"):
+            notes["a signal to all kept"] += 1
 
 
 def run_campaign(seeds: Iterable[int], kind: str) -> Iterator[Seed]:

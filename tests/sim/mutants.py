@@ -21,7 +21,7 @@ from holdfast.client.client import Client
 from holdfast.errors import CommitUnknown, StoreUnavailable
 from holdfast.model.commit import Finish, Park, RunCommit
 from holdfast.model.ids import RunId, UnixMs, WorkerId
-from holdfast.model.run import Entry, Wait
+from holdfast.model.run import Entry, Run, Signal, Wait
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus
 from holdfast.runtime import attempts, compensation
 from holdfast.runtime import branch as runtime_branch
@@ -144,6 +144,34 @@ def signal_consumed_twice() -> AbstractContextManager[None]:
     return replaced(memory_commit, "take_signals", take)
 
 
+@mutant("signal for all consumed twice by one run")
+def signal_for_all_consumed_twice() -> AbstractContextManager[None]:
+    original = StoredSignal.is_for
+
+    def is_for(self: StoredSignal, run: Run, now_ms: UnixMs) -> bool:
+        return original(structs.replace(self, received=frozenset()), run, now_ms)
+
+    return replaced(StoredSignal, "is_for", is_for)
+
+
+@mutant("signal of a run forgotten")
+def signal_of_a_run_forgotten() -> AbstractContextManager[None]:
+    def accept(_unit: Unit, _signal: Signal) -> None:
+        return None
+
+    return replaced(memory_commit, "accept", accept)
+
+
+@mutant("signals taken newest first")
+def signals_taken_newest_first() -> AbstractContextManager[None]:
+    original = messages.take_signals
+
+    def take(unit: Unit, record: Record, waits: Sequence[Wait], heard: Sequence[StoredSignal]) -> list[str]:
+        return original(unit, record, waits, list(reversed(heard)))
+
+    return replaced(memory_commit, "take_signals", take)
+
+
 @mutant("timer fired early")
 def timer_fired_early() -> AbstractContextManager[None]:
     original = MemoryStore.wake_due
@@ -236,7 +264,7 @@ def sqlite_wake_up_lost() -> AbstractContextManager[None]:
 
 @mutant("signal consumed twice", kind="sqlite")
 def sqlite_signal_consumed_twice() -> AbstractContextManager[None]:
-    return sql("commit_waits_take_signal", "set consumed_ms = :now_ms, wait_key", "set consumed_ms = null, wait_key")
+    return sql("signal_consumed", "set consumed_ms = :now_ms, wait_key", "set consumed_ms = null, wait_key")
 
 
 @mutant("take-over without a new epoch", kind="sqlite")

@@ -10,7 +10,7 @@ from typing import Any
 from holdfast.core.codec import Codec
 from holdfast.core.failure import read_failure
 from holdfast.model.run import RunDetail
-from holdfast.model.status import RunStatus
+from holdfast.model.status import EntryKind, RunStatus
 from holdfast.workflow.workflow import Workflow
 from tests.sim import workloads
 from tests.sim.workloads import is_hopeless
@@ -44,6 +44,10 @@ class Request:
     timeout_s: float | None = None
     signals: list[str] = field(default_factory=list[str])
     signal_gap_s: float = 1.0
+    emits: list[int] | None = None
+    """What its stream holds in the end."""
+    approves: bool = False
+    """Whether a person answers what it asks."""
     cancel_after_s: float | None = None
     cancel_after_kill: bool = False
     """Whether to wait for the death of some worker first."""
@@ -63,6 +67,9 @@ def judge(request: Request, detail: RunDetail) -> str | None:
     result = None
     if run.result is not None:
         result = _codec.decoder(Any)(run.result, "the result")
+    emitted = [entry.result for entry in detail.journal if entry.kind is EntryKind.EMITTED]
+    if request.emits is not None and emitted != [_codec.encode(number, "") for number in request.emits]:
+        return f"{request.name} emitted {emitted}, not {request.emits}"
     for ending in request.endings:
         if run.status is not ending.status or (ending.reason and run.terminal_reason != ending.reason):
             continue
@@ -168,6 +175,28 @@ def _mail(random: Random, n: int, _kind: str) -> Request:
     return request
 
 
+def _news(random: Random, n: int, _kind: str) -> Request:
+    width = random.randrange(1, 4)
+    return _request(n, workloads.news, (n, width), done([["a", "b"]] * width), 25)
+
+
+def _letters(_random: Random, n: int, _kind: str) -> Request:
+    return _request(n, workloads.letters, (n,), done(["a", "b"]), 20)
+
+
+def _says(random: Random, n: int, _kind: str) -> Request:
+    count = random.randrange(1, 6)
+    request = _request(n, workloads.says, (n, count), done(n), 8)
+    request.emits = list(range(count))
+    return request
+
+
+def _asks(_random: Random, n: int, _kind: str) -> Request:
+    request = _request(n, workloads.asks, (n,), done("ann True"), 10)
+    request.approves = True
+    return request
+
+
 def _mail_in_time(random: Random, n: int, _kind: str) -> Request:
     seconds = round(4 * random.random(), 3)
     request = _request(n, workloads.mail_in_time, (n, seconds), [*done("none")], 8)
@@ -244,6 +273,10 @@ _KINDS: list[Callable[[Random, int, str], Request]] = [
     _mail,
     _mail,
     _mail_in_time,
+    _news,
+    _letters,
+    _says,
+    _asks,
     _family,
     _hurry,
     _cancelled,

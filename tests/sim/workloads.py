@@ -181,6 +181,53 @@ async def mail(n: int, count: int) -> list[str]:
 
 
 @app.workflow
+async def listener(n: int, name: str) -> list[str]:
+    """Hears two signals of a name, but no noise."""
+    await add(n, 1)
+    heard = [await hf.wait_for_signal(name, str, where="payload != 'noise'")]
+    await add(n, 2)
+    return [*heard, await hf.wait_for_signal(name, str, where="payload != 'noise'")]
+
+
+@app.workflow
+async def news(n: int, width: int) -> list[list[str]]:
+    """Tells all who listen, and those who will."""
+    name = f"news-{hf.current().run_id}"
+    children = [await hf.start_child(listener, n, name) for _ in range(width)]
+    for text in ("a", "noise", "b"):
+        await hf.signal(name, text, keep=3600)
+        await add(n, 1)
+    return [await child.result() for child in children]
+
+
+@app.workflow
+async def letters(n: int) -> list[str]:
+    """Tells one run."""
+    child = await hf.start_child(listener, n, "letter")
+    for text in ("a", "noise", "b"):
+        await hf.signal("letter", text, run_id=child.run_id)
+        await add(n, 1)
+    return await child.result()
+
+
+@app.workflow
+async def says(n: int, count: int) -> int:
+    """Emits numbers, one between each two steps."""
+    for number in range(count):
+        await hf.emit("numbers", number)
+        await add(n, number)
+    return n
+
+
+@app.workflow
+async def asks(n: int) -> str:
+    """Asks a person."""
+    await add(n, 1)
+    decision = await hf.wait_for_approval(by=("ann",), timeout=600)
+    return f"{decision.by} {decision.approved}"
+
+
+@app.workflow
 async def mail_in_time(n: int, seconds: float) -> str:
     await add(n, 1)
     try:

@@ -1,0 +1,1 @@
+"""Notifications that escalate until somebody has read them."""
