@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from holdfast.core.definitions import GraphError, content_hash, find_node, from_json, nodes_in_order, to_json
+from holdfast.core.definitions import (
+    GraphError,
+    canonical_bytes,
+    content_hash,
+    find_node,
+    from_json,
+    nodes_in_order,
+    to_json,
+    validate,
+)
 from holdfast.errors import (
     DefinitionNotFound,
     NodeNotFound,
@@ -28,6 +37,7 @@ from holdfast.store.port import Statements
 from holdfast.store.rendering import insert_new
 from holdfast.store.tables import DEFINITIONS, RELEASES
 from tests.contract.stores import OpenStore
+from tests.unit.core.definitions.documents import definition_of
 
 OTHER = Tenant("other")
 
@@ -200,6 +210,21 @@ def test_a_put_in_the_callers_transaction_goes_with_it(opened: OpenStore, catalo
         opened.store.transact(work)
 
     assert catalog.find(DEFAULT_TENANT, "signup") is None
+
+
+@pytest.mark.requirement("C-04", "L-56")
+def test_random_definitions_come_back_as_they_were_and_are_found_again(catalog: Catalog) -> None:
+    for seed in range(30):
+        definition = definition_of(seed)
+        if validate(definition):
+            continue
+        version = catalog.put(DEFAULT_TENANT, definition).version
+
+        stored = catalog.get(DEFAULT_TENANT, definition.workflow, version=version.number)
+        again = catalog.put(DEFAULT_TENANT, from_json(to_json(stored.definition)))
+
+        assert canonical_bytes(stored.definition) == canonical_bytes(definition)
+        assert (again.version, again.created) == (version, False)
 
 
 # Releases

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from holdfast.cli import approvals, commands, control, doctor, runs, tenants, work
+from holdfast.cli import approvals, commands, control, definitions, doctor, runs, tenants, work
 from holdfast.cli.exits import Exit, exit_of, way_out
 from holdfast.cli.output import print_error, print_error_document
 from holdfast.cli.shapes import plain_facts
@@ -47,6 +47,7 @@ cli.command("worker", short_help="Execute runs until SIGTERM or Ctrl-C.")(work.w
 cli.command("start")(commands.start)
 control.register(runs.commands)
 cli.add_typer(runs.commands)
+cli.add_typer(definitions.commands)
 cli.command("signal")(commands.signal)
 cli.add_typer(approvals.commands)
 cli.command("cancel", short_help="Cancel a run.")(control.cancel)

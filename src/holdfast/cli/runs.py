@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from rich.live import Live
 
 from holdfast.cli import options
 from holdfast.cli.database import Session, open_session
+from holdfast.cli.definitions import Picture
 from holdfast.cli.exits import Exit
 from holdfast.cli.output import Output
 from holdfast.cli.shapes import plain, plain_listed, plain_run
 from holdfast.cli.tables import count_line, detail_view, group_table, run_table, show_ago
 from holdfast.cli.values import parse_attributes
 from holdfast.client.filters import Filters
+from holdfast.core.definitions import draw_mermaid, draw_svg, node_states
 from holdfast.errors import UsageError
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
 from holdfast.model.run import Run, RunDetail, RunPage
@@ -127,6 +130,25 @@ def explain_run(
             output.document(plain(explanation))
         else:
             output.say(str(explanation))
+
+
+@commands.command("draw")
+def draw_run(
+    run_id: options.RunIdText,
+    *,
+    form: Annotated[Picture, typer.Option("--format", help="How it is drawn.")] = Picture.MERMAID,
+    database: options.Database = None,
+    tenant: options.TenantName = DEFAULT_TENANT,
+) -> None:
+    """Draw the version that a run follows, each node in the colour of how far the run has come with it."""
+    with open_session(database, tenant) as session:
+        detail = session.client.detail(run_id)
+        run = detail.run
+        if run.version is None:
+            raise UsageError(f"run {run_id} of workflow {run.workflow!r} follows no stored definition")
+        definition = session.client.definitions.get(run.workflow, run.version).definition
+    states = node_states(definition, detail)
+    sys.stdout.write(draw_svg(definition, states) if form is Picture.SVG else draw_mermaid(definition, states))
 
 
 @commands.command("count")

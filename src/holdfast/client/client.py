@@ -15,6 +15,7 @@ from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, cast, overloa
 from msgspec import Struct
 
 from holdfast.client.control import PRIORITY_MAX, Control
+from holdfast.client.definitions import Definitions
 from holdfast.client.outputs import Outputs
 from holdfast.client.results import Results
 from holdfast.core.attributes import check_attributes
@@ -168,6 +169,8 @@ class Client(Control, Outputs):
         self._registry = registry
         self._on_close = on_close
         self._results = Results(store, host, self.tenant)
+        self.definitions = Definitions(store, host, tenant=self.tenant)
+        """Stored versions of graphs, and releases."""
 
     async def __aenter__(self) -> Self:
         return self

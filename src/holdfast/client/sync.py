@@ -13,6 +13,7 @@ from holdfast.client.messages import AnswerOptions, SignalOptions
 from holdfast.client.outputs import Published, StreamItem
 from holdfast.client.portal import Portal
 from holdfast.client.sync_control import SyncControl
+from holdfast.client.sync_definitions import SyncDefinitions
 from holdfast.core.explain import Explanation
 from holdfast.model.ids import RunId
 from holdfast.model.run import ApprovalPage, Run, RunDetail, RunPage, WorkerRow
@@ -63,6 +64,7 @@ class SyncClient(SyncControl):
     def __init__(self, client: Client) -> None:
         self._client = client
         self._portal = Portal()
+        self.definitions = SyncDefinitions(self._portal, client.definitions)
 
     @property
     def _control(self) -> Client:
