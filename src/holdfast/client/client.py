@@ -30,14 +30,17 @@ from holdfast.errors import (
     RunFailed,
     RunStuck,
     UsageError,
+    WorkflowNotRegistered,
 )
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant
 from holdfast.model.run import NewRun, Run, Started
 from holdfast.model.search import AttributeValue
 from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 from holdfast.runtime.host import Host
+from holdfast.runtime.pins import Pin, Pins
 from holdfast.store.port import Store
 from holdfast.workflow.duration import milliseconds, seconds
+from holdfast.workflow.graph import Graph, run_options
 from holdfast.workflow.registry import Registry
 from holdfast.workflow.workflow import Workflow
 
@@ -73,6 +76,9 @@ class StartOptions(TypedDict, total=False):
     """The line it stands in; the workflow's own by default."""
     attributes: Mapping[str, AttributeValue]
     """Search attributes, in addition to the workflow's own."""
+    version: int | None
+    """Of a graph: the stored version to follow. By default the graph of this App; of one that this App does not know,
+    the version that release ``live`` stands for."""
     connection: Any
     """Your own open transaction on the same database: the run exists if and when you commit."""
 
@@ -89,6 +95,7 @@ class Start(Struct, frozen=True, kw_only=True):
     timeout: timedelta | float | None = None
     queue: str | None = None
     attributes: Mapping[str, AttributeValue] = {}
+    version: int | None = None
 
     @classmethod
     def asked(cls, workflow: Any, args: tuple[Any, ...], options: StartOptions) -> Start:
@@ -102,6 +109,7 @@ class Start(Struct, frozen=True, kw_only=True):
             timeout=options.get("timeout"),
             queue=options.get("queue"),
             attributes=options.get("attributes", {}),
+            version=options.get("version"),
         )
 
 
@@ -169,6 +177,7 @@ class Client(Control, Outputs):
         self._registry = registry
         self._on_close = on_close
         self._results = Results(store, host, self.tenant)
+        self._pins = Pins(store)
         self.definitions = Definitions(store, host, tenant=self.tenant)
         """Stored versions of graphs, and releases."""
 
@@ -281,7 +290,10 @@ class Client(Control, Outputs):
             options: see ``StartOptions``.
 
         Raises:
-            WorkflowNotRegistered: this App has no such workflow.
+            WorkflowNotRegistered: this App has no such workflow, and none of that name is stored.
+            DefinitionNotFound: there is no such ``version``; or this App's graph is not stored yet, and cannot be in
+                the caller's transaction: call ``client.definitions.put(graph)`` before.
+            ReleaseNotFound: versions of that name are stored, but none of them is live.
             EncodeError, PayloadTooLarge: an argument cannot be stored.
             StoreUnavailable: the database does not answer, and nothing was started.
             CommitUnknown: it is not known whether the run was started; start it again with the same key.
@@ -289,31 +301,70 @@ class Client(Control, Outputs):
         start = Start.asked(workflow, args, options)
         connection = options.get("connection")
         if connection is None:
-            started = await self._send(self.store.start_runs, [self._new_run(start)])
+            started = await self._send(self.store.start_runs, [self._new_run(start, await self._pin(start))])
             return self._handle(start, started[0])
         start_async = getattr(self.store, "start_runs_in_async", None)
         if start_async is None or not type(connection).__name__.startswith("Async"):
             return self.start_in(connection, start)
-        return self._handle(start, (await start_async(connection, [self._new_run(start)]))[0])
+        pin = await self._pin(start, write=False)
+        return self._handle(start, (await start_async(connection, [self._new_run(start, pin)]))[0])
 
     def start_in(self, connection: Any, start: Start) -> RunHandle[Any]:
         """Start a run in the caller's open transaction, on the caller's own thread, as the connection is the caller's.
 
         What ``start`` does with a connection that blocks. Raises as ``start`` does.
         """
-        return self._handle(start, self.store.start_runs_in(connection, [self._new_run(start)])[0])
+        # A transaction of the caller's on SQLite would be in the way of storing anything besides.
+        pin = self._pin_by_reading(start, write=False)
+        return self._handle(start, self.store.start_runs_in(connection, [self._new_run(start, pin)])[0])
 
     async def start_many(self, starts: Iterable[Start]) -> list[RunHandle[Any]]:
         """Start many runs in one transaction: all of them or none. Raises as ``start`` does."""
         wanted = list(starts)
-        news = [self._new_run(start) for start in wanted]
+        pins: dict[tuple[str, int | None], Pin | None] = {}
+        news: list[NewRun] = []
+        for start in wanted:
+            place = _name_of(start), start.version
+            if place not in pins:
+                pins[place] = await self._pin(start)
+            news.append(self._new_run(start, pins[place]))
         started: list[Started] = await self._send(self.store.start_runs, news) if news else []
         return [self._handle(start, one) for start, one in zip(wanted, started, strict=True)]
 
-    def _new_run(self, start: Start) -> NewRun:
+    async def _pin(self, start: Start, *, write: bool = True) -> Pin | None:
+        """The version that the run is to follow; None for a function workflow."""
+        workflow = self._find(start.workflow)
+        if start.version is None and isinstance(workflow, Workflow):
+            if not isinstance(workflow, Graph):
+                return None
+            known = self._pins.remembered(self.tenant, workflow.build())
+            if known is not None:
+                return known
+        return await self._send(self._pin_by_reading, start, write=write)
+
+    def _pin_by_reading(self, start: Start, *, write: bool = True) -> Pin | None:
+        workflow = self._find(start.workflow)
+        if isinstance(workflow, Workflow) and not isinstance(workflow, Graph):
+            if start.version is not None:
+                raise UsageError(f"workflow {workflow.name!r} is a function: it has no versions to choose from")
+            return None
+        if isinstance(workflow, Graph) and start.version is None:
+            definition = workflow.build()
+            return self._pins.remembered(self.tenant, definition) or self._pins.own(
+                self.tenant, definition, write=write
+            )
+        name = workflow if isinstance(workflow, str) else workflow.name
+        pin = self._pins.named(self.tenant, name, version=start.version)
+        if pin is None and self._registry is not None:
+            self._registry.find_workflow(name)
+        return pin
+
+    def _new_run(self, start: Start, pin: Pin | None) -> NewRun:
         workflow = self._find(start.workflow)
         name = workflow if isinstance(workflow, str) else workflow.name
         options = None if isinstance(workflow, str) else workflow.options
+        if pin is not None:
+            options = run_options(pin.options)
         timeout = start.timeout if start.timeout is not None or options is None else options.timeout
         if not -PRIORITY_MAX <= start.priority <= PRIORITY_MAX:
             raise UsageError(f"priority must be between -{PRIORITY_MAX} and {PRIORITY_MAX}, not {start.priority}")
@@ -323,6 +374,8 @@ class Client(Control, Outputs):
             id=RunId(self._host.new_id()) if key is None else run_id_for_key(self.tenant, name, key),
             tenant=self.tenant,
             workflow=name,
+            version=None if pin is None else pin.version,
+            definition_hash=None if pin is None else pin.definition_hash,
             input=self._codec.encode_arguments(start.args, {}, f"the input of workflow {name!r}"),
             queue=check_name("queue", start.queue or (options.queue if options else DEFAULT_QUEUE)),
             key=key,
@@ -341,7 +394,11 @@ class Client(Control, Outputs):
             )
         if self._registry is None:
             return check_name("workflow", workflow)
-        return self._registry.find_workflow(workflow)
+        try:
+            return self._registry.find_workflow(workflow)
+        except WorkflowNotRegistered:
+            # It may be stored: whoever starts it looks there before this is an error.
+            return check_name("workflow", workflow)
 
     def _handle(self, start: Start, started: Started) -> RunHandle[Any]:
         workflow = self._find(start.workflow)
@@ -415,3 +472,7 @@ class Client(Control, Outputs):
                 raise error from cause
 
     # Commands
+
+
+def _name_of(start: Start) -> str:
+    return start.workflow if isinstance(start.workflow, str) else str(getattr(start.workflow, "name", ""))

@@ -40,6 +40,7 @@ from holdfast.runtime.unread import describe, is_passed
 from holdfast.workflow.approval import Decision
 from holdfast.workflow.context import CURRENT, Branch, ChildOptions, RunInfo
 from holdfast.workflow.duration import milliseconds, unix_milliseconds
+from holdfast.workflow.graph import run_options
 
 if TYPE_CHECKING:
     from holdfast.model.definition import RetryPolicy
@@ -371,7 +372,7 @@ class RunBranch(Branch):
         key = branch.next_key(workflow.name, options.key)
         child = child_id(self.execution.run.id, key)
         if branch.known_wait(key, WaitKind.CHILD) is None:
-            new = branch.new_child(workflow, args, kwargs, key, child, options)
+            new = await branch.new_child(workflow, args, kwargs, key, child, options)
             self.execution.stage_wait(
                 NewWait(key=key, seq=self.execution.next_seq(), kind=WaitKind.CHILD, child_id=child), new
             )
@@ -386,7 +387,7 @@ class RunBranch(Branch):
         key = branch.next_key(workflow.name, options.key)
         child = child_id(execution.run.id, key)
         if branch.recorded(key, EntryKind.CHILD, workflow.name) is None:
-            execution.stage_child(branch.new_child(workflow, args, kwargs, key, child, options))
+            execution.stage_child(await branch.new_child(workflow, args, kwargs, key, child, options))
             execution.stage_entry(branch.note(key, EntryKind.CHILD, workflow.name))
         return child
 
@@ -400,7 +401,7 @@ class RunBranch(Branch):
             )
         return branch.child_result(workflow, child, await branch.wait(key))
 
-    def new_child(
+    async def new_child(
         self,
         workflow: Workflow[Any, Any],
         args: tuple[Any, ...],
@@ -409,18 +410,25 @@ class RunBranch(Branch):
         child: RunId,
         options: ChildOptions,
     ) -> NewRun:
-        """The record of a child to be started."""
+        """The record of a child to be started, with the version that it is to follow if it is a graph's."""
         execution = self.execution
-        timeout = options.timeout or workflow.options.timeout
+        pin = await execution.services.pin_of_child(execution.run.tenant, workflow.name)
+        if pin is not None:
+            # The run may have been stopped while the database was asked.
+            self.enter()
+        defaults = workflow.options if pin is None else run_options(pin.options)
+        timeout = options.timeout or defaults.timeout
         return NewRun(
             id=child,
             tenant=execution.run.tenant,
             workflow=workflow.name,
+            version=None if pin is None else pin.version,
+            definition_hash=None if pin is None else pin.definition_hash,
             input=execution.services.codec.encode_arguments(args, kwargs, f"the input of child {workflow.name!r}"),
-            queue=options.queue or workflow.options.queue,
+            queue=options.queue or defaults.queue,
             priority=execution.run.priority if options.priority is None else options.priority,
             timeout_ms=None if timeout is None else milliseconds(timeout),
-            attributes=check_attributes(workflow.options.attributes),
+            attributes=check_attributes(defaults.attributes),
             parent_id=execution.run.id,
             parent_key=key,
             parent_policy=options.policy,

@@ -10,12 +10,13 @@ it waits.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from holdfast.core.definitions import content_hash, names_needed
 from holdfast.errors import DefinitionNotFound, WorkflowNotRegistered
-from holdfast.model.catalog import code_name
+from holdfast.model.catalog import SHORT_HASH_CHARACTERS, code_name
 from holdfast.model.definition import Definition
 from holdfast.model.run import ClaimedRun
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from holdfast.workflow.registry import Registry
 
 logger = logging.getLogger("holdfast.worker")
+
+_VERSION: Final = re.compile(rf"@[0-9a-f]{{{SHORT_HASH_CHARACTERS}}}\Z")
+"""How a code ends that names a version."""
 
 LEARNED_MAX: Final = 200
 """Stored versions that are served at once, besides the program's own: each is a line that every claim looks at."""
@@ -50,6 +54,7 @@ class Codes:
             self._own[code_name(name, digest)] = digest, definition
         self._learned: dict[str, tuple[str, Definition]] = {}
         self._retired: dict[str, tuple[str, Definition]] = {}
+        self._steps: dict[str, None] = {}
         self._lacks: dict[str, list[str]] = {}
         self._names: tuple[str, ...] | None = None
         self.version = 0
@@ -59,7 +64,7 @@ class Codes:
     def names(self) -> tuple[str, ...]:
         """The codes to announce and to claim by, in a fixed order."""
         if self._names is None:
-            self._names = (*self._registry.workflow_names, *self._own, *self._learned)
+            self._names = (*self._registry.workflow_names, *self._own, *self._steps, *self._learned)
         return self._names
 
     @property
@@ -71,7 +76,7 @@ class Codes:
     def lacks(self) -> dict[str, list[str]]:
         """To announce: of codes that runs wait for, what this program would have to register; the latest ones."""
         latest = list(self._lacks.items())[-LACKS_SHOWN:]
-        return {code: missing[:LACKS_SHOWN] for code, missing in latest if "@" in code}
+        return {code: missing[:LACKS_SHOWN] for code, missing in latest if _VERSION.search(code)}
 
     def definition_of(self, run: ClaimedRun) -> Definition:
         """The definition that a claimed run follows to its end: the version it was started with.
@@ -82,7 +87,7 @@ class Codes:
         if run.definition_hash is None:
             graph = self._registry.find_graph(run.workflow)
             if graph is None:
-                raise WorkflowNotRegistered(workflow=run.workflow, known=", ".join(self._registry.graph_names))
+                raise WorkflowNotRegistered(workflow=run.workflow, known=", ".join(self._registry.workflow_names))
             return graph.build()
         code = code_name(run.workflow, run.definition_hash)
         found = self._own.get(code) or self._learned.get(code) or self._retired.get(code)
@@ -105,9 +110,15 @@ class Codes:
         known = {*self.names, *self._lacks}
         fresh = [code for code in unasked if code not in known]
         for code in fresh:
-            if "@" not in code:
+            if _VERSION.search(code):
+                continue
+            if self._registry.knows_workflow(code):
+                # A step in a line of its own, of a version that put it there.
+                self._steps[code] = None
+                self._changed()
+            else:
                 self._refuse(code, [f"workflow {code!r}"])
-        return [code for code in fresh if "@" in code]
+        return [code for code in fresh if _VERSION.search(code)]
 
     def look_at(self, code: str, stored: StoredDefinition | None) -> None:
         """Serve a stored version from now on; or remember what this program does not register of it."""
@@ -124,10 +135,9 @@ class Codes:
         logger.info("from now on this worker executes version %d of %s", stored.version.number, code)
 
     def _missing(self, definition: Definition) -> list[str]:
-        needs = names_needed(definition)
-        known = set(self._registry.workflow_names)
-        steps = [f"step {name!r}" for name in sorted(needs.handlers) if self._registry.find_step(name) is None]
-        return steps + [f"workflow {name!r}" for name in sorted(needs.workflows - known)]
+        # Children are runs of their own, which others may execute.
+        needed = sorted(names_needed(definition).handlers)
+        return [f"step {name!r}" for name in needed if self._registry.find_step(name) is None]
 
     def _refuse(self, code: str, missing: list[str]) -> None:
         self._lacks[code] = missing

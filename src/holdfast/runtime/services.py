@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 from holdfast.core.codec import Codec
 from holdfast.core.failure import Failure, read_failure, rebuild, record_failure
 from holdfast.errors import PASSING, StoreBusy, StoreUnavailable
-from holdfast.model.ids import Json, UnixMs
+from holdfast.model.ids import Json, Tenant, UnixMs
 from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.codes import Codes
 from holdfast.runtime.graph_program import GraphProgram, program_of
+from holdfast.runtime.pins import Pin, Pins
+from holdfast.workflow.graph import stored_graph
 from holdfast.workflow.graph_calls import step_signature
 
 if TYPE_CHECKING:
@@ -56,10 +58,11 @@ class Services:
         self.host = host
         self.codec = codec
         self.codes = Codes(registry)
+        self.pins = Pins(store)
         self.loop = asyncio.get_running_loop()
         self._offset_ms = 0.0
         self._step_results: dict[str, Decode] = {}
-        self._workflow_arguments: dict[str, DecodeArguments] = {}
+        self._workflow_arguments: dict[Callable[..., Any], DecodeArguments] = {}
         self._monotonic_ms = host.monotonic_ms
         self.plain = codec.decoder(Any)
         """Reads a result as expressions see it."""
@@ -97,9 +100,9 @@ class Services:
 
     def arguments_of(self, workflow: Workflow[Any, Any]) -> DecodeArguments:
         """Decodes a workflow's input."""
-        decode = self._workflow_arguments.get(workflow.name)
+        decode = self._workflow_arguments.get(workflow.function)
         if decode is None:
-            decode = self._workflow_arguments[workflow.name] = self.codec.arguments_decoder(workflow.function)
+            decode = self._workflow_arguments[workflow.function] = self.codec.arguments_decoder(workflow.function)
         return decode
 
     def result_of(self, workflow: Workflow[Any, Any]) -> Decode:
@@ -157,8 +160,28 @@ class Services:
     # Graphs
 
     def definition_of(self, run: ClaimedRun) -> Definition:
-        """The definition that a run follows. Raises WorkflowNotRegistered, DefinitionNotFound."""
+        """The definition that a run follows to its end. Raises WorkflowNotRegistered, DefinitionNotFound."""
         return self.codes.definition_of(run)
+
+    def workflow_of(self, run: ClaimedRun) -> Workflow[Any, Any]:
+        """What executes a run. Raises as ``definition_of``."""
+        if run.definition_hash is None:
+            return self.registry.find_workflow(run.workflow)
+        return stored_graph(run.workflow, self.definition_of(run).options)
+
+    async def pin_of_child(self, tenant: Tenant, name: str) -> Pin | None:
+        """The version that a child is to follow, None for a function workflow: see ``runtime.pins``.
+
+        Raises: ReleaseNotFound if this program does not know the name, and no stored version of it is live.
+        """
+        graph = self.registry.find_graph(name)
+        if graph is not None:
+            definition = graph.build()
+            known = self.pins.remembered(tenant, definition)
+            return known or await self.until_repeated(lambda: self.host.call("keep", self.pins.own, tenant, definition))
+        if self.registry.knows_workflow(name):
+            return None
+        return await self.until_available(lambda: self.host.call("keep", self.pins.named, tenant, name))
 
     def program_of(self, run: ClaimedRun) -> GraphProgram:
         """The definition that a run follows, made ready."""

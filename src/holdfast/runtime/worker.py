@@ -204,7 +204,7 @@ class Worker:
             self.live.hint(hint.live)
 
     def _begin(self, run: ClaimedRun) -> None:
-        workflow = self.registry.find_workflow(run.workflow)
+        workflow = self.services.workflow_of(run)
         execution = RunExecution(run, workflow, self.services)
         stale = self._executions.get(run.id)
         if stale is not None:

@@ -86,7 +86,7 @@ class Graph(AsyncWorkflow[..., dict[str, Any]]):
     is_graph = True
 
     def __init__(self, name: str, registry: Registry, *, options: Options) -> None:
-        super().__init__(_walk, name=name, options=_run_options(options))
+        super().__init__(_walk, name=name, options=run_options(options))
         self._registry = registry
         self._options = options
         self._built: Definition | None = None
@@ -548,7 +548,15 @@ async def _walk(input: Any = None) -> dict[str, Any]:  # noqa: A002 - the docume
     return await branch.walk(input)
 
 
-def _run_options(options: Options) -> WorkflowOptions:
+def stored_graph(name: str, options: Options) -> AsyncWorkflow[..., dict[str, Any]]:
+    """The workflow of runs that follow a stored definition, for a program that registers no graph of that name."""
+    made: AsyncWorkflow[..., dict[str, Any]] = AsyncWorkflow(_walk, name=name, options=run_options(options))
+    made.is_graph = True
+    return made
+
+
+def run_options(options: Options) -> WorkflowOptions:
+    """How runs of a definition are started, unless their starter says otherwise."""
     timeout_ms = options.timeout_ms
     return WorkflowOptions(
         queue=options.queue or DEFAULT_QUEUE,

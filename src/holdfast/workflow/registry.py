@@ -242,6 +242,14 @@ class Registry:
         made = self._queued_steps[name] = queued_step(step)
         return made
 
+    def knows_workflow(self, name: str) -> bool:
+        """Whether ``find_workflow`` has one of that name."""
+        try:
+            self.find_workflow(name)
+        except WorkflowNotRegistered:
+            return False
+        return True
+
     def find_step(self, name: str) -> Step[Any, Any] | None:
         """The step of that name, if registered."""
         return self._steps.get(name)
