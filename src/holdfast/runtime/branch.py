@@ -18,9 +18,6 @@ from holdfast.errors import (
     ApprovalTimeout,
     DuplicateStepKey,
     NonDeterminismError,
-    RunCancelled,
-    RunFailed,
-    RunStuck,
     SignalTimeout,
     StepNotRegistered,
     UsageError,
@@ -28,8 +25,9 @@ from holdfast.errors import (
 from holdfast.model.commit import NewWait
 from holdfast.model.ids import Json, RunId, UnixMs
 from holdfast.model.run import Entry, NewRun, Wait
-from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+from holdfast.model.status import EntryKind, EntryStatus, WaitKind, WaitOutcome
 from holdfast.runtime.attempts import execute_step
+from holdfast.runtime.child_result import child_result
 from holdfast.runtime.execution import BranchStopped, RunExecution, Suspend
 from holdfast.runtime.graph_program import with_policy
 from holdfast.runtime.inputs import decision_of, new_signal, stored_filter
@@ -376,7 +374,7 @@ class RunBranch(Branch):
             self.execution.stage_wait(
                 NewWait(key=key, seq=self.execution.next_seq(), kind=WaitKind.CHILD, child_id=child), new
             )
-        return branch.child_result(workflow, child, await branch.wait(key))
+        return child_result(self.execution.services, workflow, child, await branch.wait(key))
 
     async def start_child(
         self, workflow: Workflow[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, options: ChildOptions
@@ -399,7 +397,7 @@ class RunBranch(Branch):
             self.execution.stage_wait(
                 NewWait(key=key, seq=self.execution.next_seq(), kind=WaitKind.CHILD, child_id=child)
             )
-        return branch.child_result(workflow, child, await branch.wait(key))
+        return child_result(self.execution.services, workflow, child, await branch.wait(key))
 
     async def new_child(
         self,
@@ -433,22 +431,6 @@ class RunBranch(Branch):
             parent_key=key,
             parent_policy=options.policy,
         )
-
-    def child_result(self, workflow: Workflow[Any, Any], child: RunId, wait: Wait) -> Any:
-        """What a child's end means to its parent."""
-        services = self.execution.services
-        match wait.child_status:
-            case RunStatus.COMPLETED if wait.result is not None:
-                return services.result_of(workflow)(wait.result, f"the result of child {child}")
-            case RunStatus.CANCELLED:
-                raise RunCancelled(run_id=child)
-            case RunStatus.STUCK:
-                raise RunStuck(run_id=child, reason="worker_crashes")
-            case _:
-                failure = services.read_failure(wait.error)
-                raise RunFailed(run_id=child, reason="failed", error=failure.summary, failure=failure) from (
-                    services.rebuild(failure)
-                )
 
     # Side by side
 

@@ -318,7 +318,7 @@ def _move_release(
             raise DefinitionNotFound(workflow=workflow, version=version)
 
 
-def _newest_moves() -> Select[Any]:
+def _newest_moves() -> Select[*tuple[Any, ...]]:
     later = RELEASES.alias("later")
     is_followed = exists().where(
         later.c.tenant == _R.tenant,
