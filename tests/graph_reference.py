@@ -69,7 +69,7 @@ def is_taken(edge: RefEdge, state: str, follower: RefNode) -> bool:
 def run_goes_on(state: str, node: RefNode, edges: list[RefEdge], nodes: Mapping[str, RefNode]) -> bool:
     """Whether a failure is taken care of."""
     leaving = [edge for edge in edges if edge.source == node.key]
-    cases = {"always", "on_failure"} | ({"on_timeout"} if state == "timed_out" else set())
+    cases = {"always", "on_failure", "on_timeout"} if state == "timed_out" else {"always", "on_failure"}
     if any(edge.condition in cases for edge in leaving):
         return True
     return bool(leaving) and all(counts_as(state, nodes[edge.target]) == "done" for edge in leaving)

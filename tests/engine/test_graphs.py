@@ -1,5 +1,8 @@
 """Graphs: everything that a graph can say happens, over each store."""
 
+# Lambdas stand for the handlers of nodes here.
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -30,7 +33,7 @@ class Order:
 async def outcome_of(engine: Engine, graph: hf.Graph, given: Any = None) -> dict[str, Any]:
     """The result of a run that a worker executes."""
     async with engine.worker(queues=("default", "side")):
-        run = await engine.client.start(graph, given)
+        run: hf.RunHandle[dict[str, Any]] = await engine.client.start(graph, given)
         return await run.result(10)
 
 

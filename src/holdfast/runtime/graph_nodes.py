@@ -188,8 +188,8 @@ class Nodes:
         return answer
 
     async def _map(self, branch: RunBranch, plan: NodePlan, key: str, node: MapNode) -> list[Any]:
-        items = self.interpreter.value(plan, "over")
-        if not isinstance(items, list):
+        items: list[Any] = self.interpreter.value(plan, "over")
+        if type(items) is not list:
             site = Site(plan.formulas["over"].expression.source, 0)
             raise site.error(ExpressionTypeError, "what a map goes over must be a list")
         call = self.program.call(plan.key)

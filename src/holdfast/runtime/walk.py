@@ -50,7 +50,7 @@ async def walk(branch: RunBranch, program: GraphProgram, interpreter: Interprete
         else:
             for node in beginning:
                 crew.start(node.key, partial(_run, nodes, node))
-            beginning = []
+            beginning = list[NodePlan]()
             for key, outcome in await crew.ended():
                 beginning += _note(interpreter, key, outcome)
         if interpreter.failed is not None:
