@@ -14,7 +14,8 @@
     │   │   ├── DecodeError
     │   │   ├── PayloadTooLarge
     │   │   └── FormMismatch    what a person entered does not fit the form of the approval
-    │   └── NonDeterminismError the workflow's code no longer agrees with its journal
+    │   ├── NonDeterminismError the workflow's code no longer agrees with its journal
+    │   └── HistoryUnreadable   a line of a file is no history that can be replayed
     ├── NotFound              no such thing, or it belongs to another tenant
     │   ├── RunNotFound
     │   ├── DefinitionNotFound
@@ -203,6 +204,13 @@ class NonDeterminismError(UsageError):
     def __init__(self, message: str = "", **facts: Any) -> None:
         source = facts.setdefault("source", None)
         super().__init__(message, **{"place": f" ({source})" if source else "", **facts})
+
+
+class HistoryUnreadable(UsageError):
+    """A line of a file is no history that this release can replay."""
+
+    code = "history_unreadable"
+    template = "{where} is no history that can be replayed: {why}"
 
 
 class NotFound(HoldfastError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -23,6 +24,8 @@ from holdfast.cli.tables import count_line, detail_view, group_table, run_table,
 from holdfast.cli.values import parse_attributes
 from holdfast.client.filters import Filters
 from holdfast.core.definitions import draw_mermaid, draw_svg, node_states
+from holdfast.core.history import encode_history, history_of
+from holdfast.core.history import redact as without_payloads
 from holdfast.errors import UsageError
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
 from holdfast.model.run import Run, RunDetail, RunPage
@@ -31,6 +34,9 @@ from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 
 WATCH_INTERVAL_S: Final = 0.5
 """How often ``watch`` looks."""
+
+PAGE: Final = 1000
+"""Runs that an export reads at once."""
 
 commands = typer.Typer(name="runs", help="Look at runs and operate them.", no_args_is_help=False)
 
@@ -149,6 +155,62 @@ def draw_run(
         definition = session.client.definitions.get(run.workflow, run.version).definition
     states = node_states(definition, detail)
     sys.stdout.write(draw_svg(definition, states) if form is Picture.SVG else draw_mermaid(definition, states))
+
+
+@commands.command("export-history")
+def export_history(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="The file to write, a line per run; - for stdout.", show_default=False)
+    ],
+    run_ids: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...", help="These runs. Default: all that the filters let by.", show_default=False
+        ),
+    ] = None,
+    *,
+    redact: Annotated[
+        bool,
+        typer.Option("--redact", help="Without payloads, errors, keys and attributes: not to be replayed."),
+    ] = False,
+    status: options.StatusFilter = None,
+    workflow: options.WorkflowFilter = None,
+    queue: options.QueueFilter = None,
+    key: options.KeyFilter = None,
+    attribute: options.AttributeFilter = None,
+    database: options.Database = None,
+    tenant: options.TenantName = DEFAULT_TENANT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write what runs recorded to a file, for `holdfast replay` and for tests. It holds their payloads."""
+    output = Output(as_json=as_json)
+    wanted = _filter(None, status=status, workflow=workflow, queue=queue, key=key, attribute=attribute)
+    with open_session(database, tenant) as session:
+        found = iter(run_ids) if run_ids else (run.id for run in _read_all(session, wanted))
+        histories = (history_of(session.client.detail(run_id)) for run_id in found)
+        lines = (encode_history(without_payloads(each) if redact else each) + b"\n" for each in histories)
+        if file == "-":
+            sys.stdout.buffer.writelines(lines)
+            return
+        written = 0
+        with Path(file).open("wb") as target:
+            for line in lines:
+                target.write(line)
+                written += 1
+    if as_json:
+        output.document({"file": file, "written": written, "redacted": redact})
+    else:
+        output.say(f"{written} histories written to {file}")
+
+
+def _read_all(session: Session, wanted: Filter) -> Iterator[Run]:
+    after: str | None = None
+    while True:
+        page = wanted.read(session, limit=PAGE, after=after)
+        yield from page.runs
+        after = page.next
+        if after is None:
+            return
 
 
 @commands.command("count")

@@ -1,5 +1,11 @@
-"""Tools for proving your own workflows: ``crash_everywhere`` kills a worker at every moment of a run."""
+"""Tools for proving your own workflows.
 
+``crash_everywhere`` kills a worker at every moment of a run; ``replay`` holds recorded runs against the code of now.
+"""
+
+from holdfast.core.history import History, decode_history, encode_history, history_of, redact
+from holdfast.runtime.replay import Parting, ReplayReport
+from holdfast.testing.replay import HistoriesParted, read_histories, replay
 from holdfast.testing.sim.crash import CrashFound, CrashPoint, CrashReport, RunOutcome, crash_everywhere
 from holdfast.testing.sim.loop import Deadlock, SimulationError
 from holdfast.testing.sim.network import Fault
@@ -10,7 +16,17 @@ __all__ = [
     "CrashReport",
     "Deadlock",
     "Fault",
+    "HistoriesParted",
+    "History",
+    "Parting",
+    "ReplayReport",
     "RunOutcome",
     "SimulationError",
     "crash_everywhere",
+    "decode_history",
+    "encode_history",
+    "history_of",
+    "read_histories",
+    "redact",
+    "replay",
 ]
