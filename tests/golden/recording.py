@@ -46,13 +46,11 @@ async def record(
             while True:
                 detail = store.read_detail(client.tenant, RunId(run.id))
                 _keep(histories, detail)
-                if detail.run.status in TERMINAL_STATUSES:
+                waits = detail.run.status is RunStatus.WAITING
+                if detail.run.status in TERMINAL_STATUSES or (waits and not left and not ends):
                     return list(histories.values())
-                if detail.run.status is RunStatus.WAITING:
-                    if left:
-                        await run.signal(*left.pop(0))
-                    elif not ends:
-                        return list(histories.values())
+                if waits and left:
+                    await run.signal(*left.pop(0))
                 await asyncio.sleep(0.005)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from holdfast.cli import approvals, commands, control, definitions, doctor, replay, runs, tenants, work
+from holdfast.cli import approvals, commands, control, definitions, doctor, lint, replay, runs, tenants, work
 from holdfast.cli.exits import Exit, exit_of, way_out
 from holdfast.cli.output import print_error, print_error_document
 from holdfast.cli.shapes import plain_facts
@@ -52,6 +52,7 @@ cli.command("signal")(commands.signal)
 cli.add_typer(approvals.commands)
 cli.command("cancel", short_help="Cancel a run.")(control.cancel)
 cli.command("replay", short_help="Hold recorded runs against the code at hand.")(replay.replay)
+cli.command("lint", short_help="Find what workflow bodies must not do.")(lint.lint)
 cli.command("workers")(commands.workers)
 cli.add_typer(tenants.commands)
 cli.add_typer(tenants.retention)

@@ -1,9 +1,12 @@
 """Tools for proving your own workflows.
 
-``crash_everywhere`` kills a worker at every moment of a run; ``replay`` holds recorded runs against the code of now.
+``crash_everywhere`` kills a worker at every moment of a run; ``replay`` holds recorded runs against the code of now;
+``lint`` looks through workflow bodies for what may differ in their next execution.
 """
 
 from holdfast.core.history import History, decode_history, encode_history, history_of, redact
+from holdfast.core.lint import Finding
+from holdfast.runtime.lint import lint_workflows as lint
 from holdfast.runtime.replay import Parting, ReplayReport
 from holdfast.testing.replay import HistoriesParted, read_histories, replay
 from holdfast.testing.sim.crash import CrashFound, CrashPoint, CrashReport, RunOutcome, crash_everywhere
@@ -16,6 +19,7 @@ __all__ = [
     "CrashReport",
     "Deadlock",
     "Fault",
+    "Finding",
     "HistoriesParted",
     "History",
     "Parting",
@@ -26,6 +30,7 @@ __all__ = [
     "decode_history",
     "encode_history",
     "history_of",
+    "lint",
     "read_histories",
     "redact",
     "replay",
