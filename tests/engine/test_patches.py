@@ -25,7 +25,7 @@ class Shop:
         self.called: list[str] = []
         self.old, self.new = hf.App("shop"), hf.App("shop")
         for app in (self.old, self.new):
-            self._add_steps(app)
+            self.add_steps(app)
 
         @self.old.workflow(name="order")
         async def order_before() -> str:
@@ -41,7 +41,7 @@ class Shop:
             await hf.wait_for_signal("go")
             return await self.send()
 
-    def _add_steps(self, app: hf.App) -> None:
+    def add_steps(self, app: hf.App) -> None:
         @app.step
         async def charge() -> None:
             self.called.append("charge")
@@ -101,7 +101,7 @@ async def test_a_run_that_comes_there_with_the_new_code_takes_the_new_path_and_k
 @pytest.mark.requirement("S-55", "fault-56")
 async def test_a_patch_is_retired_by_deleting_its_condition(engine: Engine) -> None:
     shop, later = Shop(), hf.App("shop")
-    shop._add_steps(later)
+    shop.add_steps(later)
 
     @later.workflow
     async def order() -> str:
@@ -121,7 +121,7 @@ async def test_a_patch_is_retired_by_deleting_its_condition(engine: Engine) -> N
 @pytest.mark.requirement("S-55", "fault-56")
 async def test_a_run_of_the_old_path_under_a_retired_patch_is_stopped(engine: Engine) -> None:
     shop, later = Shop(), hf.App("shop")
-    shop._add_steps(later)
+    shop.add_steps(later)
 
     @later.workflow
     async def order() -> str:
