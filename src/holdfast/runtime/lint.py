@@ -6,7 +6,7 @@ import inspect
 import linecache
 
 from holdfast.core.lint import Finding, lint_source
-from holdfast.runtime.source import short_path
+from holdfast.runtime.source import is_ours, short_path
 from holdfast.workflow.registry import Registry
 
 
@@ -16,8 +16,8 @@ def lint_workflows(registry: Registry) -> list[Finding]:
     for name in registry.workflow_names:
         function = inspect.unwrap(registry.find_workflow(name).function)
         code = getattr(function, "__code__", None)
-        # A body that was executed out of some other document has no module to look through.
-        if code is not None and code.co_filename.endswith((".py", ">")):
+        # A graph has no body, and one that was executed out of some other document has no module to look through.
+        if code is not None and code.co_filename.endswith((".py", ">")) and not is_ours(code.co_filename):
             lines.setdefault(code.co_filename, set()).add(code.co_firstlineno)
     findings: list[Finding] = []
     for file, begins in sorted(lines.items()):

@@ -40,9 +40,16 @@ def find_source(branch: RunBranch) -> str | None:
 
 
 def source_of(function: Callable[..., Any]) -> str | None:
-    """Where a function begins, as ``file:line``."""
+    """Where a function of the user's begins, as ``file:line``."""
     code = getattr(inspect.unwrap(function), "__code__", None)
-    return None if code is None else f"{short_path(code.co_filename)}:{code.co_firstlineno}"
+    if code is None or is_ours(code.co_filename):
+        return None
+    return f"{short_path(code.co_filename)}:{code.co_firstlineno}"
+
+
+def is_ours(path: str) -> bool:
+    """Whether a file is one of holdfast's own, such as that of the function that walks graphs."""
+    return path.startswith(_OURS)
 
 
 def short_path(path: str) -> str:
