@@ -230,6 +230,28 @@ def test_histories_of_unknown_workflows_are_counted_and_skipped() -> None:
     assert (report.replayed, report.skipped) == (0, {"order": 1})
 
 
+@pytest.mark.requirement("promise-9")
+def test_a_graph_is_replayed_like_a_function() -> None:
+    def first(program: Program) -> None:
+        graph = program.app.graph("order").step("one", program.one).step("two", program.two)
+        graph.sleep("settle", 0.3).wait_for_signal("consent", "ok")
+
+    def other(program: Program) -> None:
+        graph = program.app.graph("order").step("one", program.one).step("two", program.three)
+        graph.sleep("settle", 0.3).wait_for_signal("consent", "ok")
+
+    histories = asyncio.run(record(Program(first).app, "order", signals=[("ok", None)]))
+    same, changed = Program(first), Program(other)
+
+    assert replay(same.app, histories).replayed == len(histories) >= 2
+    report = replay(changed.app, histories, check=False)
+    assert {(parting.kind, parting.key, parting.asked) for parting in report.partings} == {
+        ("changed", "two", "step 'three'")
+    }
+    assert len(report.partings) == len(histories)
+    assert same.called == changed.called == []
+
+
 # Files
 
 

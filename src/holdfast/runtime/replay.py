@@ -28,6 +28,7 @@ from holdfast.runtime.execution import RunExecution
 from holdfast.runtime.services import Services
 from holdfast.runtime.source import find_source, source_of
 from holdfast.runtime.unread import describe, first_unread
+from holdfast.runtime.walk import walk_run
 from holdfast.workflow.registry import Registry
 
 SIDE_BY_SIDE: Final = 200
@@ -131,6 +132,7 @@ def replay_all(
     Raises:
         HistoryUnreadable: one is redacted.
         UsageError: a registered function has an annotation that cannot be resolved.
+        GraphError: graphs of the App cannot be run.
     """
     return asyncio.run(_Replay.play(registry, histories, ReplayHost(threads=threads), codec or Codec()))
 
@@ -144,6 +146,7 @@ class _Replay:
         self.under_way: dict[RunExecution, History | None] = {}
         self.faults: list[RunId] = []
         self.room = asyncio.Event()
+        registry.check_graphs()
         registry.learn_errors()
         self.services = services = Services(registry, cast("Any", None), host, codec)
         services.check_types()
@@ -151,6 +154,7 @@ class _Replay:
         services.listen = lambda _: None
         services.expect = lambda _: None
         services.ended = self._ended
+        services.walk = walk_run
 
     @classmethod
     async def play(
