@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from holdfast.cli import approvals, commands, control, definitions, doctor, lint, replay, runs, tenants, work
+from holdfast.cli import approvals, commands, control, definitions, doctor, lineage, lint, replay, runs, tenants, work
 from holdfast.cli.exits import Exit, exit_of, way_out
 from holdfast.cli.output import print_error, print_error_document
 from holdfast.cli.shapes import plain_facts
@@ -46,6 +46,7 @@ cli.command("dev", short_help="Everything in one process, for development.")(wor
 cli.command("worker", short_help="Execute runs until SIGTERM or Ctrl-C.")(work.worker)
 cli.command("start")(commands.start)
 control.register(runs.commands)
+lineage.register(runs.commands)
 cli.add_typer(runs.commands)
 cli.add_typer(definitions.commands)
 cli.command("signal")(commands.signal)

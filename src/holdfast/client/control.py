@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from holdfast.client.requests import Requests
 from holdfast.core.codec import Codec
 from holdfast.core.failure import record_failure
-from holdfast.core.ids import check_run_id
+from holdfast.core.ids import check_run_id, derive_id
+from holdfast.core.lineage import Kept, keep_before, keep_for_retry, keep_through
 from holdfast.core.names import check_name
 from holdfast.errors import StepError, UsageError
 from holdfast.model.command import (
@@ -20,6 +22,7 @@ from holdfast.model.command import (
     Pause,
     ReleaseStuck,
     Resume,
+    RunCopy,
     Settle,
     Terminate,
 )
@@ -151,3 +154,89 @@ class Control(Requests):
             raise UsageError(f"actor and reason may have at most {NOTE_MAX} characters each")
         order = Order(id=RunId(self._host.new_id()), command=command, actor=actor, note=reason)
         return await self._send(self.store.command, self.tenant, check_run_id(run_id), order)
+
+    async def retry(self, run_id: str, *, from_start: bool = False, actor: str = "", reason: str = "") -> Run:
+        """Start the next attempt of a run that failed, was cancelled or is stuck, as a new run of the same lineage.
+
+        It has the source's root, the next attempt number and its workflow version, input, queue and attributes. What
+        the source recorded is copied, but for what it failed of: that is tried again. If it was compensated, everything
+        from the first compensated step on is made again. Asked twice, the same new run is the answer; to retry once
+        more, retry that one.
+
+        Args:
+            run_id: the run.
+            from_start: take over nothing.
+            actor: who asks.
+            reason: why.
+
+        Returns:
+            the new run.
+        """
+        detail = await self._send(self.store.read_detail, self.tenant, check_run_id(run_id))
+        source = detail.run
+        kept = Kept([], []) if from_start else keep_for_retry(detail)
+        copy = RunCopy(
+            id=RunId(derive_id("retry", source.id)),
+            source_id=source.id,
+            retry=True,
+            journal=kept.journal,
+            waits=kept.waits,
+            actor=actor,
+            note=reason,
+        )
+        started = await self._send(self.store.start_copy, self.tenant, copy)
+        return await self._send(self.store.get_run, self.tenant, started.run_id)
+
+    async def fork(
+        self,
+        run_id: str,
+        *,
+        before: str | None = None,
+        args: Sequence[Any] | None = None,
+        results: Mapping[str, Any] = {},
+        request_id: str | None = None,
+        actor: str = "",
+        reason: str = "",
+    ) -> Run:
+        """Start a new run, of its own root, from what another one has recorded so far.
+
+        Args:
+            run_id: the run; it may still be under way, and stays as it is.
+            before: the key of a step or wait: what was recorded before it is kept, it and all later is made again.
+            args: other arguments of the workflow.
+            results: other results of recorded steps, by key. Without ``before`` all up to the last of them is kept.
+            request_id: the same one starts one fork, however often it is asked for.
+            actor: who asks.
+            reason: why.
+
+        Without ``before`` and ``results`` nothing is kept. With other arguments or results the check of the steps'
+        arguments is off for what was kept. Signals that the source has not consumed stay with it.
+
+        Raises:
+            UsageError: there is no such key.
+        """
+        detail = await self._send(self.store.read_detail, self.tenant, check_run_id(run_id))
+        source, kept = detail.run, Kept([], [])
+        if before is not None:
+            kept = keep_before(detail, before)
+        elif results:
+            kept = keep_through(detail, results)
+        replaced = {key: self._codec.encode(value, f"the result of {key!r}") for key, value in results.items()}
+        missing = sorted(replaced.keys() - set(kept.journal))
+        if missing:
+            raise UsageError(f"run {source.id} has no outcome {missing[0]!r} before {before!r}")
+        where = f"the input of workflow {source.workflow!r}"
+        new_id = self._host.new_id() if request_id is None else derive_id("fork", source.id, request_id)
+        copy = RunCopy(
+            id=RunId(new_id),
+            source_id=source.id,
+            retry=False,
+            journal=kept.journal,
+            waits=kept.waits,
+            input=None if args is None else self._codec.encode_arguments(tuple(args), {}, where),
+            replaced=replaced,
+            actor=actor,
+            note=reason,
+        )
+        started = await self._send(self.store.start_copy, self.tenant, copy)
+        return await self._send(self.store.get_run, self.tenant, started.run_id)

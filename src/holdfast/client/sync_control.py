@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -92,3 +93,31 @@ class SyncControl:
     def command(self, run_id: str, command: Command, *, actor: str = "", reason: str = "") -> Run:
         """As ``Client.command``."""
         return self._portal.call(self._control.command(run_id, command, actor=actor, reason=reason))
+
+    def retry(self, run_id: str, *, from_start: bool = False, actor: str = "", reason: str = "") -> Run:
+        """As ``Client.retry``."""
+        return self._portal.call(self._control.retry(run_id, from_start=from_start, actor=actor, reason=reason))
+
+    def fork(
+        self,
+        run_id: str,
+        *,
+        before: str | None = None,
+        args: Sequence[Any] | None = None,
+        results: Mapping[str, Any] = {},
+        request_id: str | None = None,
+        actor: str = "",
+        reason: str = "",
+    ) -> Run:
+        """As ``Client.fork``."""
+        return self._portal.call(
+            self._control.fork(
+                run_id,
+                before=before,
+                args=args,
+                results=results,
+                request_id=request_id,
+                actor=actor,
+                reason=reason,
+            )
+        )

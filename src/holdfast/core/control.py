@@ -337,3 +337,15 @@ def _delayed_ms(wake_ms: UnixMs, run: Run, deadline_ms: UnixMs | None) -> UnixMs
     if deadline_ms is None:
         return wake_ms
     return deadline_ms if wake_ms == run.deadline_ms else min(wake_ms, deadline_ms)
+
+
+def check_retry(run: Run, *, again: bool) -> None:
+    """Refuse to retry a run that has not failed, or that has been retried before. Raises CommandRefused."""
+    why = ""
+    if run.status not in (_S.FAILED, _S.CANCELLED, _S.STUCK):
+        why = f"it is {run.status}, and only what failed, was cancelled or is stuck is retried"
+    elif again:
+        why = "it has been retried already: retry the last attempt of its lineage"
+    if why:
+        allowed = ", ".join(allowed_from(run.status)) or "fork"
+        raise CommandRefused(run_id=run.id, status=run.status, command="retry", allowed=allowed, why=why)

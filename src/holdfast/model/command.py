@@ -104,3 +104,23 @@ def allowed_from(status: RunStatus) -> list[str]:
     """The words of the commands that have a move from this status."""
     moves = TRANSITIONS[status].keys()
     return [word for word, events in EVENTS.items() if not events.isdisjoint(moves)]
+
+
+class RunCopy(Struct, frozen=True, kw_only=True):
+    """A new run that begins with records of another: a retry of an ended one, or a fork of any."""
+
+    id: RunId
+    """The new run's; asked for again, it is started once."""
+    source_id: RunId
+    retry: bool
+    """The next attempt of the source's lineage; else a run of its own root."""
+    journal: list[str]
+    """The keys of the source's outcomes that it begins with."""
+    waits: list[str]
+    """The keys of the source's closed waits that it begins with."""
+    input: Json | None = None
+    """Another input; the source's own if None."""
+    replaced: dict[str, Json] = {}
+    """Other results of some of these outcomes."""
+    actor: str = ""
+    note: str = ""

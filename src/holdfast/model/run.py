@@ -70,6 +70,8 @@ class Run(Struct, frozen=True, kw_only=True):
     retry_of_id: RunId | None
     attempt: int
     """1 for the first run of a lineage; unique per root (R-53)."""
+    forked_from_id: RunId | None = None
+    """The run whose records it began with, if it is a fork."""
     parent_id: RunId | None
     parent_key: str | None
     parent_policy: ParentPolicy = ParentPolicy.CANCEL

@@ -384,9 +384,13 @@ class RunBranch(Branch):
         execution = self.execution
         key = branch.next_key(workflow.name, options.key)
         child = child_id(execution.run.id, key)
-        if branch.recorded(key, EntryKind.CHILD, workflow.name) is None:
-            execution.stage_child(await branch.new_child(workflow, args, kwargs, key, child, options))
-            execution.stage_entry(branch.note(key, EntryKind.CHILD, workflow.name))
+        codec, where = execution.services.codec, f"the id of child {key!r}"
+        entry = branch.recorded(key, EntryKind.CHILD, workflow.name)
+        if entry is not None:
+            # In a run that began with the records of another, the child is that one's.
+            return child if entry.result is None else RunId(codec.decoder(str)(entry.result, where))
+        execution.stage_child(await branch.new_child(workflow, args, kwargs, key, child, options))
+        execution.stage_entry(branch.note(key, EntryKind.CHILD, workflow.name, codec.encode(str(child), where)))
         return child
 
     async def wait_for_child(self, workflow: Workflow[Any, Any], child: RunId) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
-from holdfast.model.command import Order
+from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
@@ -320,6 +320,15 @@ class Store(Protocol):
         Returns the run as it is then. A run that a worker holds is only asked to be cancelled or paused; its worker
         hears of it. Repeatable: an order that the run has obeyed before does nothing. A run that it cancels or
         terminates takes its children along, by the policy of each. Raises RunNotFound, RunFinished, CommandRefused.
+        """
+        ...
+
+    def start_copy(self, tenant: Tenant, copy: RunCopy) -> Started:
+        """Start a run that begins with records of another, all in one transaction; a known id starts nothing.
+
+        Workflow, version, queue, priority, attributes and the length of the deadline are the source's. What it begins
+        with is copied. The database keeps one run per root and attempt.
+        Raises RunNotFound; CommandRefused if it is to be retried and has not failed, or has been retried before.
         """
         ...
 

@@ -33,7 +33,7 @@ def _run(row: Row) -> Run:
     given = dict(zip(Run.__struct_fields__, row, strict=True))
     given |= {name: _moment(given[name]) for name in _MOMENTS}
     given |= {name: _payload(given[name]) for name in ("result", "error")}
-    given |= {name: _id(given[name]) for name in ("retry_of_id", "parent_id")}
+    given |= {name: _id(given[name]) for name in ("retry_of_id", "forked_from_id", "parent_id")}
     given |= {name: bool(given[name]) for name in ("cancel_requested", "cancel_compensates", "pause_requested")}
     return Run(
         **{

@@ -47,6 +47,7 @@ RUNS: Final = Table(
     _id("root_id"),
     _id("retry_of_id"),
     Column("attempt", Integer),
+    _id("forked_from_id"),
     _id("parent_id"),
     *_texts("parent_key", "parent_policy", "attributes", "worker"),
     Column("epoch", BigInteger),

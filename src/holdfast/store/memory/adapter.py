@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from holdfast.core.control import Situation, decide
+from holdfast.core.control import Situation, check_retry, decide
 from holdfast.core.quotas import check_quotas
 from holdfast.errors import RunFinished, UsageError
-from holdfast.model.command import Order
+from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
@@ -442,6 +442,20 @@ class MemoryStore:
                     raise RunFinished(run_id=run.id, status=run.status)
         connection.add_signal(signal)
 
+    def start_copy(self, tenant: Tenant, copy: RunCopy) -> Started:
+        """Start a run with records of another. Raises RunNotFound, CommandRefused, UsageError for a bad text."""
+        _refuse_unstorable([copy])
+        with self._unit() as unit:
+            source = self._tables.find(tenant, copy.source_id)
+            if copy.id in self._tables.records:
+                return Started(copy.id, created=False)
+            runs = [record.run for record in self._tables.records.values()]
+            place = (source.run.root_id, source.run.attempt + 1)
+            if copy.retry:
+                check_retry(source.run, again=any((run.root_id, run.attempt) == place for run in runs))
+            unit.start_copy(source, copy)
+            return Started(copy.id, created=True)
+
     def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
         """Let a run obey a command. Raises RunNotFound, RunFinished, CommandRefused, UsageError for a bad text."""
         _refuse_unstorable([order])
@@ -470,7 +484,7 @@ def _commit_guest(unit: Unit, transaction: MemoryTransaction) -> None:
         unit.tell_of_signals()
 
 
-def _refuse_unstorable(rows: Sequence[NewRun | Signal | Answer | Order]) -> None:
+def _refuse_unstorable(rows: Sequence[NewRun | Signal | Answer | Order | RunCopy]) -> None:
     for row in rows:
         why = unstorable(row)
         if why is not None:

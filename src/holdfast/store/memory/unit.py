@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import structs
 
 from holdfast.core.control import Closing, Effect
-from holdfast.model.command import Order
+from holdfast.model.command import Order, RunCopy
 from holdfast.model.ids import Json, RunId, UnixMs
 from holdfast.model.run import NewRun, Run, Transition, Wait
 from holdfast.model.status import ParentPolicy, RunStatus, WaitOutcome
@@ -101,6 +101,50 @@ class Unit:
             self._tell_of_end(record)
             if record.run.status is RunStatus.CANCELLED:
                 self.cancel_children(record.run)
+
+    def start_copy(self, source: Record, copy: RunCopy) -> None:
+        """Record a run that begins with records of another."""
+        old = source.run
+        timeout_ms = None if old.deadline_ms is None else old.deadline_ms - old.created_ms
+        new = NewRun(
+            id=copy.id,
+            tenant=old.tenant,
+            workflow=old.workflow,
+            input=old.input if copy.input is None else copy.input,
+            queue=old.queue,
+            priority=old.priority,
+            timeout_ms=timeout_ms,
+            attributes=old.attributes,
+            root_id=old.root_id if copy.retry else None,
+        )
+        run = structs.replace(
+            _first_row(new, self.now_ms),
+            status_reason="retried" if copy.retry else "forked",
+            version=old.version,
+            definition_hash=old.definition_hash,
+            retry_of_id=old.id if copy.retry else None,
+            attempt=old.attempt + 1 if copy.retry else 1,
+            forked_from_id=None if copy.retry else old.id,
+            epoch=1,
+        )
+        record = Record(run=run)
+        changed = copy.input is not None or bool(copy.replaced)
+        for key in copy.journal:
+            entry = source.journal[key]
+            record.journal[key] = structs.replace(
+                entry,
+                result=copy.replaced.get(key, entry.result),
+                fingerprint="" if changed else entry.fingerprint,
+                epoch=0,
+                settled_by=copy.actor if key in copy.replaced else entry.settled_by,
+            )
+        for key in copy.waits:
+            record.waits[key] = StoredWait(source.waits[key].wait, 0)
+        self.tables.records[copy.id] = record
+        self._append(record, None, run.status_reason)
+        first = structs.replace(record.transitions[0], actor=copy.actor, note=copy.note)
+        record.transitions[0] = first
+        self._work = True
 
     def cancel_children(self, parent: Run) -> None:
         """Ask for the children of a cancelled run to be cancelled, as each one's policy has it."""

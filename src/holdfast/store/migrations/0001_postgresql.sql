@@ -42,6 +42,7 @@ create table holdfast.runs (
     root_id uuid not null,
     retry_of_id uuid,
     attempt integer not null default 1,
+    forked_from_id uuid,
     parent_id uuid,
     parent_key text,
     parent_policy text not null default 'cancel',
@@ -98,6 +99,8 @@ create index runs_root on holdfast.runs (root_id) where root_id <> id;
 create index runs_error on holdfast.runs (tenant, error_type, created_ms desc, id desc) where error_type is not null;
 create index runs_fingerprint on holdfast.runs (tenant, error_fingerprint, created_ms desc, id desc)
     where error_fingerprint is not null;
+-- start_copy: one run per root and attempt; next to nothing for runs that were never retried.
+create unique index runs_attempt on holdfast.runs (shard, root_id, attempt) where attempt > 1;
 -- list_runs of one parent.
 create index runs_children on holdfast.runs (parent_id) where parent_id is not null;
 -- list_runs by key.

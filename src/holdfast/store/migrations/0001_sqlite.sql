@@ -23,6 +23,7 @@ create table runs (
     root_id text not null,
     retry_of_id text,
     attempt integer not null default 1 check (attempt >= 1),
+    forked_from_id text,
     parent_id text,
     parent_key text,
     parent_policy text not null default 'cancel' check (parent_policy in ('cancel', 'request', 'abandon')),
@@ -76,6 +77,8 @@ create index runs_root on runs (root_id) where root_id <> id;
 create index runs_error on runs (tenant, error_type, created_ms desc, id desc) where error_type is not null;
 create index runs_fingerprint on runs (tenant, error_fingerprint, created_ms desc, id desc)
     where error_fingerprint is not null;
+-- start_copy: one run per root and attempt; next to nothing for runs that were never retried
+create unique index runs_attempt on runs (shard, root_id, attempt) where attempt > 1;
 create index runs_parent on runs (parent_id) where parent_id is not null;
 create index runs_key on runs (tenant, key) where key is not null;
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from holdfast.errors import CommitUnknown, QuotaExceeded, RunNotFound, StoreUnavailable
-from holdfast.model.command import Order
+from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
@@ -46,7 +46,7 @@ from holdfast.store.port import SIGNAL_BATCH, UNASKED_MAX, WORKER_KEPT_MS, Hint,
 from holdfast.store.postgres import messages
 from holdfast.store.postgres.commit import Outcome, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row
-from holdfast.store.postgres.control import obey, tell_waiters
+from holdfast.store.postgres.control import obey, start_copy, tell_waiters
 from holdfast.store.postgres.guests import Guests
 from holdfast.store.postgres.notify import PostgresHints
 from holdfast.store.postgres.rows import (
@@ -479,6 +479,12 @@ class PostgresStore:
         live = tuple(run_id for run_id, _, held in told if held)
         self._hints.publish(Hint(work=any(ready for _, ready, _ in told), signals=more, live=live))
         return [run_id for run_id, _, _ in told]
+
+    def start_copy(self, tenant: Tenant, copy: RunCopy) -> Started:
+        """Start a run with records of another. Raises RunNotFound, CommandRefused."""
+        started = start_copy(self._session, tenant, copy, self._params())
+        self._hints.publish(Hint(work=started.created))
+        return started
 
     def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
         """Let a run obey a command. Raises RunNotFound, RunFinished, CommandRefused."""

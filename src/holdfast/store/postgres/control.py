@@ -6,17 +6,22 @@ from collections.abc import Sequence
 
 from msgspec import Raw, Struct
 
-from holdfast.core.control import LOOKS, Closing, Effect, Situation, decide
+from holdfast.core.control import LOOKS, Closing, Effect, Situation, check_retry, decide
 from holdfast.errors import RunNotFound, StoreError
-from holdfast.model.command import Order
-from holdfast.model.ids import RunId, UnixMs
-from holdfast.model.run import Entry, Run
+from holdfast.model.command import Order, RunCopy
+from holdfast.model.ids import RunId, Tenant, UnixMs
+from holdfast.model.run import Entry, Run, Started
 from holdfast.store.port import Hint
 from holdfast.store.postgres.connection import Cursor, Document, Row
 from holdfast.store.postgres.rows import attempts_by_run, document, entries_by_run, id_array, raw, waits_by_run
 from holdfast.store.postgres.session import Session, rows_of
 from holdfast.store.postgres.statements import Params
 from holdfast.store.records import run_from, transition_from
+
+
+class _Replaced(Struct, gc=False):
+    key: str
+    result: Raw
 
 
 class _ClosingRow(Struct, gc=False):
@@ -138,3 +143,36 @@ def _hint(run: Run, effect: Effect, told: list[Row], children: list[Row]) -> Hin
     live += [child for child, _, held in children if held]
     work = effect.after.ready_ms is not None or any(row[1] for row in told) or any(row[1] for row in children)
     return Hint(work=work, ended=(run.id,) if effect.ends(run) else (), live=tuple(live))
+
+
+def start_copy(session: Session, tenant: Tenant, copy: RunCopy, params: Params) -> Started:
+    """Start a run with records of another. ``params`` are shard and now_ms. Raises RunNotFound, CommandRefused."""
+    given = {
+        **params,
+        "tenant": tenant,
+        "id": copy.source_id,
+        "copy_id": copy.id,
+        "retry": copy.retry,
+        "journal": copy.journal,
+        "waits": copy.waits,
+        "input": None if copy.input is None else Document(copy.input),
+        "replaced": document([_Replaced(key, Raw(result)) for key, result in copy.replaced.items()]),
+        "changed": copy.input is not None or bool(copy.replaced),
+        "actor": copy.actor,
+        "note": copy.note,
+    }
+
+    def start(cursor: Cursor, rows: list[Row]) -> Started:
+        if not rows:
+            raise RunNotFound(run_id=copy.source_id)
+        source = run_from(rows_of(cursor, "get_run", given)[0])
+        if rows_of(cursor, "get_run", {**given, "id": copy.id}):
+            return Started(copy.id, created=False)
+        place = {**given, "root_id": source.root_id, "attempt": source.attempt + 1}
+        if copy.retry:
+            check_retry(source, again=bool(rows_of(cursor, "start_copy_place", place)))
+        if rows_of(cursor, "start_copy", given) != [(1,)]:
+            raise StoreError(f"run {source.id} was moved by others while it was locked; nothing was done")
+        return Started(copy.id, created=True)
+
+    return session.transaction(("command_lock", given), start)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.errors import StoreMisconfigured, UsageError
-from holdfast.model.command import Order
+from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
@@ -365,6 +365,13 @@ class SqliteStore:
                 signals.accept(change, [signal])
         finally:
             driver.row_factory = factory
+
+    def start_copy(self, tenant: Tenant, copy: RunCopy) -> Started:
+        """Start a run with records of another. Raises RunNotFound, CommandRefused, UsageError for a bad text."""
+        from holdfast.store.sqlite.control import start_copy
+
+        with _refusing("the run"), self._change() as change:
+            return start_copy(change, tenant, copy)
 
     def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
         """Let a run obey a command. Raises RunNotFound, RunFinished, CommandRefused, UsageError for a bad text."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 
-from holdfast.core.control import LOOKS, Effect, Situation, decide
+from holdfast.core.control import LOOKS, Effect, Situation, check_retry, decide
 from holdfast.errors import StoreError
-from holdfast.model.command import Order
+from holdfast.model.command import Order, RunCopy
 from holdfast.model.ids import RunId, Tenant
-from holdfast.model.run import Entry, Run
+from holdfast.model.run import Entry, Run, Started
 from holdfast.store.sqlite.ending import Change, cancel_children, end_waits
 from holdfast.store.sqlite.reading import Listings
-from holdfast.store.sqlite.rows import refuse_nul, text_of
-from holdfast.store.sqlite.statements import Value, read_row, run
+from holdfast.store.sqlite.rows import IDS, refuse_nul, text_of
+from holdfast.store.sqlite.statements import Value, as_json, read_json, read_row, run
 
 
 def obey(change: Change, tenant: Tenant, run_id: RunId, order: Order) -> Run:
@@ -111,3 +111,33 @@ def _settle(connection: sqlite3.Connection, run_id: RunId, entry: Entry) -> None
         updated_ms=entry.completed_ms,
         settled_by=entry.settled_by,
     )
+
+
+def start_copy(change: Change, tenant: Tenant, copy: RunCopy) -> Started:
+    """Start a run with records of another. Raises RunNotFound, CommandRefused, ValueError for a bad text."""
+    refuse_nul(copy.id, copy.actor, copy.note, *copy.journal, *copy.waits)
+    connection = change.connection
+    source = Listings(connection).get_run(tenant, copy.source_id)
+    if read_json(connection, "start_runs_known", IDS, run_ids=as_json([copy.id])):
+        return Started(copy.id, created=False)
+    ids: dict[str, Value] = {"id": copy.id, "source_id": copy.source_id}
+    params: dict[str, Value] = {"retry": copy.retry, "tenant": tenant, "input": text_of(copy.input)}
+    try:
+        started = run(connection, "start_copy", **ids, **params, now_ms=change.now_ms)
+    except sqlite3.IntegrityError as error:
+        if "root_id" not in str(error):
+            raise
+        check_retry(source, again=True)
+        raise
+    if not started:
+        check_retry(source, again=False)
+        raise StoreError(f"run {source.id} was moved by others while it was read; nothing was done")
+    replaced = as_json({key: result.decode() for key, result in copy.replaced.items()})
+    changed = copy.input is not None or bool(copy.replaced)
+    keys = as_json(copy.journal)
+    run(connection, "start_copy_journal", **ids, keys=keys, replaced=replaced, changed=changed, actor=copy.actor)
+    run(connection, "start_copy_waits", **ids, keys=as_json(copy.waits))
+    run(connection, "start_copy_attributes", **ids, now_ms=change.now_ms)
+    run(connection, "command_sign", run_id=copy.id, actor=copy.actor, note=copy.note, command_id=None, key=None)
+    change.work = True
+    return Started(copy.id, created=True)

@@ -38,6 +38,7 @@ WRITES = frozenset(
         "sweep_signals",
         "transact",
         "command",
+        "start_copy",
     }
 )
 """The methods that change something: a lost answer leaves it unknown whether they did."""

@@ -1,0 +1,110 @@
+"""``holdfast runs retry`` and ``fork``: new runs from the records of others."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from holdfast.cli import options
+from holdfast.cli.control import Actor, Reason, act, name_of_user
+from holdfast.cli.values import parse_json
+from holdfast.errors import UsageError
+from holdfast.model.ids import DEFAULT_TENANT
+
+
+def retry(
+    run_id: options.RunIdText,
+    *,
+    from_start: Annotated[
+        bool, typer.Option("--from-start", help="Take over nothing that it recorded.", show_default=False)
+    ] = False,
+    actor: Actor = None,
+    reason: Reason = "",
+    database: options.Database = None,
+    tenant: options.TenantName = DEFAULT_TENANT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Retry a run that failed, was cancelled or is stuck: a new run of the same lineage goes on from the failed step.
+
+    What was recorded before is copied and not executed again. If steps were compensated, everything from the first of
+    them on is made again. Asked twice, the same new run is the answer.
+    """
+    act(
+        lambda session: session.client.retry(run_id, from_start=from_start, actor=name_of_user(actor), reason=reason),
+        database=database,
+        tenant=tenant,
+        as_json=as_json,
+        say=lambda run: f"run {run.id} is attempt {run.attempt} of {run.root_id}",
+    )
+
+
+def fork(
+    run_id: options.RunIdText,
+    *,
+    before: Annotated[
+        str | None,
+        typer.Option(
+            "--before", metavar="KEY", help="Make this step or wait, and all later, again.", show_default=False
+        ),
+    ] = None,
+    arguments: Annotated[
+        str | None,
+        typer.Option("--args", metavar="JSON", help="Other arguments, as a JSON list.", show_default=False),
+    ] = None,
+    result: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--result", metavar="KEY=JSON", help="Another result of a recorded step. Repeatable.", show_default=False
+        ),
+    ] = None,
+    request_id: Annotated[
+        str | None,
+        typer.Option("--request-id", metavar="TEXT", help="The same one starts one fork.", show_default=False),
+    ] = None,
+    actor: Actor = None,
+    reason: Reason = "",
+    database: options.Database = None,
+    tenant: options.TenantName = DEFAULT_TENANT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Start a new run from what another one has recorded before a step; that one stays as it is.
+
+    Without --before and --result nothing is taken over but the input. With --result alone, everything up to the last of
+    these steps is.
+    """
+    args = None if arguments is None else parse_json(arguments, "the arguments")
+    if args is not None and not isinstance(args, list):
+        raise UsageError("--args takes a JSON list, such as [7, true]")
+    act(
+        lambda session: session.client.fork(
+            run_id,
+            before=before,
+            args=args,
+            results=_results(result or []),
+            request_id=request_id,
+            actor=name_of_user(actor),
+            reason=reason,
+        ),
+        database=database,
+        tenant=tenant,
+        as_json=as_json,
+        say=lambda run: f"run {run.id} is forked from {run.forked_from_id}",
+    )
+
+
+def _results(given: list[str]) -> dict[str, Any]:
+    """The value of each key. Raises UsageError."""
+    results: dict[str, Any] = {}
+    for one in given:
+        key, equals, text = one.partition("=")
+        if not equals:
+            raise UsageError(f"--result takes KEY=JSON, not {one!r}")
+        results[key] = parse_json(text, f"the result of {key}")
+    return results
+
+
+def register(runs: typer.Typer) -> None:
+    """Add these commands to ``holdfast runs``."""
+    runs.command("retry", short_help="Start the next attempt of a run that failed.")(retry)
+    runs.command("fork", short_help="Start a new run from a step of another.")(fork)

@@ -1,0 +1,175 @@
+"""New runs that begin with records of others: retries and forks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+import holdfast as hf
+from holdfast.errors import CommandRefused, UsageError
+from holdfast.model.status import RunStatus
+from tests.engine.conftest import Engine
+
+pytestmark = pytest.mark.anyio
+
+NEVER = hf.Retry.never()
+
+
+async def _end(engine: Engine, run_id: str) -> hf.Run:
+    return await engine.client.wait_for_end(run_id, timeout=10)
+
+
+@pytest.mark.requirement("R-09", "R-51", "R-53", "L-30", "L-31")
+async def test_a_retry_is_a_new_run_of_the_lineage_that_goes_on_from_the_failed_step(engine: Engine) -> None:
+    did: list[str] = []
+
+    @engine.app.step
+    async def first() -> str:
+        did.append("first")
+        return "1"
+
+    @engine.app.step(retry=NEVER)
+    async def second() -> str:
+        did.append("second")
+        if did.count("second") < 3:
+            raise OSError("closed")
+        return "2"
+
+    @engine.app.workflow
+    async def two() -> str:
+        return await first() + await second()
+
+    async with engine.worker():
+        run = await engine.client.start(two, attributes={"customer": "ann"})
+        assert (await _end(engine, run.id)).status is RunStatus.FAILED
+        again = await engine.client.retry(run.id, actor="ann", reason="the bank has opened")
+        assert (again.root_id, again.retry_of_id, again.attempt) == (run.id, run.id, 2)
+        assert (again.workflow, again.attributes) == ("two", {"customer": "ann"})
+        assert (await engine.client.retry(run.id)).id == again.id
+        assert (await _end(engine, again.id)).status is RunStatus.FAILED
+        third = await engine.client.retry(again.id)
+        assert (third.root_id, third.retry_of_id, third.attempt) == (run.id, again.id, 3)
+        assert await engine.client.handle(third.id).result(10) == "12"
+        with pytest.raises(CommandRefused):
+            await engine.client.retry(third.id)
+
+    assert did == ["first", "second", "second", "second"]
+    assert engine.detail(again.id).transitions[0].actor == "ann"
+    assert len((await engine.client.list(root_id=run.id)).runs) == 3
+
+
+async def test_retries_that_are_asked_for_at_once_start_one_run(engine: Engine) -> None:
+    @engine.app.workflow
+    async def broken() -> None:
+        raise OSError("no")
+
+    async with engine.worker():
+        run = await engine.client.start(broken)
+        await _end(engine, run.id)
+        runs = await asyncio.gather(*(engine.client.retry(run.id) for _ in range(5)))
+
+    assert len({one.id for one in runs}) == 1
+
+
+@pytest.mark.requirement("L-31")
+async def test_what_was_compensated_is_made_again_by_a_retry(engine: Engine) -> None:
+    did: list[str] = []
+
+    @engine.app.step
+    async def look() -> None:
+        did.append("look")
+
+    @engine.app.step
+    async def charge() -> str:
+        did.append("charge")
+        return "receipt"
+
+    @charge.compensate
+    async def refund(receipt: str) -> None:
+        did.append("refund")
+
+    @engine.app.step(retry=NEVER)
+    async def ship() -> None:
+        did.append("ship")
+        if did.count("ship") == 1:
+            raise OSError("no van")
+
+    @engine.app.workflow
+    async def sell() -> None:
+        await look()
+        await charge()
+        await ship()
+
+    async with engine.worker():
+        run = await engine.client.start(sell)
+        await _end(engine, run.id)
+        again = await engine.client.retry(run.id)
+        assert (await _end(engine, again.id)).status is RunStatus.COMPLETED
+
+    assert did == ["look", "charge", "ship", "refund", "charge", "ship"]
+
+
+async def test_a_failure_that_the_workflow_went_on_after_is_not_tried_again(engine: Engine) -> None:
+    did: list[str] = []
+
+    @engine.app.step(retry=NEVER)
+    async def fragile(name: str) -> None:
+        did.append(name)
+        if name != "last" or did.count("last") == 1:
+            raise OSError(name)
+
+    @engine.app.step
+    async def steady() -> None:
+        did.append("steady")
+
+    @engine.app.workflow
+    async def stubborn() -> None:
+        await hf.gather(fragile("a"), fragile("b"), return_exceptions=True)
+        await steady()
+        await fragile("last")
+
+    async with engine.worker():
+        run = await engine.client.start(stubborn)
+        await _end(engine, run.id)
+        again = await engine.client.retry(run.id)
+        assert (await _end(engine, again.id)).status is RunStatus.COMPLETED
+
+    assert sorted(did) == ["a", "b", "last", "last", "steady"]
+
+
+@pytest.mark.requirement("L-31")
+async def test_a_fork_keeps_what_was_recorded_before_a_step_and_changes_what_is_asked(engine: Engine) -> None:
+    calls: list[tuple[str, int]] = []
+
+    @engine.app.step
+    async def add(name: str, value: int) -> int:
+        calls.append((name, value))
+        return value + 1
+
+    @engine.app.workflow
+    async def chain(start: int) -> int:
+        one = await add("one", start)
+        two = await add("two", one)
+        return await add("three", two)
+
+    async with engine.worker():
+        run = await engine.client.start(chain, 10)
+        assert await run.result(10) == 13
+        calls.clear()
+        fork = await engine.client.fork(run.id, before="add#2", actor="ann", request_id="x")
+        assert (fork.root_id, fork.forked_from_id, fork.attempt) == (fork.id, run.id, 1)
+        assert (await engine.client.fork(run.id, before="add#2", request_id="x")).id == fork.id
+        assert await engine.client.handle(fork.id).result(10) == 13
+        assert calls == [("two", 11), ("three", 12)]
+        calls.clear()
+        other = await engine.client.fork(run.id, results={"add#2": 100}, actor="ann")
+        assert await engine.client.handle(other.id).result(10) == 101
+        assert calls == [("three", 100)]
+        fresh = await engine.client.fork(run.id, args=[20])
+        assert await engine.client.handle(fresh.id).result(10) == 23
+        with pytest.raises(UsageError):
+            await engine.client.fork(run.id, before="nothing")
+
+    assert {entry.key: entry.settled_by for entry in engine.detail(other.id).journal}["add#2"] == "ann"
+    assert (await run.get()).status is RunStatus.COMPLETED
