@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from holdfast.cli import options
@@ -73,9 +74,7 @@ def fork(
     Without --before and --result nothing is taken over but the input. With --result alone, everything up to the last of
     these steps is.
     """
-    args = None if arguments is None else parse_json(arguments, "the arguments")
-    if args is not None and not isinstance(args, list):
-        raise UsageError("--args takes a JSON list, such as [7, true]")
+    args = None if arguments is None else _list(parse_json(arguments, "the arguments"))
     act(
         lambda session: session.client.fork(
             run_id,
@@ -91,6 +90,14 @@ def fork(
         as_json=as_json,
         say=lambda run: f"run {run.id} is forked from {run.forked_from_id}",
     )
+
+
+def _list(value: Any) -> list[Any]:
+    """The list that a value is. Raises UsageError."""
+    try:
+        return msgspec.convert(value, list[Any])
+    except msgspec.ValidationError as error:
+        raise UsageError("--args takes a JSON list, such as [7, true]") from error
 
 
 def _results(given: list[str]) -> dict[str, Any]:

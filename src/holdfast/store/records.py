@@ -30,24 +30,22 @@ def run_from(row: Row) -> Run:
 
 
 def _run(row: Row) -> Run:
-    given = dict(zip(Run.__struct_fields__, row, strict=True))
+    given: dict[str, Any] = dict(zip(Run.__struct_fields__, row, strict=True))
     given |= {name: _moment(given[name]) for name in _MOMENTS}
     given |= {name: _payload(given[name]) for name in ("result", "error")}
     given |= {name: _id(given[name]) for name in ("retry_of_id", "forked_from_id", "parent_id")}
     given |= {name: bool(given[name]) for name in ("cancel_requested", "cancel_compensates", "pause_requested")}
-    return Run(
-        **{
-            **given,
-            "id": RunId(str(given["id"])),
-            "tenant": Tenant(given["tenant"]),
-            "status": RunStatus(given["status"]),
-            "input": _given(given["input"]),
-            "root_id": RunId(str(given["root_id"])),
-            "parent_policy": ParentPolicy(given["parent_policy"]),
-            "attributes": _attributes(given["attributes"]),
-            "worker": None if given["worker"] is None else WorkerId(str(given["worker"])),
-        }
-    )
+    given |= {
+        "id": RunId(str(given["id"])),
+        "tenant": Tenant(given["tenant"]),
+        "status": RunStatus(given["status"]),
+        "input": _given(given["input"]),
+        "root_id": RunId(str(given["root_id"])),
+        "parent_policy": ParentPolicy(given["parent_policy"]),
+        "attributes": _attributes(given["attributes"]),
+        "worker": None if given["worker"] is None else WorkerId(str(given["worker"])),
+    }
+    return Run(**given)
 
 
 _MOMENTS = tuple(name for name in Run.__struct_fields__ if name.endswith("_ms"))
