@@ -29,6 +29,11 @@ Call = Callable[[Client, str], Awaitable[Any]]
 MINE, THEIRS = Tenant("mine"), Tenant("theirs")
 FOREIGN, ABSENT = run_id(0xABC), run_id(0xDEF)
 
+
+async def _first_of_stream(client: Client, run: str) -> Any:
+    return [item async for item in client.stream(run, "log")]
+
+
 CALLS: dict[str, Call] = {
     "get": lambda c, i: c.get(i),
     "detail": lambda c, i: c.detail(i),
@@ -48,6 +53,10 @@ CALLS: dict[str, Call] = {
     "wait_for_end": lambda c, i: c.wait_for_end(i, timeout=0.01),
     "wait_for_result": lambda c, i: c.wait_for_result(i, timeout=0.01),
     "handle": lambda c, i: c.handle(i).get(),
+    "read": lambda c, i: c.read(i, "progress"),
+    "query": lambda c, i: c.query(i, "progress"),
+    "update": lambda c, i: c.update(i, "change", 1, timeout=0.01),
+    "stream": _first_of_stream,
     "list": lambda c, i: c.list(f"parent:{i}"),
     "count": lambda c, i: c.count(root_id=i),
     "group": lambda c, i: c.group("workflow", f"waiting:child:{i}"),
@@ -62,7 +71,7 @@ UNNAMED: dict[str, Call] = {
 }
 """Calls that reach all of a tenant's runs: here there are none."""
 
-NO_RUN_ID = {"result_from", "start", "start_in", "start_many", "close", "workers", "approvals"}
+NO_RUN_ID = {"result_from", "start", "start_in", "start_many", "signal_in", "close", "workers", "approvals"}
 """They take no id of a run; what they start has the tenant of the client, and an inbox is its tenant's."""
 
 

@@ -162,9 +162,11 @@ def _claim_and_die(engine: Engine, worker: str) -> None:
     from holdfast.model.run import WorkerInfo
 
     store, one = engine.store, WorkerId(worker)
-    store.register_worker(WorkerInfo(id=one, queues=["default"], codes=["poison"]), lease_ms=0)
+    info = WorkerInfo(id=one, queues=["default"], codes=["poison"])
+    store.register_worker(info, lease_ms=60_000)
     claimed = store.claim_runs(one, queues=["default"], codes=["poison"], limit=1, suspects=1)
     assert len(claimed.runs) == 1
+    store.register_worker(info, lease_ms=0)
     if not worker.endswith("2"):
         store.requeue_lost(limit=10, crashes_max=99)
 

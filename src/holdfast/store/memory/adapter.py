@@ -42,7 +42,7 @@ from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import TERMINAL_STATUSES, EntryKind, RunStatus, WaitOutcome
 from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy
 from holdfast.store.hints import LocalHints
-from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal
+from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal, send_signals
 from holdfast.store.memory.messages import accept, answer, open_approvals, send, sweep
 from holdfast.store.memory.searching import groups, matching, page
 from holdfast.store.memory.storable import unstorable
@@ -131,12 +131,15 @@ class MemoryStore:
         """Raises UsageError, having started none, if one of them cannot be stored."""
         _refuse_unstorable(runs)
         with self._unit() as unit:
-            for tenant in sorted({new.tenant for new in runs}):
-                fresh = {new.id: len(new.input) for new in runs if new.tenant == tenant}
-                inputs = [size for run_id, size in fresh.items() if run_id not in self._tables.records]
-                queued, running = self._tables.begun(tenant)
-                check_quotas(self._policy(tenant), inputs, queued=queued, running=running)
+            self._check_quotas(runs)
             return [Started(new.id, unit.start(new)) for new in runs]
+
+    def _check_quotas(self, runs: Sequence[NewRun]) -> None:
+        for tenant in sorted({new.tenant for new in runs}):
+            fresh = {new.id: len(new.input) for new in runs if new.tenant == tenant}
+            inputs = [size for run_id, size in fresh.items() if run_id not in self._tables.records]
+            queued, running = self._tables.begun(tenant)
+            check_quotas(self._policy(tenant), inputs, queued=queued, running=running)
 
     def _policy(self, tenant: Tenant) -> TenantPolicy:
         if self._documents is None:
@@ -151,6 +154,7 @@ class MemoryStore:
             raise UsageError(f"{self._url} starts runs in a MemoryTransaction, not in a {type(connection).__name__}")
         _refuse_unstorable(runs)
         with self._lock:
+            self._check_quotas([*connection.starts, *runs])
             known = {*self._tables.records, *(new.id for new in connection.starts)}
         started: list[Started] = []
         for new in runs:
@@ -536,6 +540,7 @@ def _claimed_run(record: Record) -> ClaimedRun:
 
 def _commit(unit: Unit, batch: Sequence[RunCommit]) -> CommitAnswer:
     answer = CommitAnswer(unit.now_ms)
+    accepted: list[RunCommit] = []
     for commit in batch:
         refusal = find_refusal(unit.tables, commit)
         if refusal is not None:
@@ -548,9 +553,12 @@ def _commit(unit: Unit, batch: Sequence[RunCommit]) -> CommitAnswer:
             continue
         if record.run.cancel_requested:
             answer.cancel_requested.append(commit.run_id)
+        accepted.append(commit)
         waits = apply_commit(unit, commit)
         if waits:
             answer.waits[commit.run_id] = waits
+    for commit in accepted:
+        send_signals(unit, commit)
     return answer
 
 

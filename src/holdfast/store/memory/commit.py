@@ -72,9 +72,6 @@ def apply_commit(unit: Unit, commit: RunCommit) -> list[Wait]:
         kept = {name: value for name, value in named.items() if value is not None}
         record.run = structs.replace(record.run, attributes=kept)
     _take_kept_signals(unit, record, commit)
-    for signal in commit.signals:
-        accept(unit, signal)
-        unit.tell_of_signals()
     for key in commit.elapsed:
         if _is_due(record, key, unit.now_ms):
             unit.close_wait(record, key, WaitOutcome.ELAPSED)
@@ -84,6 +81,13 @@ def apply_commit(unit: Unit, commit: RunCommit) -> list[Wait]:
     touched = {*(new.key for new in commit.waits), *commit.elapsed, *commit.cancelled}
     _make_move(unit, record, commit.move)
     return [wait for wait in record.all_waits() if wait.key in touched]
+
+
+def send_signals(unit: Unit, commit: RunCommit) -> None:
+    """Accept what an accepted commit sends: after the whole batch, whose waits do not see it under way yet."""
+    for signal in commit.signals:
+        accept(unit, signal)
+        unit.tell_of_signals()
 
 
 def _is_due(record: Record, key: str, now_ms: UnixMs) -> bool:
