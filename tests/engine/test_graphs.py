@@ -30,10 +30,10 @@ class Order:
     count: int
 
 
-async def outcome_of(engine: Engine, graph: hf.Graph, given: Any = None) -> dict[str, Any]:
+async def outcome_of(engine: Engine, graph: hf.Graph, given: object = None) -> dict[str, Any]:
     """The result of a run that a worker executes."""
     async with engine.worker(queues=("default", "side")):
-        run: hf.RunHandle[dict[str, Any]] = await engine.client.start(graph, given)
+        run = await engine.client.start(graph, given)
         return await run.result(10)
 
 

@@ -201,6 +201,10 @@ class Client(Control, Outputs):
     # an async one is meant to match before a plain one.
     @overload
     async def start(
+        self, workflow: Graph, /, *args: Any, **options: Unpack[StartOptions]
+    ) -> RunHandle[dict[str, Any]]: ...
+    @overload
+    async def start(
         self, workflow: Callable[[], Coroutine[Any, Any, R]], /, **options: Unpack[StartOptions]
     ) -> RunHandle[R]: ...
     @overload

@@ -18,6 +18,7 @@ from holdfast.core.explain import Explanation
 from holdfast.model.ids import RunId
 from holdfast.model.run import ApprovalPage, Run, RunDetail, RunPage, WorkerRow
 from holdfast.model.search import GroupBy, RunGroup
+from holdfast.workflow.graph import Graph
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -75,6 +76,10 @@ class SyncClient(SyncControl):
         self._portal.call(self._client.close())
         self._portal.close()
 
+    @overload
+    def start(
+        self, workflow: Graph, /, *args: Any, **options: Unpack[StartOptions]
+    ) -> SyncRunHandle[dict[str, Any]]: ...
     @overload
     def start(
         self, workflow: Callable[[], Coroutine[Any, Any, R]], /, **options: Unpack[StartOptions]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from holdfast.core.approvals import approvers, is_escalated, read_question
 from holdfast.core.failure import Failure, read_failure
@@ -107,8 +107,7 @@ def _with_child(reason: Reason, children: Mapping[RunId, Explanation]) -> Reason
     child = None if reason.child_id is None else children.get(reason.child_id)
     if child is None:
         return reason
-    values = {name: getattr(reason, name) for name in reason.__struct_fields__}
-    return Reason(**{**values, "child": child})
+    return structs.replace(reason, child=child)
 
 
 # --- One function per reason -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
 import msgspec
@@ -81,7 +81,7 @@ def _keywords(schema: Any, place: str, depth: int) -> Iterator[tuple[str, str]]:
             case "items" | "additionalProperties" | "propertyNames" | "not":
                 yield from _keywords(value, below, depth + 1)
             case "anyOf" | "oneOf" | "allOf" | "prefixItems" if isinstance(value, list):
-                for number, part in enumerate(value):
+                for number, part in enumerate(cast("Sequence[Any]", value)):
                     yield from _keywords(part, f"{below}/{number}", depth + 1)
             case "pattern":
                 _compile(value, below)
@@ -177,20 +177,20 @@ def _names(check: _Check, _schema: Schema, value: Any, data: Any, place: str, de
 
 def _prefix(check: _Check, _schema: Schema, value: Any, data: Any, place: str, depth: int) -> Iterator[str]:
     if isinstance(data, list):
-        for number, (part, item) in enumerate(zip(value, data, strict=False)):
+        for number, (part, item) in enumerate(zip(value, cast("Sequence[Any]", data), strict=False)):
             yield from check.run(part, item, f"{place}[{number}]", depth)
 
 
 def _items(check: _Check, schema: Schema, value: Any, data: Any, place: str, depth: int) -> Iterator[str]:
     if isinstance(data, list):
         first = len(schema.get("prefixItems", ()))
-        for number, item in enumerate(data[first:], first):
+        for number, item in enumerate(cast("Sequence[Any]", data)[first:], first):
             yield from check.run(value, item, f"{place}[{number}]", depth)
 
 
 def _unique(_check: _Check, _schema: Schema, value: Any, data: Any, place: str, _depth: int) -> Iterator[str]:
     if value and isinstance(data, list):
-        forms = [msgspec.json.encode(item, order="sorted") for item in data]
+        forms = [msgspec.json.encode(item, order="sorted") for item in cast("Sequence[Any]", data)]
         if len(set(forms)) < len(forms):
             yield f"{place} holds something twice"
 

@@ -51,7 +51,8 @@ def render(statement: Executable, dialect: DialectName) -> tuple[str, dict[str, 
         render_schema_translate=_SCHEMAS[dialect] is not None,
         compile_kwargs={"render_postcompile": True},
     )
-    return str(compiled), dict(compiled.params)
+    params: Any = compiled.params
+    return str(compiled), {str(name): value for name, value in params.items()}
 
 
 def insert_new(table: Table) -> Insert:

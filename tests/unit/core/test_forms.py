@@ -59,23 +59,26 @@ def test_what_a_type_takes_fits_its_form() -> None:
     assert misfits(form_of(Contact), {"mail": "a@b"}) == []
 
 
+MISFITS: list[tuple[dict[str, Any], str]] = [
+    ({"days": 0}, "$.days must be at least 1"),
+    ({"days": 31}, "$.days must be at most 30"),
+    ({"days": True}, "$.days must be integer"),
+    ({"days": 1.5}, "$.days must be integer"),
+    ({"parts": {}}, "$.parts must be array"),
+    ({"parts": [{}]}, "$.parts[0].name is missing"),
+    ({"parts": [{"name": "x", "size": "huge"}]}, "$.parts[0].size must be one of"),
+    ({"way": "road"}, "$.way must be one of"),
+    ({"rate": "1"}, "$.rate must be number"),
+    ({"notes": {"a": 1}}, "$.notes.a must be string"),
+    ({"when": 3}, "$.when fits none of the alternatives"),
+    ({"pair": [1, 2]}, "$.pair[1] must be string"),
+    ({"pair": [1, "a", 3]}, "number of items of at most 2"),
+]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [
-        ({"days": 0}, "$.days must be at least 1"),
-        ({"days": 31}, "$.days must be at most 30"),
-        ({"days": True}, "$.days must be integer"),
-        ({"days": 1.5}, "$.days must be integer"),
-        ({"parts": {}}, "$.parts must be array"),
-        ({"parts": [{}]}, "$.parts[0].name is missing"),
-        ({"parts": [{"name": "x", "size": "huge"}]}, "$.parts[0].size must be one of"),
-        ({"way": "road"}, "$.way must be one of"),
-        ({"rate": "1"}, "$.rate must be number"),
-        ({"notes": {"a": 1}}, "$.notes.a must be string"),
-        ({"when": 3}, "$.when fits none of the alternatives"),
-        ({"pair": [1, 2]}, "$.pair[1] must be string"),
-        ({"pair": [1, "a", 3]}, "number of items of at most 2"),
-    ],
+    MISFITS,
 )
 def test_what_does_not_fit_is_named_with_its_place(changes: dict[str, Any], words: str) -> None:
     found = misfits(form_of(Order), {**GOOD, **changes})
