@@ -9,6 +9,7 @@ import pytest
 from holdfast.errors import SchemaTooNew, SchemaTooOld
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 from holdfast.store.postgres import PostgresStore
+from holdfast.store.tables import METADATA
 from tests.postgres_server import fresh_database
 from tests.postgres_stage import migrated_database
 
@@ -42,6 +43,13 @@ def test_the_database_lists_the_words_that_the_model_lists(
 
     assert found is not None
     assert set(re.findall(r"'(\w+)'", found[0])) == {word.value for word in words}
+
+
+def test_no_table_is_unknown_to_erasure_and_export(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        found = connection.execute("select relname from pg_stat_user_tables where schemaname = 'holdfast'").fetchall()
+
+    assert {row[0] for row in found} == {table.name for table in METADATA.sorted_tables}
 
 
 def test_every_hot_table_begins_its_key_with_the_shard(url: str) -> None:

@@ -138,6 +138,16 @@ def test_sqlalchemy_sees_the_columns_that_there_are(path: str) -> None:
             assert [row[0] for row in columns] == sorted(table.c.keys())
 
 
+def test_no_table_is_unknown_to_erasure_and_export(path: str) -> None:
+    migrate(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("select name from sqlite_schema where type = 'table' and name not like 'sqlite_%'")
+
+        assert {row[0] for row in found} - {"holdfast_version"} == {
+            table.name for table in tables.METADATA.sorted_tables
+        }
+
+
 @pytest.mark.parametrize(
     "statement",
     [
