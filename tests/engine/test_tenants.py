@@ -50,6 +50,8 @@ CALLS: dict[str, Call] = {
     "settle": lambda c, i: c.settle(i, "s", result=1),
     "change": lambda c, i: c.change(i, priority=5),
     "command": lambda c, i: c.command(i, Pause()),
+    "retry": lambda c, i: c.retry(i),
+    "fork": lambda c, i: c.fork(i),
     "wait_for_end": lambda c, i: c.wait_for_end(i, timeout=0.01),
     "wait_for_result": lambda c, i: c.wait_for_result(i, timeout=0.01),
     "handle": lambda c, i: c.handle(i).get(),

@@ -292,7 +292,9 @@ def test_a_person_finds_a_question_in_the_inbox_and_answers_it_once(shell: Shell
 
 @pytest.mark.requirement("S-17")
 def test_what_a_start_cannot_mean_is_refused_before_anything_is_started(shell: Shell) -> None:
-    assert_error(shell.run("start", "fulfill", '"o-1"', "--app", "orders:app"), 2, "known workflows: approve, fulfil")
+    assert_error(
+        shell.run("start", "fulfill", '"o-1"', "--app", "orders:app"), 2, "known workflows: approve, ask, fulfil"
+    )
     assert_error(shell.run("start", "fulfil", "o-1"), 2, "argument 1 is not JSON", "'\"o-1\"'")
     assert shell.ask("runs", "count")["total"] == 0
 
@@ -423,7 +425,7 @@ def test_dev_makes_the_tables_executes_runs_and_drains_on_ctrl_c(shell: Shell) -
 
     assert done["run"]["status"] == "completed"
     assert code == 0
-    assert "approve, fulfil, refuse, ship" in panel
+    assert "approve, ask, fulfil, refuse, ship" in panel
     assert "holdfast start" in panel
 
 
