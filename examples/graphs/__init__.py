@@ -1,0 +1,1 @@
+"""Three graphs, each started with ``python -m examples.graphs.NAME``: ``etl``, ``panel`` and ``onboarding``."""
