@@ -35,11 +35,15 @@ def free() -> str:
     return ""
 
 
+def same(x: str) -> str:
+    return x
+
+
 def test_every_method_answers_the_graph_itself() -> None:
     graph = app.graph("g", timeout=60)
     assert_type(graph, Graph)
     assert_type(graph.step("a", charge, compensate=label, retry=Retry.never(), timeout=5, queue="q"), Graph)
-    assert_type(graph.step("b", label, after=["a"], when="input.x", input={"x": "input.y"}), Graph)
+    assert_type(graph.step("b", same, after=["a"], when="input.x", input={"x": "input.y"}), Graph)
     assert_type(graph.parallel("c", {"x": free, "y": With(free, timeout=timedelta(seconds=1))}), Graph)
     assert_type(graph.route("d", free, {"x": free}, default=free), Graph)
     assert_type(graph.loop("e", label, until="result == 'x'", max_iterations=3), Graph)
