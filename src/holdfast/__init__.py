@@ -9,6 +9,7 @@ from holdfast.core.definitions import GraphError
 from holdfast.core.explain import Explanation
 from holdfast.core.retry import NonRetryable, Retry, RetryAfter
 from holdfast.errors import HoldfastError
+from holdfast.model.closing import Closing, Subscription
 from holdfast.model.run import Approval, ApprovalPage, Run
 from holdfast.model.status import RunStatus
 from holdfast.runtime.settings import WorkerSettings
@@ -40,6 +41,7 @@ __all__ = [
     "ApprovalPage",
     "Child",
     "Client",
+    "Closing",
     "Decision",
     "Explanation",
     "Graph",
@@ -57,6 +59,7 @@ __all__ = [
     "Start",
     "StepInfo",
     "StreamItem",
+    "Subscription",
     "SyncClient",
     "SyncRunHandle",
     "Update",

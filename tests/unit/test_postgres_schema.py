@@ -65,7 +65,7 @@ def test_every_hot_table_begins_its_key_with_the_shard(url: str) -> None:
         ).fetchall()
 
     editor = {"projects", "members", "workflows", "drafts", "triggers", "audit"}
-    others = {"workers", "definitions", "releases", "tenants", *editor}
+    others = {"workers", "definitions", "releases", "tenants", "subscriptions", *editor}
     assert {table for table, column in first if column != "shard"} == others
     assert len(first) == 18
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, cast, overloa
 
 from msgspec import Struct
 
+from holdfast.client.closings import Closings
 from holdfast.client.control import PRIORITY_MAX, Control
 from holdfast.client.definitions import Definitions
 from holdfast.client.outputs import Outputs
@@ -179,6 +180,7 @@ class Client(Control, Outputs):
         self._results = Results(store, host, self.tenant)
         self._pins = Pins(store)
         self.definitions = Definitions(store, host, tenant=self.tenant)
+        self.closings = Closings(store, host, tenant=self.tenant)
         """Stored versions of graphs, and releases."""
 
     async def __aenter__(self) -> Self:

@@ -12,6 +12,7 @@ from holdfast.client.filters import Filters
 from holdfast.client.messages import AnswerOptions, SignalOptions
 from holdfast.client.outputs import Published, StreamItem
 from holdfast.client.portal import Portal
+from holdfast.client.sync_closings import SyncClosings
 from holdfast.client.sync_control import SyncControl
 from holdfast.client.sync_definitions import SyncDefinitions
 from holdfast.core.explain import Explanation
@@ -66,6 +67,7 @@ class SyncClient(SyncControl):
         self._client = client
         self._portal = Portal()
         self.definitions = SyncDefinitions(self._portal, client.definitions)
+        self.closings = SyncClosings(self._portal, client.closings)
 
     @property
     def _control(self) -> Client:

@@ -15,6 +15,7 @@ from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import ClaimedRun, WorkerInfo
 from holdfast.runtime.body import begin
 from holdfast.runtime.claimer import SUSPECT_CRASHES, Claimer
+from holdfast.runtime.closings import ClosingDelivery
 from holdfast.runtime.committer import Committer
 from holdfast.runtime.execution import RunExecution
 from holdfast.runtime.heartbeat import Heartbeat
@@ -122,16 +123,21 @@ class Worker:
 
         services.learn_time(await services.until_repeated(register))
         self._assemble(services, info)
+        if self.closings is not None:
+            await self.closings.subscribe()
         # The answer may have been long on its way: the lease began before it.
         self.heartbeat.extended(registered_ms)
         self.heartbeat.start()
         self._unsubscribe = self.store.hints.subscribe(self._hint_from_any_thread)
-        for name, loop in (
-            ("claimer", self.claimer.run),
-            ("housekeeper", self.housekeeper.run),
-            ("live", self.live.run),
-            ("tick", self._tick),
-        ):
+        loops = {
+            "claimer": self.claimer.run,
+            "housekeeper": self.housekeeper.run,
+            "live": self.live.run,
+            "tick": self._tick,
+        }
+        if self.closings is not None:
+            loops["closings"] = self.closings.run
+        for name, loop in loops.items():
             self._tasks.append(self._loop.create_task(self._guard(name, loop), name=f"holdfast-{name}"))
         logger.info("worker %s started: %d workflow(s)", self.id, len(self.registry.workflow_names))
 
@@ -167,6 +173,7 @@ class Worker:
         )
         self.housekeeper = Housekeeper(services, settings, wake_claimer=self.claimer.wake, announce=self._announce)
         self.live = Live(services, settings, worker=self.id, executions=self._executions)
+        self.closings = ClosingDelivery(services, settings) if self.registry.end_handlers else None
         services.listen = self.live.listen
         services.ended = self._ended
         services.expect = self.housekeeper.expect
@@ -200,6 +207,8 @@ class Worker:
             self.claimer.wake()
         if hint.signals:
             self.housekeeper.look()
+        if self.closings is not None and (hint.ended is None or hint.ended):
+            self.closings.look()
         if hint.live is None or hint.live:
             self.live.hint(hint.live)
 
@@ -240,7 +249,7 @@ class Worker:
     async def _drain(self) -> None:
         logger.info("worker %s drains: %d run(s) in its hands", self.id, len(self._executions))
         for task in self._tasks:
-            if task.get_name() in ("holdfast-claimer", "holdfast-housekeeper"):
+            if task.get_name() in ("holdfast-claimer", "holdfast-housekeeper", "holdfast-closings"):
                 task.cancel()
         for execution in list(self._executions.values()):
             execution.drain()

@@ -268,3 +268,24 @@ AUDIT: Final = Table(
     *_texts("subject", "action", "facts"),
     *_times("at_ms"),
 )
+
+SUBSCRIPTIONS: Final = Table(
+    "subscriptions",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("workflow", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    *_times("created_ms"),
+)
+
+OUTBOX: Final = Table(
+    "outbox",
+    METADATA,
+    Column("shard", SmallInteger, primary_key=True),
+    Column("run_id", Uuid(as_uuid=False), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("subscription", Text, primary_key=True),
+    *_texts("tenant", "workflow", "key", "status", "reason", "error_type", "error_message", "failed"),
+    *_times("ended_ms", "lease_until_ms"),
+    Column("deliveries", Integer),
+)

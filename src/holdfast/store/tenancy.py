@@ -22,9 +22,9 @@ from holdfast.store.tables import METADATA, RUNS, SIGNALS, TENANTS
 PAGE: Final = 500
 
 OF_RUNS: Final[tuple[Table, ...]] = tuple(
-    table for table in METADATA.sorted_tables if "run_id" in table.c and table.name != "runs"
+    table for table in METADATA.sorted_tables if "run_id" in table.c and table.name not in ("runs", "outbox")
 )
-"""Tables whose rows belong to a run, or may."""
+"""Tables whose rows belong to a run, or may, and go with it. Of an end that nobody has heard of the row stays."""
 
 OF_TENANTS: Final[tuple[Table, ...]] = tuple(table for table in METADATA.sorted_tables if "tenant" in table.c)
 """Tables whose rows say whose they are."""
@@ -32,7 +32,7 @@ OF_TENANTS: Final[tuple[Table, ...]] = tuple(table for table in METADATA.sorted_
 _POLICY: Final = [TENANTS.c[name] for name in TenantPolicy.__struct_fields__]
 _R: Final = RUNS.c
 _JSON_COLUMNS: Final = frozenset(
-    {"input", "result", "error", "attributes", "payload", "request", "document", "queues", "workflows"}
+    {"input", "result", "error", "attributes", "payload", "request", "document", "queues", "workflows", "failed"}
 )
 
 

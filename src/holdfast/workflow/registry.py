@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 from holdfast.core.definitions import DefinitionError, GraphError, Problem
 from holdfast.core.expressions import ExpressionError
 from holdfast.core.failure import ErrorRegistry
 from holdfast.core.names import check_name
 from holdfast.core.retry import Retry
-from holdfast.errors import DuplicateName, WorkflowNotRegistered
+from holdfast.errors import DuplicateName, UsageError, WorkflowNotRegistered
 from holdfast.model.definition import Options
 from holdfast.model.ids import DEFAULT_QUEUE
 from holdfast.workflow.duration import milliseconds, optional_seconds, seconds
@@ -79,6 +79,7 @@ class Registry:
         self._steps: dict[str, Step[Any, Any]] = {}
         self._graphs: dict[str, Graph] = {}
         self._queued_steps: dict[str, Workflow[Any, Any]] = {}
+        self._end_handlers: dict[str, tuple[str, ...]] = {}
 
     @overload
     def step(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...  # type: ignore[overload-overlap]
@@ -189,6 +190,57 @@ class Registry:
             return made
 
         return register if function is None else register(function)
+
+    def on_end(
+        self,
+        *workflows: Workflow[..., Any] | str,
+        name: str | None = None,
+        queue: str = DEFAULT_QUEUE,
+        timeout: timedelta | float | None = None,
+    ) -> WorkflowDecorator:
+        """Register a workflow that is run once for every end of a run of these workflows, however it ended.
+
+        It is started with the ``Closing``, in the tenant of the run that ended, for runs that end after the first
+        worker of this program has started. The row that starts it is written together with the end: none is lost.
+
+        Args:
+            workflows: workflows, graphs, or their names.
+            name: what its runs call it; the function's name by default.
+            queue: the line its runs stand in.
+            timeout: its runs' deadline, counted from their start; a timedelta, or seconds; none by default.
+
+        Raises:
+            DuplicateName: a workflow of this name is registered.
+            UsageError: no workflow is named, or the ends of its own runs would start it again.
+        """
+        told_of = tuple(one.name if isinstance(one, Workflow) else check_name("workflow", one) for one in workflows)
+        if not told_of:
+            raise UsageError("on_end() needs the workflows whose ends it is for")
+        as_workflow = self.workflow(name=name, queue=queue, timeout=timeout)
+
+        def register(function: Callable[..., Any]) -> Workflow[Any, Any]:
+            self._refuse_circle(name or function.__name__, told_of)
+            made: Workflow[Any, Any] = as_workflow(function)
+            self._end_handlers[made.name] = told_of
+            return made
+
+        return cast("WorkflowDecorator", register)
+
+    def _refuse_circle(self, handler: str, told_of: tuple[str, ...]) -> None:
+        causes = list(told_of)
+        seen: set[str] = set()
+        while causes:
+            cause = causes.pop()
+            if cause == handler:
+                raise UsageError(f"the ends of {handler!r} would start {handler!r} again, without an end")
+            if cause not in seen:
+                seen.add(cause)
+                causes += self._end_handlers.get(cause, ())
+
+    @property
+    def end_handlers(self) -> Mapping[str, tuple[str, ...]]:
+        """The workflows of ``on_end``, by name, with those whose ends they are started for."""
+        return self._end_handlers
 
     def graph(
         self,

@@ -115,6 +115,10 @@ class MemoryStore:
         with self._lock:
             unit = Unit(self._tables, self._clock())
             yield unit
+            if unit.ended and self._documents is not None:
+                from holdfast.store.memory.telling import tell_of_ends
+
+                self.transact(lambda statements: tell_of_ends(statements, unit.ended))
         self._hints.publish(unit.hint())
 
     # Starting

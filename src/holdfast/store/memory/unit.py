@@ -24,12 +24,18 @@ class Unit:
         self.tables = tables
         self.now_ms = now_ms
         self._work = self._signals = False
-        self._ended: list[RunId] = []
+        self.ended: list[Record] = []
+        """The runs that it ends, as they were at that moment."""
         self._live: list[RunId] = []
 
     def hint(self) -> Hint:
         """What listeners should hear of this operation."""
-        return Hint(work=self._work, signals=self._signals, ended=tuple(self._ended), live=tuple(self._live))
+        return Hint(
+            work=self._work,
+            signals=self._signals,
+            ended=tuple(record.run.id for record in self.ended),
+            live=tuple(self._live),
+        )
 
     def start(self, new: NewRun) -> bool:
         """Record a run unless its id exists already; whether it was recorded."""
@@ -169,7 +175,7 @@ class Unit:
 
     def _tell_of_end(self, record: Record) -> None:
         run = record.run
-        self._ended.append(run.id)
+        self.ended.append(record)
         for parent, wait in self.tables.waiting_for_child(run):
             self.close_wait(parent, wait.key, WaitOutcome.CHILD_ENDED, child=run)
             self.tell(parent, reason="child_ended", key=wait.key)

@@ -496,6 +496,59 @@ begin
 end $$;
 comment on function holdfast.find_excess is 'Which quota these runs would exceed: its name, its limit, what it would be.';
 
+-- Closing events: who is to be told of the ends of which runs, and the ends that nobody has acknowledged yet. The row
+-- of an end is written by the statement that ends the run (commit_finish, command_move, requeue_lost), for those who
+-- are subscribed then; everything else is written once for both databases over Store.transact (store/outbox.py).
+create table holdfast.subscriptions (
+    tenant text not null,
+    workflow text not null,
+    name text not null,
+    created_ms bigint not null,
+    primary key (tenant, workflow, name)
+);
+comment on table holdfast.subscriptions is 'Who is to be told of the ends of which runs.';
+comment on column holdfast.subscriptions.tenant is 'Empty for the handlers of programs, which serve every tenant.';
+comment on column holdfast.subscriptions.workflow is 'Empty for every workflow.';
+
+create table holdfast.outbox (
+    shard smallint not null,
+    run_id uuid not null,
+    seq integer not null,
+    subscription text not null,
+    tenant text not null,
+    workflow text not null,
+    key text,
+    status text not null,
+    reason text not null,
+    error_type text,
+    error_message text,
+    failed json not null,
+    ended_ms bigint not null,
+    lease_until_ms bigint not null default 0,
+    deliveries integer not null default 0,
+    primary key (shard, run_id, seq, subscription),
+    constraint outbox_status check (status in ('completed', 'failed', 'cancelled', 'stuck'))
+);
+comment on table holdfast.outbox is 'Ends of runs, one row per subscription, until they are acknowledged.';
+comment on column holdfast.outbox.seq is 'Of the transition that ended the run: one that was set aside may end again.';
+comment on column holdfast.outbox.failed is 'Keys of the steps and children whose recorded outcome is a failure.';
+-- Readers of one tenant, and the handlers of programs, which take all tenants.
+create index outbox_line on holdfast.outbox (subscription, tenant, ended_ms, run_id);
+create index outbox_handlers on holdfast.outbox (subscription, ended_ms, run_id);
+
+create function holdfast.failed_steps(given_shard smallint, given_run uuid) returns json language sql stable as $$
+    select coalesce(json_agg(f.key order by f.key collate "C"), '[]'::json)
+      from (select j.key
+              from holdfast.journal j
+             where j.shard = given_shard and j.run_id = given_run and j.status = 'failed' and j.kind = 'step'
+             union
+            select w.key
+              from holdfast.waits w
+             where w.shard = given_shard and w.run_id = given_run and w.outcome = 'child_ended'
+               and w.child_status <> 'completed') f
+$$;
+comment on function holdfast.failed_steps is 'Keys of the steps and children of a run whose recorded outcome is a failure.';
+
 -- The log is append-only. Rows go when their run has gone, by retention and erasure, which delete the run first.
 create function holdfast.refuse_deletion() returns trigger language plpgsql as $$
 begin

@@ -389,6 +389,59 @@ create table tenants (
     changed_ms integer not null
 ) strict, without rowid;
 
+-- Closing events: who is to be told of the ends of which runs, and the ends that nobody has acknowledged yet. Written
+-- once for both databases over Store.transact (store/outbox.py), but for the rows of the outbox: the trigger runs_ended.
+-- An empty tenant stands for all of them (the handlers of programs), an empty workflow for all of them too.
+create table subscriptions (
+    tenant text not null,
+    workflow text not null,
+    name text not null,
+    created_ms integer not null,
+    primary key (tenant, workflow, name)
+) strict, without rowid;
+
+create table outbox (
+    shard integer not null,
+    run_id text not null,
+    seq integer not null,
+    subscription text not null,
+    tenant text not null,
+    workflow text not null,
+    key text,
+    status text not null check (status in ('completed', 'failed', 'cancelled', 'stuck')),
+    reason text not null,
+    error_type text,
+    error_message text,
+    failed text not null check (json_valid(failed)),
+    ended_ms integer not null,
+    lease_until_ms integer not null default 0,
+    deliveries integer not null default 0,
+    primary key (shard, run_id, seq, subscription)
+) strict, without rowid;
+create index outbox_line on outbox (subscription, tenant, ended_ms, run_id);
+create index outbox_handlers on outbox (subscription, ended_ms, run_id);
+
+-- Whatever ends a run tells those who are subscribed then, in the same statement.
+create trigger runs_ended after update of finalized_ms on runs
+when new.finalized_ms is not null and new.status <> old.status begin
+    insert into outbox (shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type,
+        error_message, failed, ended_ms)
+    select new.shard, new.id, new.transition_seq, s.name, new.tenant, new.workflow, new.key, new.status,
+        new.terminal_reason, new.error_type, new.error_message, (
+            select json_group_array(f.key) from (
+                select j.key from journal as j
+                where j.shard = new.shard and j.run_id = new.id and j.status = 'failed' and j.kind = 'step'
+                union
+                select w.key from waits as w
+                where w.shard = new.shard and w.run_id = new.id and w.outcome = 'child_ended'
+                    and w.child_status <> 'completed'
+                order by 1) as f),
+        new.updated_ms
+    from subscriptions as s
+    where s.tenant in ('', new.tenant) and s.workflow in ('', new.workflow)
+    on conflict (shard, run_id, seq, subscription) do nothing;
+end;
+
 -- The log is append-only. Rows go when their run has gone, by retention and erasure, which delete the run first.
 -- The trigger that writes a row does not know which wait or whose command it is about: that is filled in once.
 create trigger transitions_append_only before update on transitions

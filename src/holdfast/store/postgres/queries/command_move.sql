@@ -1,4 +1,5 @@
--- Write what a command makes of a locked run, with its transition; if it ends the run, close what that waited for.
+-- Write what a command makes of a locked run, with its transition; if it ends the run, close what that waited for,
+-- and tell who is subscribed.
 -- A statement of its own after the one that locked the run.
 -- Guard: the run is where it was when it was decided what to do: its status, its epoch and its holder.
 -- Index: primary keys, waits_open. Returns: one row, how many runs were moved: one.
@@ -19,12 +20,27 @@ with moved as (
      where r.shard = %(shard)s::smallint and r.id = %(id)s::uuid and r.tenant = %(tenant)s
        and r.status = %(from_status)s and r.epoch = %(from_epoch)s::bigint
        and r.worker is not distinct from %(from_worker)s::text
-    returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms
+    returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms,
+              r.tenant, r.workflow, r.key, r.terminal_reason, r.error_type, r.error_message
 ), closed as (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.updated_ms
       from moved m
      where %(ends)s::boolean and w.shard = m.shard and w.run_id = m.id and w.outcome is null
+), told as (
+    insert into holdfast.outbox (
+           shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type, error_message, failed,
+           ended_ms)
+    select m.shard, m.id, m.transition_seq, s.name, m.tenant, m.workflow, m.key, m.status, m.terminal_reason,
+           m.error_type, m.error_message, holdfast.failed_steps(m.shard, m.id), m.updated_ms
+      from moved m
+     cross join lateral (
+           select u.name
+             from holdfast.subscriptions u
+            where u.tenant in ('', m.tenant) and u.workflow in ('', m.workflow)
+           offset 0) s
+     where %(ends)s::boolean
+        on conflict do nothing
 ), logged as (
     insert into holdfast.transitions (
            shard, run_id, seq, from_status, to_status, reason, key, worker, epoch, at_ms, actor, note, command_id)
