@@ -22,7 +22,7 @@ from holdfast.model.status import (
     ParentPolicy,
     RunStatus,
 )
-from holdfast.store.port import WORKER_KEPT_MS, Store
+from holdfast.store.port import WORKER_KEPT_MS, Store, count_runs
 from tests.contract.commands import draw_command
 from tests.contract.filters import ATTRIBUTES, RENAMED, choose_filter
 from tests.contract.inbox import SIGNALS, asked_of, choose_answer, choose_wait, read_inbox
@@ -555,7 +555,7 @@ class Script:
             second = None
             if first.next is not None:
                 second = opened.store.list_runs(tenant, where, limit=limit, after=first.next).runs
-            return first.runs, second, opened.store.count_runs(tenant, where)
+            return first.runs, second, count_runs(opened.store, tenant, where)
 
         return Step(("list runs",), act, lambda answer: bool(answer[0]))
 

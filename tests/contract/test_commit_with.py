@@ -10,6 +10,7 @@ from holdfast.model.commit import Finish, Release, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.model.run import ClaimedRun, RunFilter
 from holdfast.model.status import RunStatus
+from holdfast.store.port import count_runs
 from tests.contract.scene import RESULT, Scene, entry, new_run, run_id
 
 # A handler's own SQL, in a form that every store has: it starts a run inside the transaction that it was given.
@@ -67,7 +68,7 @@ def test_a_handler_gets_the_kind_of_connection_that_it_wants(scene: Scene) -> No
         assert (answer.refused, answer.broken) == ({}, {})
         assert [isinstance(one, wanted) for one in handed_over] == [True]
     count = len(scene.opened.transactions)
-    assert scene.store.count_runs(DEFAULT_TENANT, RunFilter()) == {"running": count, "queued": count}
+    assert count_runs(scene.store, DEFAULT_TENANT, RunFilter()) == {"running": count, "queued": count}
 
 
 @pytest.mark.requirement("promise-3", "promise-4")
@@ -129,7 +130,7 @@ def test_a_connection_that_the_store_does_not_have_is_a_usage_error(scene: Scene
     with pytest.raises(UsageError):
         scene.store.commit_with(_handler(scene, run), wants=dict)
 
-    assert scene.store.count_runs(DEFAULT_TENANT, RunFilter()) == {"running": 1}
+    assert count_runs(scene.store, DEFAULT_TENANT, RunFilter()) == {"running": 1}
 
 
 def test_starting_runs_in_something_else_than_a_connection_is_a_usage_error(scene: Scene) -> None:

@@ -31,6 +31,11 @@ class Ear:
         with self._changed:
             return self._changed.wait_for(lambda: any(wanted(hint) for hint in self._heard), TIMEOUT_S)
 
+    def heard(self, wanted: Callable[[Hint], bool]) -> bool:
+        """Whether such a hint came by now."""
+        with self._changed:
+            return any(wanted(hint) for hint in self._heard)
+
 
 def test_a_start_is_heard_as_work(scene: Scene) -> None:
     ear = Ear(scene)

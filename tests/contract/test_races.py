@@ -13,6 +13,7 @@ from holdfast.model.commit import Finish, Park, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.model.run import RunFilter
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus
+from holdfast.store.port import count_runs
 from tests.contract.scene import (
     ALICE,
     BOB,
@@ -190,4 +191,4 @@ def test_batches_that_touch_the_same_runs_in_other_orders_all_get_through(scene:
     accepted = [8 - len(answer.refused) for answer in answers[:2]]
     assert sum(accepted) == 8
     assert answers[2].refused == {}
-    assert scene.store.count_runs(DEFAULT_TENANT, RunFilter()) == {"completed": 12}
+    assert count_runs(scene.store, DEFAULT_TENANT, RunFilter()) == {"completed": 12}

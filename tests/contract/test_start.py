@@ -6,6 +6,7 @@ from holdfast.errors import HoldfastError, RunNotFound
 from holdfast.model.ids import DEFAULT_TENANT, Json
 from holdfast.model.run import NewRun, RunFilter, Started
 from holdfast.model.status import RunStatus
+from holdfast.store.port import count_runs
 from tests.contract.scene import OTHER_TENANT, Scene, new_run, run_id
 from tests.contract.stores import Opening
 
@@ -90,7 +91,7 @@ def test_a_bulk_start_with_one_run_that_cannot_be_stored_starts_none(scene: Scen
     with pytest.raises(HoldfastError):
         scene.store.start_runs([new_run(1), bad, new_run(3)])
 
-    assert scene.store.count_runs(DEFAULT_TENANT, RunFilter()) == {}
+    assert count_runs(scene.store, DEFAULT_TENANT, RunFilter()) == {}
     scene.start(4)
 
 
@@ -151,7 +152,7 @@ def test_a_rolled_back_transaction_starts_nothing(scene: Scene) -> None:
     with pytest.raises(ZeroDivisionError):
         start_and_raise()
 
-    assert scene.store.count_runs(DEFAULT_TENANT, RunFilter()) == {}
+    assert count_runs(scene.store, DEFAULT_TENANT, RunFilter()) == {}
     assert scene.claim() == []
 
 

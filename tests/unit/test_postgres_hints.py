@@ -15,7 +15,7 @@ from holdfast.store.postgres.notify import PAYLOAD_BYTES_MAX, decode_notice, enc
 from tests.contract.scene import new_run, run_id
 from tests.postgres_stage import migrated_database, open_scene
 
-EVERYTHING = Hint(work=True, ended=None, live=None)
+EVERYTHING = Hint(work=True, ended=None, live=None, moved=None)
 
 
 @pytest.fixture

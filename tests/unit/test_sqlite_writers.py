@@ -13,6 +13,7 @@ from holdfast.model.commit import RunCommit
 from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.model.run import RunFilter, WorkerInfo
 from holdfast.store.migrations import migrate
+from holdfast.store.port import count_runs
 from holdfast.store.sqlite import SqliteStore
 from holdfast.store.sqlite.database import CHANGES_PER_CHECKPOINT, Database
 from tests.contract.scene import ALICE, entry, new_run
@@ -61,7 +62,7 @@ def test_two_processes_write_one_file_at_the_same_time(path: str, library: Versi
         pass
 
     store = SqliteStore(path, library=library)
-    assert store.count_runs(DEFAULT_TENANT, RunFilter()) == {"queued": 2_000}
+    assert count_runs(store, DEFAULT_TENANT, RunFilter()) == {"queued": 2_000}
     store.close()
     check_integrity(path)
 
@@ -101,7 +102,7 @@ def test_a_file_that_another_program_holds_for_long_is_busy_and_then_free(store:
         other.execute("begin immediate")
         with pytest.raises(StoreBusy):
             store.start_runs([new_run(1)])
-        readable = store.count_runs(DEFAULT_TENANT, RunFilter())
+        readable = count_runs(store, DEFAULT_TENANT, RunFilter())
         other.execute("rollback")
 
     assert readable == {}
@@ -163,7 +164,7 @@ def test_a_child_of_a_fork_cannot_use_its_parents_store(store: SqliteStore) -> N
         os._exit(1)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
-    assert store.count_runs(DEFAULT_TENANT, RunFilter()) == {"queued": 1}
+    assert count_runs(store, DEFAULT_TENANT, RunFilter()) == {"queued": 1}
 
 
 def test_a_store_that_is_closed_says_so(store: SqliteStore) -> None:

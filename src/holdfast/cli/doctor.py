@@ -21,7 +21,7 @@ from holdfast.errors import SchemaTooNew, SchemaTooOld, StoreError, StoreMisconf
 from holdfast.model.ids import DEFAULT_TENANT, Tenant
 from holdfast.model.run import Run, RunFilter, WorkerRow
 from holdfast.model.status import RunStatus
-from holdfast.store.port import Store
+from holdfast.store.port import Store, count_runs
 from holdfast.store.schema import HEAD
 
 CLOCK_MS_MAX: Final = 1000
@@ -232,7 +232,7 @@ def _knows(worker: WorkerRow, run: Run) -> bool:
 
 
 def _check_stuck(store: Store, tenant: Tenant) -> Check:
-    number = store.count_runs(tenant, RunFilter(statuses=frozenset({RunStatus.STUCK}))).get(RunStatus.STUCK, 0)
+    number = count_runs(store, tenant, RunFilter(statuses=frozenset({RunStatus.STUCK}))).get(RunStatus.STUCK, 0)
     if not number:
         return Check(name="stuck", verdict=Verdict.OK, finding="no run is set aside")
     return Check(

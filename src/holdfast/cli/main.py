@@ -12,7 +12,20 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from holdfast.cli import approvals, commands, control, definitions, doctor, lineage, lint, replay, runs, tenants, work
+from holdfast.cli import (
+    approvals,
+    commands,
+    control,
+    definitions,
+    doctor,
+    events,
+    lineage,
+    lint,
+    replay,
+    runs,
+    tenants,
+    work,
+)
 from holdfast.cli.exits import Exit, exit_of, way_out
 from holdfast.cli.output import print_error, print_error_document
 from holdfast.cli.shapes import plain_facts
@@ -47,7 +60,9 @@ cli.command("worker", short_help="Execute runs until SIGTERM or Ctrl-C.")(work.w
 cli.command("start")(commands.start)
 control.register(runs.commands)
 lineage.register(runs.commands)
+events.register(runs.commands)
 cli.add_typer(runs.commands)
+cli.command("events", short_help="Tell what happened to all runs, and what happens.")(events.events)
 cli.add_typer(definitions.commands)
 cli.command("signal")(commands.signal)
 cli.add_typer(approvals.commands)

@@ -34,7 +34,7 @@ from holdfast.runtime.backoff import Backoff
 from holdfast.runtime.host import ProcessHost, calm_garbage_collector, run_on_loop
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.runtime.worker import Worker
-from holdfast.store.port import Store
+from holdfast.store.port import Store, count_runs
 
 PROGRESS_INTERVAL_S: Final = 1.0
 """How often ``dev`` counts the runs."""
@@ -284,6 +284,6 @@ async def _show_progress(store: Store, host: ProcessHost, worker: Worker) -> Non
 
 async def _count(store: Store, host: ProcessHost) -> Text:
     try:
-        return count_line(await host.call("client", store.count_runs, DEFAULT_TENANT, RunFilter()))
+        return count_line(await host.call("client", count_runs, store, DEFAULT_TENANT, RunFilter()))
     except StoreError as error:
         return Text(clean(str(error)), "red")

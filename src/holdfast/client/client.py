@@ -17,7 +17,7 @@ from msgspec import Struct
 from holdfast.client.closings import Closings
 from holdfast.client.control import PRIORITY_MAX, Control
 from holdfast.client.definitions import Definitions
-from holdfast.client.outputs import Outputs
+from holdfast.client.events import Events
 from holdfast.client.results import Results
 from holdfast.core.attributes import check_attributes
 from holdfast.core.codec import Codec
@@ -161,7 +161,7 @@ class RunHandle(Generic[R_co]):
         return f"<Run {self.id}>"
 
 
-class Client(Control, Outputs):
+class Client(Control, Events):
     """Asynchronous; ``SyncClient`` is its blocking form. One tenant; one database."""
 
     def __init__(

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from holdfast.client.messages import Messages, SignalOptions
+from holdfast.client.watching import Watch
 from holdfast.core.ids import check_run_id, derive_id
 from holdfast.core.names import check_name
 from holdfast.errors import RunFinished, UpdateRefused, UpdateTimeout, ValueNotFound
@@ -20,10 +21,6 @@ from holdfast.workflow.signals import UPDATE_PREFIX, UpdateReply, UpdateRequest
 
 T_co = TypeVar("T_co", covariant=True)
 
-POLL_S: Final = 0.1
-"""How often a reader that has read everything looks again, at first; then ever more rarely."""
-
-POLL_MAX_S: Final = 1.0
 _PAGE: Final = 500
 
 
@@ -81,22 +78,22 @@ class Outputs(Messages):
             RunNotFound: there is no such run.
         """
         checked = check_run_id(run_id)
-        pause_s = POLL_S
-        while True:
-            found = await self._send(
-                self.store.read_outputs, self.tenant, checked, EntryKind.EMITTED, stream, after=after, limit=_PAGE
-            )
-            for entry in found.entries:
-                after = entry.seq
-                value = self._value(entry, type_, f"an item of stream {stream!r} of run {checked}")
-                yield StreamItem(offset=entry.seq, value=value, at=_moment(entry.completed_ms))
-            if found.entries:
-                pause_s = POLL_S
-            elif found.status in TERMINAL_STATUSES:
-                return
-            else:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, POLL_MAX_S)
+        async with Watch(self.store.hints, checked) as watch:
+            while True:
+                watch.look()
+                found = await self._send(
+                    self.store.read_outputs, self.tenant, checked, EntryKind.EMITTED, stream, after=after, limit=_PAGE
+                )
+                for entry in found.entries:
+                    after = entry.seq
+                    value = self._value(entry, type_, f"an item of stream {stream!r} of run {checked}")
+                    yield StreamItem(offset=entry.seq, value=value, at=_moment(entry.completed_ms))
+                if found.entries:
+                    watch.found()
+                elif found.status in TERMINAL_STATUSES:
+                    return
+                else:
+                    await watch.wait()
 
     async def update(
         self,
@@ -130,11 +127,14 @@ class Outputs(Messages):
         request_id = self._host.new_id() if key is None else derive_id("update", checked, name, check_name("key", key))
         options = SignalOptions(run_id=checked, signal_id=request_id)
         try:
-            async with asyncio.timeout(None if limit is None else limit.total_seconds()):
+            async with (
+                asyncio.timeout(None if limit is None else limit.total_seconds()),
+                Watch(self.store.hints, checked) as watch,
+            ):
                 reply = await self._reply(checked, request_id)
                 if reply is None:
                     await self.signal(f"{UPDATE_PREFIX}{name}", UpdateRequest(request_id, value), **options)
-                    reply = await self._wait_for_reply(checked, request_id)
+                    reply = await self._wait_for_reply(checked, request_id, watch)
         except TimeoutError:
             waited_s = None if limit is None else limit.total_seconds()
             raise UpdateTimeout(run_id=checked, name=name, timeout_s=waited_s) from None
@@ -143,9 +143,9 @@ class Outputs(Messages):
         where = f"the answer to update {name!r} of run {checked}"
         return self._codec.decoder(type_)(self._codec.encode(reply.value, where), where)
 
-    async def _wait_for_reply(self, run_id: RunId, request_id: str) -> UpdateReply:
-        pause_s = POLL_S / 4
+    async def _wait_for_reply(self, run_id: RunId, request_id: str, watch: Watch) -> UpdateReply:
         while True:
+            watch.look()
             found = await self._send(
                 self.store.read_outputs, self.tenant, run_id, EntryKind.REPLY, request_id, after=None, limit=1
             )
@@ -154,8 +154,7 @@ class Outputs(Messages):
                 return reply
             if found.status in TERMINAL_STATUSES:
                 raise RunFinished(run_id=run_id, status=found.status)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, POLL_MAX_S)
+            await watch.wait()
 
     async def _reply(self, run_id: RunId, request_id: str) -> UpdateReply | None:
         found = await self._send(

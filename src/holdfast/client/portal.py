@@ -27,6 +27,11 @@ class Portal:
             future.cancel()
             raise
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be called any more."""
+        return self._loop.is_closed()
+
     def close(self) -> None:
         """End the loop and the thread."""
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -13,6 +13,7 @@ from holdfast.errors import RunNotFound, UsageError
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import Run, RunDetail, RunFilter, RunPage, WorkerRow
 from holdfast.model.search import GroupBy, RunGroup
+from holdfast.store.port import count_runs
 
 EXPLAINED_MAX: Final = 20
 """How many runs one explanation reads at most: the run, its children, and theirs."""
@@ -76,7 +77,7 @@ class Reading(Requests):
 
     async def count(self, query: str | None = None, **filters: Unpack[Filters]) -> dict[str, int]:
         """How many runs are in each status; statuses without runs are left out. Raises UsageError."""
-        return await self._send(self.store.count_runs, self.tenant, await self._filter(query, filters))
+        return await self._send(count_runs, self.store, self.tenant, await self._filter(query, filters))
 
     async def group(
         self, by: GroupBy | str, query: str | None = None, *, limit: int = 100, **filters: Unpack[Filters]

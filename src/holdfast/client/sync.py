@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 from holdfast.client.client import Client, RunHandle, Start, StartOptions
+from holdfast.client.events import EventOptions
 from holdfast.client.filters import Filters
 from holdfast.client.messages import AnswerOptions, SignalOptions
 from holdfast.client.outputs import Published, StreamItem
@@ -16,12 +17,14 @@ from holdfast.client.sync_closings import SyncClosings
 from holdfast.client.sync_control import SyncControl
 from holdfast.client.sync_definitions import SyncDefinitions
 from holdfast.core.explain import Explanation
+from holdfast.model.event import Event
 from holdfast.model.ids import RunId
 from holdfast.model.run import ApprovalPage, Run, RunDetail, RunPage, WorkerRow
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.workflow.graph import Graph
 
 R = TypeVar("R")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 A1 = TypeVar("A1")
 A2 = TypeVar("A2")
@@ -235,13 +238,29 @@ class SyncClient(SyncControl):
 
     def stream(self, run_id: str, stream: str, type_: Any = Any, *, after: int = 0) -> Iterator[StreamItem[Any]]:
         """As ``Client.stream``."""
-        items = self._client.stream(run_id, stream, type_, after=after)
+        return self._iterate(self._client.stream(run_id, stream, type_, after=after))
 
-        async def following() -> StreamItem[Any] | None:
+    def _iterate(self, items: AsyncGenerator[T]) -> Iterator[T]:
+        async def following() -> T | None:
             return await anext(items, None)
 
-        while (item := self._portal.call(following())) is not None:
-            yield item
+        try:
+            while (item := self._portal.call(following())) is not None:
+                yield item
+        finally:
+            if not self._portal.closed:
+                self._portal.call(items.aclose())
+
+    def events(
+        self,
+        run_id: str | None = None,
+        *,
+        after: str | None = None,
+        follow: bool = False,
+        **options: Unpack[EventOptions],
+    ) -> Iterator[Event]:
+        """As ``Client.events``."""
+        return self._iterate(self._client.events(run_id, after=after, follow=follow, **options))
 
     def update(
         self,

@@ -7,13 +7,56 @@ other processes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import structlog
+from msgspec import structs
 
+from holdfast.model.ids import RunId
 from holdfast.store.port import Hint
 
 _log = structlog.get_logger(__name__)
+
+
+def says_nothing(hint: Hint) -> bool:
+    """Whether nobody needs to hear of it."""
+    return not (
+        hint.work or hint.signals or hint.ended != () or hint.live != () or hint.moved != () or hint.watch != ()
+    )
+
+
+class Watched:
+    """The runs whose moves somebody wants to hear of. Safe to call from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[RunId | None] = Counter()
+
+    def add(self, run_id: RunId | None) -> Callable[[], None]:
+        """Watch a run, or all if None, until the returned function is called, which may be done twice."""
+        with self._lock:
+            self._counts[run_id] += 1
+        left = [run_id]
+
+        def remove() -> None:
+            with self._lock:
+                if left:
+                    left.clear()
+                    self._counts[run_id] -= 1
+                    if not self._counts[run_id]:
+                        del self._counts[run_id]
+
+        return remove
+
+    def of(self, moved: Sequence[RunId] | None) -> tuple[RunId, ...] | None:
+        """Of runs that moved (None: some), those that are watched; None if it is not known which."""
+        if not self._counts or moved == ():
+            return ()
+        with self._lock:
+            if moved is None or None in self._counts:
+                return None
+            return tuple(run_id for run_id in dict.fromkeys(moved) if run_id in self._counts)
 
 
 class LocalHints:
@@ -27,10 +70,11 @@ class LocalHints:
         self._lock = threading.Lock()
         self._listeners: dict[int, Callable[[Hint], None]] = {}
         self._number = 0
+        self._watched = Watched()
 
     def publish(self, hint: Hint) -> None:
         """Tell every listener; one that says nothing is not sent. Never raises."""
-        if not (hint.work or hint.signals or hint.ended != () or hint.live != ()):
+        if says_nothing(hint):
             return
         with self._lock:
             listeners = list(self._listeners.values())
@@ -39,6 +83,15 @@ class LocalHints:
                 listener(hint)
             except Exception:  # noqa: BLE001 - the publisher's work is done already, and a hint may be lost
                 _log.exception("hint_listener_failed", listener=repr(listener))
+
+    def tell(self, hint: Hint, moved: Sequence[RunId] | None) -> None:
+        """Publish a hint, and besides which of the runs that moved are watched; None if it is not known which moved."""
+        watched = self._watched.of(moved)
+        self.publish(hint if watched == () else structs.replace(hint, moved=watched))
+
+    def watch(self, run_id: RunId | None) -> Callable[[], None]:
+        """Want hints when this run moves or records something, or any run if None, until the function is called."""
+        return self._watched.add(run_id)
 
     def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
         """Call ``listener`` at each hint until the returned function is called, which may be done twice."""

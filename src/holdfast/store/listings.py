@@ -26,7 +26,7 @@ AHEAD_MAX: Final = 1_000
 ENTRY_COLUMNS: Final = [column for column in JOURNAL.c if column.name not in ("shard", "run_id")]
 WAIT_COLUMNS: Final = [WAITS.c[name] for name in Wait.__struct_fields__]
 ATTEMPT_COLUMNS: Final = [column for column in ATTEMPTS.c if column.name not in ("shard", "run_id", "epoch")]
-TRANSITION_COLUMNS: Final = [column for column in TRANSITIONS.c if column.name not in ("shard", "run_id")]
+TRANSITION_COLUMNS: Final = [column for column in TRANSITIONS.c if column.name not in ("shard", "run_id", "position")]
 WORKER_COLUMNS: Final = list(WORKERS.c)
 
 Query = Select[*tuple[Any, ...]]

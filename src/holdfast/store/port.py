@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
+from holdfast.model.event import EventFilter, EventPage
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
     Agenda,
@@ -37,7 +38,7 @@ from holdfast.model.run import (
     WorkerRow,
 )
 from holdfast.model.search import GroupBy, RunGroup
-from holdfast.model.status import EntryKind
+from holdfast.model.status import EntryKind, RunStatus
 from holdfast.model.tenant import Pruning
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class Hint(Struct, frozen=True, kw_only=True):
     """Signals are under way: ``sweep_signals`` has something to do."""
     live: tuple[RunId, ...] | None = ()
     """Something happened to these held runs; None if it is not known which."""
+    moved: tuple[RunId, ...] | None = ()
+    """These runs, which somebody watches, moved or recorded something; None if it is not known which."""
+    watch: tuple[RunId, ...] | None = ()
+    """Somebody watches these runs for the next seconds; None: all of them."""
 
 
 class Hints(Protocol):
@@ -79,6 +84,13 @@ class Hints(Protocol):
 
     def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
         """Call ``listener``, from any thread, at each hint until the returned function is called."""
+        ...
+
+    def watch(self, run_id: RunId | None) -> Callable[[], None]:
+        """Want hints when this run moves or records something, or any run if None, until the function is called.
+
+        Without it nobody publishes them. Other processes are asked for a while only: watch anew every few seconds.
+        """
         ...
 
 
@@ -261,12 +273,13 @@ class Store(Protocol):
         """
         ...
 
-    def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
-        """How many of these runs are in each status; statuses without runs are left out."""
-        ...
+    def group_runs(
+        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+    ) -> list[RunGroup]:
+        """The largest groups of these runs, largest first and by value within a size; at most 1,000.
 
-    def group_runs(self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> list[RunGroup]:
-        """The largest groups of these runs, largest first and by value within a size; at most 1,000."""
+        ``bare``: only how many, which an index alone may answer.
+        """
         ...
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
@@ -279,6 +292,15 @@ class Store(Protocol):
         """Up to ``limit`` of the run's entries of that kind and name behind the offset; the last one if it is None.
 
         If the run's status is a terminal one, there will be no more. Raises RunNotFound.
+        """
+        ...
+
+    def read_events(self, tenant: Tenant, where: EventFilter, *, after: str | None, limit: int) -> EventPage:
+        """The events of one run, or of all of the tenant's, behind a cursor; from the first one that is kept if None.
+
+        A page looks at up to ``limit`` events and tells those that pass the filter. Going on with ``next``, or with any
+        event's cursor, neither misses nor repeats one; where events were deleted before they were read, a gap is told.
+        Raises RunNotFound; UsageError for a bad ``after``, or records of more than one run.
         """
         ...
 
@@ -335,3 +357,9 @@ class Store(Protocol):
     def close(self) -> None:
         """Give back connections and threads. Idempotent."""
         ...
+
+
+def count_runs(store: Store, tenant: Tenant, where: RunFilter) -> dict[str, int]:
+    """How many of these runs are in each status; statuses without runs are left out."""
+    groups = store.group_runs(tenant, where, GroupBy.STATUS, limit=len(RunStatus), bare=True)
+    return {group.value: group.count for group in groups}

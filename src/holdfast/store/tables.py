@@ -142,6 +142,15 @@ TRANSITIONS: Final = Table(
     *_times("at_ms"),
     *_texts("actor", "note"),
     _id("command_id"),
+    Column("position", BigInteger),
+)
+
+PRUNINGS: Final = Table(
+    "prunings",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("position", BigInteger),
+    *_times("pruned_ms"),
 )
 
 WORKERS: Final = Table(

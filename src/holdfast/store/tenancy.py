@@ -17,7 +17,7 @@ from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy, TenantRow
 from holdfast.store.port import Statements, Store
 from holdfast.store.rendering import insert_new
-from holdfast.store.tables import METADATA, RUNS, SIGNALS, TENANTS
+from holdfast.store.tables import METADATA, PRUNINGS, RUNS, SIGNALS, TENANTS, TRANSITIONS
 
 PAGE: Final = 500
 
@@ -135,11 +135,26 @@ def _delete_runs(statements: Statements, ids: list[RunId], guard: Sequence[Colum
     """Runs first: the log of transitions gives up its rows only when their run is gone."""
     if not ids:
         return 0
-    rows = statements.rows(delete(RUNS).where(_R.id.in_(ids), *guard).returning(_R.id))
+    rows = statements.rows(delete(RUNS).where(_R.id.in_(ids), *guard).returning(_R.id, _R.tenant, _R.shard))
     gone = [str(row[0]) for row in rows]
+    for tenant, shard in sorted({(row[1], row[2]) for row in rows}):
+        _note_pruning(statements, tenant, shard, [str(row[0]) for row in rows if (row[1], row[2]) == (tenant, shard)])
     for table in OF_RUNS if gone else ():
         statements.changed(delete(table).where(table.c.run_id.in_(gone)))
     return len(gone)
+
+
+def _note_pruning(statements: Statements, tenant: str, shard: int, gone: list[str]) -> None:
+    """So that a reader of the tenant's events that has not come so far can be told."""
+    t = TRANSITIONS.c
+    newest = select(func.max(t.position)).where(t.shard == shard, t.run_id.in_(gone))
+    position = statements.rows(newest)[0][0]
+    if position is None:
+        return
+    values = {"tenant": tenant, "position": position, "pruned_ms": statements.now_ms}
+    if not statements.changed(insert_new(PRUNINGS).values(values)):
+        p = PRUNINGS.c
+        statements.changed(update(PRUNINGS).where(p.tenant == tenant, p.position < position).values(values))
 
 
 # --- Looking -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from holdfast.core.quotas import check_quotas
 from holdfast.errors import RunFinished, UsageError
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
+from holdfast.model.event import EventFilter, EventPage
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
     Agenda,
@@ -43,6 +44,7 @@ from holdfast.model.status import TERMINAL_STATUSES, EntryKind, RunStatus, WaitO
 from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy
 from holdfast.store.hints import LocalHints
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal, send_signals
+from holdfast.store.memory.events import read_events
 from holdfast.store.memory.messages import accept, answer, open_approvals, send, sweep
 from holdfast.store.memory.searching import groups, matching, page
 from holdfast.store.memory.storable import unstorable
@@ -119,7 +121,7 @@ class MemoryStore:
                 from holdfast.store.memory.telling import tell_of_ends
 
                 self.transact(lambda statements: tell_of_ends(statements, unit.ended))
-        self._hints.publish(unit.hint())
+        self._hints.tell(unit.hint(), None)
 
     # Starting
 
@@ -369,16 +371,12 @@ class MemoryStore:
         with self._lock:
             return page(self._tables, tenant, where, limit=limit, after=cursor)
 
-    def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
-        """How many of these runs are in each status."""
-        with self._lock:
-            statuses = [run.status for run in matching(self._tables, tenant, where)]
-        return {status.value: statuses.count(status) for status in RunStatus if status in statuses}
-
-    def group_runs(self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> list[RunGroup]:
+    def group_runs(
+        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+    ) -> list[RunGroup]:
         """The largest groups of these runs."""
         with self._lock:
-            return groups(list(matching(self._tables, tenant, where)), by, limit=limit)
+            return groups(list(matching(self._tables, tenant, where)), by, limit=limit, bare=bare)
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it. Raises RunNotFound."""
@@ -415,6 +413,11 @@ class MemoryStore:
             found = [one for one in record.all_entries() if (one.kind, one.name) == (kind, name)]
             wanted = found[-1:] if after is None else [one for one in found if one.seq > after][: max(limit, 0)]
             return Outputs(record.run.status, wanted)
+
+    def read_events(self, tenant: Tenant, where: EventFilter, *, after: str | None, limit: int) -> EventPage:
+        """A part of the events of a run or of the tenant. Raises RunNotFound, UsageError."""
+        with self._lock:
+            return read_events(self._tables, tenant, where, after=after, limit=limit, now_ms=self._clock())
 
     def list_workers(self) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""

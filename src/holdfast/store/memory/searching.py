@@ -49,14 +49,14 @@ def page(tables: Tables, tenant: Tenant, where: RunFilter, *, limit: int, after:
     return RunPage([record.run for record in found[:shown]], cursor)
 
 
-def groups(runs: Sequence[Run], by: GroupBy, *, limit: int) -> list[RunGroup]:
+def groups(runs: Sequence[Run], by: GroupBy, *, limit: int, bare: bool = False) -> list[RunGroup]:
     """The largest groups."""
     members: dict[str, list[Run]] = {}
     for run in runs:
         name = _value(run, by)
         if name is not None:
             members.setdefault(name, []).append(run)
-    found = [_group(name, those, by) for name, those in members.items()]
+    found = [RunGroup(name, len(those)) if bare else _group(name, those, by) for name, those in members.items()]
     return sorted(found, key=lambda group: (-group.count, group.value))[: max(limit, 0)]
 
 

@@ -105,6 +105,12 @@ class Tables:
     signals: dict[tuple[Tenant, RunId], StoredSignal] = field(default_factory=dict[tuple[Tenant, RunId], StoredSignal])
     """By tenant and id: another tenant's signal with the same id is another signal."""
     workers: dict[WorkerId, WorkerRow] = field(default_factory=dict[WorkerId, WorkerRow])
+    feed: dict[int, tuple[RunId, int]] = field(default_factory=dict[int, tuple[RunId, int]])
+    """The transitions of all runs, by position: whose, and which."""
+    positions: int = 0
+    """The highest position that was given out."""
+    pruned: dict[Tenant, int] = field(default_factory=dict[Tenant, int])
+    """Up to which position transitions of a tenant were deleted."""
 
     def find(self, tenant: Tenant, run_id: RunId) -> Record:
         """The run's record. Raises RunNotFound, also for another tenant's."""
@@ -187,7 +193,10 @@ class Tables:
 
     def forget(self, run_id: RunId) -> None:
         """Drop a run and all that belongs to it."""
-        del self.records[run_id]
+        tenant = self.records.pop(run_id).run.tenant
+        for position in [position for position, (whose, _) in self.feed.items() if whose == run_id]:
+            del self.feed[position]
+            self.pruned[tenant] = max(self.pruned.get(tenant, 0), position)
         for key in [key for key, stored in self.signals.items() if stored.signal.run_id == run_id]:
             del self.signals[key]
 

@@ -222,6 +222,8 @@ class Unit:
     ) -> None:
         run = record.run
         holder = run.worker if run.worker is not None or before is None else before.worker
+        self.tables.positions += 1
+        self.tables.feed[self.tables.positions] = (run.id, len(record.transitions) + 1)
         record.transitions.append(
             Transition(
                 seq=len(record.transitions) + 1,

@@ -226,6 +226,20 @@ create table holdfast.receipts (
 );
 comment on table holdfast.receipts is 'Which runs have consumed a signal that is for all.';
 
+-- The order of all runs' transitions: the id of the transaction that wrote them. Numbers of a sequence become visible out
+-- of order; of transaction ids it is known which are all visible: those before the oldest that is still open.
+create function holdfast.transition_base() returns bigint language sql immutable parallel safe return 0;
+comment on function holdfast.transition_base is 'Raised by raise_transition_base.';
+create function holdfast.transition_position() returns bigint language sql volatile parallel unsafe
+    return pg_current_xact_id()::text::bigint + holdfast.transition_base();
+comment on function holdfast.transition_position is 'Of what this transaction writes.';
+create function holdfast.transition_horizon() returns bigint language sql stable parallel safe
+    return pg_snapshot_xmin(pg_current_snapshot())::text::bigint + holdfast.transition_base();
+comment on function holdfast.transition_horizon is 'Nothing more will become visible before this position.';
+create function holdfast.transition_limit() returns bigint language sql stable parallel safe
+    return pg_snapshot_xmax(pg_current_snapshot())::text::bigint + holdfast.transition_base();
+comment on function holdfast.transition_limit is 'No transaction has had this position yet.';
+
 create table holdfast.transitions (
     shard smallint not null,
     run_id uuid not null,
@@ -240,6 +254,7 @@ create table holdfast.transitions (
     actor text,
     note text,
     command_id uuid,
+    position bigint not null default holdfast.transition_position(),
     primary key (shard, run_id, seq),
     constraint transitions_from check (from_status in (
         'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
@@ -247,6 +262,30 @@ create table holdfast.transitions (
         'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck'))
 );
 comment on table holdfast.transitions is 'The append-only log of a run''s moves: structural facts, never payloads.';
+comment on column holdfast.transitions.position is 'Its place in the order of all; shared by what one transaction wrote.';
+
+-- read_events of a tenant. One column and ascending: an insert appends, and equal positions share an entry.
+create index transitions_position on holdfast.transitions (shard, position);
+
+-- migrate. A dump that is restored into another cluster brings positions that its transactions have not come to yet.
+create function holdfast.raise_transition_base() returns void language plpgsql as $$
+declare
+    missing bigint;
+begin
+    select max(t.position) + 1 - holdfast.transition_position() into missing from holdfast.transitions t;
+    if missing > 0 then
+        execute format('create or replace function holdfast.transition_base() returns bigint language sql immutable '
+                       'parallel safe return %s', holdfast.transition_base() + missing);
+    end if;
+end $$;
+comment on function holdfast.raise_transition_base is 'From now on positions are higher than all that there are.';
+
+create table holdfast.prunings (
+    tenant text primary key,
+    position bigint not null,
+    pruned_ms bigint not null
+);
+comment on table holdfast.prunings is 'Up to which position transitions of a tenant were deleted: what a reader may have missed.';
 
 create table holdfast.workers (
     id text primary key,

@@ -192,6 +192,7 @@ create table receipts (
 ) strict, without rowid;
 
 create table transitions (
+    position integer primary key autoincrement, -- the order of all runs' transitions; never used twice
     shard integer not null default 0,
     run_id text not null,
     seq integer not null,
@@ -207,7 +208,14 @@ create table transitions (
     actor text,
     note text,
     command_id text,
-    primary key (shard, run_id, seq)
+    unique (shard, run_id, seq)
+) strict;
+
+-- Up to which position transitions of a tenant were deleted: what a reader may have missed.
+create table prunings (
+    tenant text not null primary key,
+    position integer not null,
+    pruned_ms integer not null
 ) strict, without rowid;
 
 -- The log writes itself: whatever raises `transition_seq` has made a move, and cannot forget to record it.

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from holdfast.errors import CommitUnknown, QuotaExceeded, RunNotFound, StoreUnavailable
+from holdfast.errors import CommitUnknown, QuotaExceeded, RunNotFound, StoreMisconfigured, StoreUnavailable
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
+from holdfast.model.event import EventFilter, EventPage
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
     Agenda,
@@ -35,6 +36,7 @@ from holdfast.model.run import (
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import EntryKind
 from holdfast.model.tenant import Pruning
+from holdfast.store.events import HORIZON_POSTGRES, PositionsAheadError, read_events_in
 from holdfast.store.listings import (
     may_answer_postgres,
     outputs_of,
@@ -65,7 +67,7 @@ from holdfast.store.postgres.verdict import judge
 from holdfast.store.records import approval_from, entry_from, run_from, transition_from, worker_from
 from holdfast.store.rendering import render
 from holdfast.store.schema import check_revision
-from holdfast.store.search import Query, count_by_status, group_from, groups_of, read_page, rows_to_page
+from holdfast.store.search import Query, group_from, groups_of, read_page, rows_to_page
 from holdfast.store.tenancy import prune_in
 
 if TYPE_CHECKING:
@@ -160,7 +162,7 @@ class PostgresStore:
         if not runs:
             return []
         rows = self._session.write("start_runs", self._start_params(runs))
-        self._hints.publish(Hint(work=any(row[1] for row in rows)))
+        self._hints.tell(Hint(work=any(row[1] for row in rows)), [run.id for run in runs])
         return _started(runs, rows)
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
@@ -206,7 +208,7 @@ class PostgresStore:
         params = self._params(worker=worker, limit=limit)
         _, rows = self._session.pipeline([("retire_worker", params), ("retire_worker_runs", params)])
         moved, remaining = rows[0]
-        self._hints.publish(Hint(work=moved > 0))
+        self._hints.tell(Hint(work=moved > 0), None if moved else ())
         return int(remaining)
 
     def claim_runs(
@@ -218,6 +220,7 @@ class PostgresStore:
         rows = self._session.write("claim_runs", params)
         if rows[0][1] is None:
             return Claim(rows[0][0], [])
+        self._hints.tell(Hint(), [row[1] for row in rows])
         # A run under its first epoch has recorded nothing.
         resumed = [row[1] for row in rows if row[11] > 1]
         if not resumed:
@@ -241,7 +244,7 @@ class PostgresStore:
     def release_unknown(self, worker: WorkerId, *, known: Sequence[RunId]) -> int:
         """Hand back the runs that the worker does not know it holds. Returns how many."""
         rows = self._session.write("release_unknown", self._params(worker=worker, known=id_array(known)))
-        self._hints.publish(Hint(work=rows[0][0] > 0))
+        self._hints.tell(Hint(work=rows[0][0] > 0), None if rows[0][0] else ())
         return int(rows[0][0])
 
     def commit(self, batch: Sequence[RunCommit]) -> CommitAnswer:
@@ -249,7 +252,7 @@ class PostgresStore:
         if not batch:
             return CommitAnswer(self.read_clock())
         outcome = self._commit(batch)
-        self._hints.publish(outcome.hint)
+        self._hints.tell(outcome.hint, [commit.run_id for commit in batch])
         return outcome.answer
 
     def _commit(self, batch: Sequence[RunCommit]) -> Outcome:
@@ -263,7 +266,7 @@ class PostgresStore:
         try:
             return merge(first, self._commit(batch[half:]))
         except StoreUnavailable as error:
-            self._hints.publish(first.hint)
+            self._hints.tell(first.hint, [commit.run_id for commit in batch[:half]])
             raise CommitUnknown(why=f"a part of the batch was committed, then: {error}") from error
 
     def _commit_together(self, batch: Sequence[RunCommit]) -> Outcome:
@@ -290,13 +293,13 @@ class PostgresStore:
         a collision with other transactions is StoreUnavailable here.
         """
         outcome = self._guests.commit_with(handler, wants=wants, params=self._params())
-        self._hints.publish(outcome.hint)
+        self._hints.tell(outcome.hint, None)
         return outcome.answer
 
     async def commit_with_async(self, handler: Callable[[Any], Awaitable[RunCommit]], *, wants: type) -> CommitAnswer:
         """As ``commit_with``, for psycopg's AsyncConnection, and SQLAlchemy's AsyncConnection and AsyncSession."""
         outcome = await self._guests.commit_with_async(handler, wants=wants, params=self._params())
-        self._hints.publish(outcome.hint)
+        self._hints.tell(outcome.hint, None)
         return outcome.answer
 
     def read_progress(self, run_ids: Sequence[RunId]) -> dict[RunId, Progress]:
@@ -349,7 +352,7 @@ class PostgresStore:
             return int(rows_of(cursor, "wake_due", {**params, "ids": id_array(row[0] for row in rows)})[0][0])
 
         woken = self._session.transaction(("wake_due_lock", params), wake)
-        self._hints.publish(Hint(work=woken > 0))
+        self._hints.tell(Hint(work=woken > 0), None if woken else ())
         return woken
 
     def requeue_lost(self, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
@@ -379,7 +382,8 @@ class PostgresStore:
 
     def _publish_ends(self, ended: list[RunId], told: list[Row], *, work: bool) -> None:
         live = tuple(run_id for run_id, ready in told if not ready)
-        self._hints.publish(Hint(work=work or any(ready for _, ready in told), ended=tuple(ended), live=live))
+        hint = Hint(work=work or any(ready for _, ready in told), ended=tuple(ended), live=live)
+        self._hints.tell(hint, None)
 
     # Clients
 
@@ -399,13 +403,11 @@ class PostgresStore:
         cursor = None if after is None else decode_cursor(after)
         return read_page(self._query, tenant, where, limit=limit, after=cursor)
 
-    def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
-        """How many of these runs are in each status."""
-        return dict(self._query(count_by_status(tenant, where)))
-
-    def group_runs(self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> list[RunGroup]:
+    def group_runs(
+        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+    ) -> list[RunGroup]:
         """The largest groups of these runs."""
-        return [group_from(row) for row in self._query(groups_of(tenant, where, by, limit=limit))]
+        return [group_from(row) for row in self._query(groups_of(tenant, where, by, limit=limit, bare=bare))]
 
     def _query(self, query: Query) -> list[Row]:
         return self._session.query(*render(query, "postgresql"))
@@ -442,6 +444,18 @@ class PostgresStore:
         query = outputs_of(run_id, kind, name, after=after, limit=limit, shard=_SHARD)
         return Outputs(status, [entry_from(row) for row in self._session.query(*render(query, "postgresql"))])
 
+    def read_events(self, tenant: Tenant, where: EventFilter, *, after: str | None, limit: int) -> EventPage:
+        """A part of the events of a run or of the tenant. Raises RunNotFound, UsageError."""
+
+        def read(statements: Statements) -> EventPage:
+            return read_events_in(statements, tenant, where, after=after, limit=limit, horizon=HORIZON_POSTGRES)
+
+        try:
+            return self.transact(read, read_only=True)
+        except PositionsAheadError as error:
+            why = "its transitions are ahead of its transactions, as in a restored copy: run `holdfast migrate`"
+            raise StoreMisconfigured(url=self.url, why=why) from error
+
     def list_workers(self) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""
         return [worker_from(row) for row in self._session.read("list_workers", self._params())]
@@ -477,19 +491,20 @@ class PostgresStore:
 
     def _publish_told(self, told: list[Row], *, more: bool) -> list[RunId]:
         live = tuple(run_id for run_id, _, held in told if held)
-        self._hints.publish(Hint(work=any(ready for _, ready, _ in told), signals=more, live=live))
+        hint = Hint(work=any(ready for _, ready, _ in told), signals=more, live=live)
+        self._hints.tell(hint, [run_id for run_id, _, _ in told])
         return [run_id for run_id, _, _ in told]
 
     def start_copy(self, tenant: Tenant, copy: RunCopy) -> Started:
         """Start a run with records of another. Raises RunNotFound, CommandRefused."""
         started = start_copy(self._session, tenant, copy, self._params())
-        self._hints.publish(Hint(work=started.created))
+        self._hints.tell(Hint(work=started.created), [copy.id])
         return started
 
     def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
         """Let a run obey a command. Raises RunNotFound, RunFinished, CommandRefused."""
         run, hint = obey(self._session, order, run_id, self._params(tenant=tenant))
-        self._hints.publish(hint)
+        self._hints.tell(hint, None)
         return run
 
 

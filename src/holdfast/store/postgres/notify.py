@@ -12,17 +12,17 @@ import os
 import selectors
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
 import psycopg
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from holdfast.errors import StoreError
 from holdfast.model.ids import RunId
-from holdfast.store.hints import LocalHints
+from holdfast.store.hints import LocalHints, says_nothing
 from holdfast.store.port import Hint
 from holdfast.store.postgres.connection import Connection, Pool
 from holdfast.store.postgres.statements import statement
@@ -40,7 +40,10 @@ _BUSY_IDS: Final = 32
 _PAUSE_FIRST_S: Final = 0.1
 _PAUSE_MAX_S: Final = 5.0
 _JOIN_S: Final = 5.0
-_EVERYTHING: Final = Hint(work=True, ended=None, live=None)
+WATCHED_S: Final = 15.0
+"""How long a process goes on to tell others of runs that they have asked for once."""
+
+_EVERYTHING: Final = Hint(work=True, ended=None, live=None, moved=None)
 _log = structlog.get_logger(__name__)
 
 
@@ -53,20 +56,28 @@ class Notice(Struct, omit_defaults=True):
     ended: list[RunId] | None = []
     live: list[RunId] | None = []
     signals: bool = False
+    moved: list[RunId] | None = []
+    watch: list[RunId] | None = []
 
 
 def encode_notice(sender: str, hint: Hint) -> str:
     """The payload for a hint, shortened to "it is not known which" if it would be too long."""
     ended = None if hint.ended is None else list(dict.fromkeys(hint.ended))
     live = None if hint.live is None else list(dict.fromkeys(hint.live))
+    moved = None if hint.moved is None else list(hint.moved)
+    watch = None if hint.watch is None else list(dict.fromkeys(hint.watch))
+    some: list[list[RunId] | None] = [[] if ids == [] else None for ids in (ended, moved, watch)]
+    some_ended, some_moved, some_watched = some
     for notice in (
-        Notice(sender, hint.work, ended, live, hint.signals),
-        Notice(sender, hint.work, None if ended != [] else [], live, hint.signals),
+        Notice(sender, hint.work, ended, live, hint.signals, moved, watch),
+        Notice(sender, hint.work, some_ended, live, hint.signals, some_moved, some_watched),
     ):
         text = msgspec.json.encode(notice)
         if len(text) <= PAYLOAD_BYTES_MAX:
             return text.decode()
-    return msgspec.json.encode(Notice(sender, hint.work, None if ended != [] else [], None, hint.signals)).decode()
+    return msgspec.json.encode(
+        Notice(sender, hint.work, some_ended, None, hint.signals, some_moved, some_watched)
+    ).decode()
 
 
 def decode_notice(payload: str) -> tuple[str, Hint]:
@@ -75,9 +86,11 @@ def decode_notice(payload: str) -> tuple[str, Hint]:
         notice = msgspec.json.decode(payload, type=Notice)
     except (msgspec.DecodeError, UnicodeError):
         return "", _EVERYTHING
-    ended = None if notice.ended is None else tuple(notice.ended)
-    live = None if notice.live is None else tuple(notice.live)
-    return notice.sender, Hint(work=notice.work, signals=notice.signals, ended=ended, live=live)
+    ended, live, moved, watch = (
+        None if ids is None else tuple(ids) for ids in (notice.ended, notice.live, notice.moved, notice.watch)
+    )
+    hint = Hint(work=notice.work, signals=notice.signals, ended=ended, live=live, moved=moved, watch=watch)
+    return notice.sender, hint
 
 
 class PostgresHints:
@@ -93,15 +106,33 @@ class PostgresHints:
         pool: Pool | None = None,
     ) -> None:
         self._local = LocalHints()
+        self._elsewhere = _WatchedElsewhere()
         self._sender = _Sender(connect, sender=sender, jitter=jitter, pool=pool)
-        self._listener = _Listener(connect, self._local, sender=sender, jitter=jitter) if listen else None
+        self._listener = _Listener(connect, self._hear, sender=sender, jitter=jitter) if listen else None
 
     def publish(self, hint: Hint) -> None:
         """Tell everyone who listens. Never blocks, never raises."""
-        if not (hint.work or hint.signals or hint.ended != () or hint.live != ()):
+        if says_nothing(hint):
             return
         self._local.publish(hint)
         self._sender.add(hint)
+
+    def tell(self, hint: Hint, moved: Sequence[RunId] | None) -> None:
+        """Publish a hint, and besides which of the runs that moved are watched; None if it is not known which moved."""
+        self._local.tell(hint, moved)
+        watched = self._elsewhere.of(moved)
+        told = hint if watched == () else structs.replace(hint, moved=watched)
+        if not says_nothing(told):
+            self._sender.add(told)
+
+    def watch(self, run_id: RunId | None) -> Callable[[], None]:
+        """Want hints when this run moves or records something, or any run if None, until the function is called."""
+        self._sender.add(Hint(watch=None if run_id is None else (run_id,)))
+        return self._local.watch(run_id)
+
+    def _hear(self, hint: Hint) -> None:
+        self._elsewhere.note(hint.watch)
+        self._local.publish(hint)
 
     def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
         """Call ``listener`` at each hint. The first one starts the thread that listens to other processes."""
@@ -115,6 +146,36 @@ class PostgresHints:
         self._sender.close()
         if self._listener is not None:
             self._listener.close()
+
+
+class _WatchedElsewhere:
+    """The runs that other processes have asked for of late."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until_s: dict[RunId | None, float] = {}
+
+    def note(self, watch: tuple[RunId, ...] | None) -> None:
+        """Another process watches these runs; None: all."""
+        if watch == ():
+            return
+        now_s = time.monotonic()
+        with self._lock:
+            for run_id in (None,) if watch is None else watch:
+                self._until_s[run_id] = now_s + WATCHED_S
+            self._until_s = {run_id: until_s for run_id, until_s in self._until_s.items() if until_s > now_s}
+
+    def of(self, moved: Sequence[RunId] | None) -> tuple[RunId, ...] | None:
+        """Of runs that moved (None: some), those that are watched; None if it is not known which."""
+        if not self._until_s or moved == ():
+            return ()
+        now_s = time.monotonic()
+        with self._lock:
+            if self._until_s.get(None, 0.0) > now_s:
+                return None
+            if moved is None:
+                return None if any(until_s > now_s for until_s in self._until_s.values()) else ()
+            return tuple(run_id for run_id in dict.fromkeys(moved) if self._until_s.get(run_id, 0.0) > now_s)
 
 
 class _Sender:
@@ -148,7 +209,7 @@ class _Sender:
 
     def _may_send(self, hint: Hint) -> bool:
         """Whether this one can go out at once; the next one then waits for its interval."""
-        if len(hint.ended or ()) > _BUSY_IDS:
+        if len(hint.ended or ()) > _BUSY_IDS or (hint.moved is None and not hint.work):
             return False
         with self._condition:
             now_s = time.monotonic()
@@ -188,7 +249,8 @@ class _Sender:
             try:
                 connection = connection or self._connect()
                 self._send(connection, hint)
-                interval = BUSY_INTERVAL_S if len(hint.ended or ()) > _BUSY_IDS else INTERVAL_S
+                is_busy = len(hint.ended or ()) > _BUSY_IDS or hint.moved is None
+                interval = BUSY_INTERVAL_S if is_busy else INTERVAL_S
                 pause = _PAUSE_FIRST_S
             except (StoreError, psycopg.Error) as error:
                 _log.warning("notify_failed", why=str(error))
@@ -215,25 +277,36 @@ class _Sender:
 
 def join_hints(hints: list[Hint]) -> Hint:
     """Several hints as one."""
-    ended: list[RunId] | None = []
-    live: list[RunId] | None = []
-    for hint in hints:
-        ended = None if ended is None or hint.ended is None else [*ended, *hint.ended]
-        live = None if live is None or hint.live is None else [*live, *hint.live]
     return Hint(
         work=any(hint.work for hint in hints),
         signals=any(hint.signals for hint in hints),
-        ended=None if ended is None else tuple(ended),
-        live=None if live is None else tuple(live),
+        ended=_join(hint.ended for hint in hints),
+        live=_join(hint.live for hint in hints),
+        moved=_join(hint.moved for hint in hints),
+        watch=_join(hint.watch for hint in hints),
     )
+
+
+def _join(parts: Iterable[tuple[RunId, ...] | None]) -> tuple[RunId, ...] | None:
+    joined: dict[RunId, None] = {}
+    for ids in parts:
+        if ids is None:
+            return None
+        joined.update(dict.fromkeys(ids))
+    return tuple(joined)
 
 
 class _Listener:
     def __init__(
-        self, connect: Callable[[], Connection], local: LocalHints, *, sender: str, jitter: Callable[[], float]
+        self,
+        connect: Callable[[], Connection],
+        hear: Callable[[Hint], None],
+        *,
+        sender: str,
+        jitter: Callable[[], float],
     ) -> None:
         self._connect = connect
-        self._local = local
+        self._hear_hint = hear
         self._sender = sender
         self._jitter = jitter
         self._lock = threading.Lock()
@@ -279,7 +352,7 @@ class _Listener:
         try:
             connection.execute("listen holdfast")
             # What was sent while nobody listened here is not known.
-            self._local.publish(_EVERYTHING)
+            self._hear_hint(_EVERYTHING)
             with selectors.DefaultSelector() as selector:
                 selector.register(connection.fileno(), selectors.EVENT_READ)
                 selector.register(self._wake_read, selectors.EVENT_READ)
@@ -294,7 +367,7 @@ class _Listener:
     def _hear(self, payload: bytes) -> None:
         sender, hint = decode_notice(payload.decode("utf-8", "replace"))
         if sender != self._sender:
-            self._local.publish(hint)
+            self._hear_hint(hint)
 
 
 def _close(connection: Connection | None) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from holdfast.errors import StoreMisconfigured, UsageError
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
+from holdfast.model.event import EventFilter, EventPage
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import (
     Agenda,
@@ -32,7 +33,7 @@ from holdfast.model.run import (
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import EntryKind
 from holdfast.model.tenant import Pruning
-from holdfast.store.port import SIGNAL_BATCH
+from holdfast.store.port import SIGNAL_BATCH, Hint
 from holdfast.store.schema import check_revision
 from holdfast.store.sqlite import signals, work
 from holdfast.store.sqlite.commit import (
@@ -131,7 +132,7 @@ class SqliteStore:
         with self._database.transaction() as connection:
             change = Change(connection, self._clock())
             yield change
-        self._hints.publish(change.hint())
+        self._hints.tell(change.hint(), None)
 
     def transact(self, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
         """One transaction of statements that are not hot."""
@@ -208,9 +209,12 @@ class SqliteStore:
         if is_plain(batch):
             try:
                 with self._database.writing() as connection:
-                    return commit_plain(connection, batch, self._clock())
+                    answer = commit_plain(connection, batch, self._clock())
             except DATA_ERRORS:
                 pass  # nothing was done: find the run that cannot be stored
+            else:
+                self._hints.tell(Hint(), [commit.run_id for commit in batch])
+                return answer
         else:
             try:
                 with self._change() as change:
@@ -237,7 +241,7 @@ class SqliteStore:
             if commit is None:
                 raise
             return self._decline(commit, error)
-        self._hints.publish(change.hint())
+        self._hints.tell(change.hint(), None)
         return answer
 
     def _decline(self, commit: RunCommit, error: Exception) -> CommitAnswer:
@@ -306,15 +310,12 @@ class SqliteStore:
         with self._listings() as listings:
             return listings.list_runs(tenant, where, limit=limit, after=after)
 
-    def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
-        """How many of these runs are in each status."""
-        with self._listings() as listings:
-            return listings.count_runs(tenant, where)
-
-    def group_runs(self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> list[RunGroup]:
+    def group_runs(
+        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+    ) -> list[RunGroup]:
         """The largest groups of these runs."""
         with self._listings() as listings:
-            return listings.group_runs(tenant, where, by, limit=limit)
+            return listings.group_runs(tenant, where, by, limit=limit, bare=bare)
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it, as of one moment. Raises RunNotFound."""
@@ -327,6 +328,15 @@ class SqliteStore:
         """What the run recorded for others. Raises RunNotFound."""
         with self._listings() as listings:
             return listings.read_outputs(tenant, run_id, kind, name, after=after, limit=limit)
+
+    def read_events(self, tenant: Tenant, where: EventFilter, *, after: str | None, limit: int) -> EventPage:
+        """A part of the events of a run or of the tenant. Raises RunNotFound, UsageError."""
+        from holdfast.store.events import HORIZON_SQLITE, read_events_in
+
+        def read(statements: Statements) -> EventPage:
+            return read_events_in(statements, tenant, where, after=after, limit=limit, horizon=HORIZON_SQLITE)
+
+        return self.transact(read, read_only=True)
 
     def list_workers(self) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""

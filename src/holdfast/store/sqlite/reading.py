@@ -42,13 +42,13 @@ class Listings:
         cursor = None if after is None else decode_cursor(after)
         return search.read_page(self._rows, tenant, where, limit=limit, after=cursor)
 
-    def count_runs(self, tenant: Tenant, where: RunFilter) -> dict[str, int]:
-        """How many of these runs are in each status."""
-        return dict(self._rows(search.count_by_status(tenant, where)))
-
-    def group_runs(self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int) -> list[RunGroup]:
+    def group_runs(
+        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+    ) -> list[RunGroup]:
         """The largest groups of these runs."""
-        return [search.group_from(row) for row in self._rows(search.groups_of(tenant, where, by, limit=limit))]
+        return [
+            search.group_from(row) for row in self._rows(search.groups_of(tenant, where, by, limit=limit, bare=bare))
+        ]
 
     def list_approvals(
         self, tenant: Tenant, names: Sequence[str], now_ms: UnixMs, *, limit: int, after: str | None

@@ -14,7 +14,7 @@ from typing import Final
 from holdfast.store.hints import LocalHints
 from holdfast.store.port import Hint
 
-FOREIGN = Hint(work=True, ended=None, live=None)
+FOREIGN = Hint(work=True, ended=None, live=None, moved=None)
 """Somebody committed something."""
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 from holdfast.errors import CommitUnknown, StoreUnavailable
 from holdfast.model.commit import RunCommit
+from holdfast.model.ids import RunId
 from holdfast.store.port import Hint, Store
 from holdfast.testing.sim.history import History
 from holdfast.testing.sim.loop import Process, SimLoop
@@ -411,3 +412,7 @@ class ProcessHints:
     def subscribe(self, listener: Callable[[Hint], None]) -> Callable[[], None]:
         """Call ``listener`` at each hint that reaches this process until the returned function is called."""
         return self._network.listen(self._process, listener)
+
+    def watch(self, run_id: RunId | None) -> Callable[[], None]:
+        """Want hints of what this run does, or any run if None, until the function is called."""
+        return self._network.store.hints.watch(run_id)
