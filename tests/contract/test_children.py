@@ -40,6 +40,23 @@ def test_a_child_is_started_with_its_parents_commit(scene: Scene) -> None:
     assert (wait.kind, wait.child_id, wait.outcome) == (WaitKind.CHILD, CHILD, None)
 
 
+def test_a_claimed_child_knows_its_parent_and_others_have_none(scene: Scene) -> None:
+    parent = _with_child(scene, move=None)
+    [child] = scene.claim(BOB, codes=["ship"])
+
+    assert (parent.parent_id, child.parent_id) == (None, parent.id)
+
+
+def test_a_run_that_nobody_awaits_ends_like_any_other(scene: Scene) -> None:
+    run = scene.held(1)
+    scene.accept(run, waits=[signal_wait("approval", 1)])
+
+    scene.accept(run, move=Finish(RunStatus.COMPLETED, "completed", RESULT, awaited=False))
+
+    assert scene.run(run.id).status is RunStatus.COMPLETED
+    assert scene.wait(run.id, "approval").outcome is WaitOutcome.CANCELLED
+
+
 @pytest.mark.requirement("S-57", "promise-4")
 def test_a_refused_parent_starts_no_child(scene: Scene) -> None:
     parent = scene.held(1)

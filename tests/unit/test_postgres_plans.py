@@ -136,13 +136,14 @@ def batch() -> Iterator[RunCommit]:
         Park(2),
         Release(),
         Compensate(ERROR, "failed"),
-        Finish(RunStatus.COMPLETED, "completed", RESULT),
     ]
     sent = Signal(id=run_id(9), tenant=DEFAULT_TENANT, name="s1", payload=INPUT)
     child = NewRun(id=run_id(SIZE + 1), workflow="order", input=INPUT, parent_id=run_id(2), parent_key="ship")
     yield RunCommit(run_id(2), 1, [entry], [attempt], waits, [child], [sent], ["w"], ["w"])
     for number, move in enumerate(moves):
         yield RunCommit(run_id(12 + 10 * number), 1, [entry], move=move)
+    end = Finish(RunStatus.COMPLETED, "completed", RESULT)
+    yield RunCommit(run_id(52), 1, [entry], elapsed=["w"], move=end)
 
 
 def steps() -> dict[str, Params]:
@@ -197,7 +198,9 @@ def steps() -> dict[str, Params]:
         ("cancel_children", ids),
     ]
     commit = plan_commit(list(batch()), shard=0, now_ms=UnixMs(NOW_MS)).steps(families=True)
-    return {name: {**shared, **params} for name, params in [*hot, *commit]}
+    alone = RunCommit(run_id(62), 1, move=Finish(RunStatus.COMPLETED, "completed", RESULT))
+    ends = plan_commit([alone], shard=0, now_ms=UnixMs(NOW_MS)).steps(families=False)
+    return {name: {**shared, **params} for name, params in [*hot, *commit, *ends]}
 
 
 STEPS = steps()

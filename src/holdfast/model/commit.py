@@ -62,6 +62,8 @@ class Finish(Struct, frozen=True):
     """The terminal reason: a stable word."""
     result: Json | None = None
     error: Json | None = None
+    awaited: bool = True
+    """Another run may wait for this one's end. False only for a run without a parent: nobody is looked for then."""
 
 
 Move = Park | Release | Compensate | Finish

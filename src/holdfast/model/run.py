@@ -208,6 +208,7 @@ class ClaimedRun(Struct, frozen=True, kw_only=True):
     priority: int = 0
     cancel_compensates: bool = False
     pause_requested: bool = False
+    parent_id: RunId | None = None
     journal: list[Entry] = []
     waits: list[Wait] = []
     attempts: list[Attempt] = []

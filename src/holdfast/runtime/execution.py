@@ -159,8 +159,11 @@ class RunExecution:
     ) -> None:
         """End the run, together with all that is staged."""
         self.leaving = True
-        self.staged.add_move(Finish(status=status, reason=reason, result=result, error=error))
+        self.staged.add_move(self._end(status, reason, result=result, error=error))
         await self.saved()
+
+    def _end(self, status: RunStatus, reason: str, *, result: Json | None = None, error: Json | None = None) -> Finish:
+        return Finish(status, reason, result=result, error=error, awaited=self.run.parent_id is not None)
 
     def calm(self, *, keep_waits: bool = False) -> None:
         """After the body was stopped: stopping it is over, and what it waited for is waited for no longer.
@@ -333,7 +336,7 @@ class RunExecution:
         if self.run.status is RunStatus.COMPENSATING or (self.leaving and not self.compensable):
             self.leaving = True
             self.refused = error
-            self.staged.add_move(Finish(status=RunStatus.FAILED, reason="error", error=self.record_error(error)))
+            self.staged.add_move(self._end(RunStatus.FAILED, "error", error=self.record_error(error)))
             self.services.committer.submit(self)
             return
         self.leaving = False

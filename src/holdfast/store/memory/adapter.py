@@ -537,6 +537,7 @@ def _claimed_run(record: Record) -> ClaimedRun:
         cancel_requested=run.cancel_requested,
         cancel_compensates=run.cancel_compensates,
         pause_requested=run.pause_requested,
+        parent_id=run.parent_id,
         created_ms=run.created_ms,
         deadline_ms=run.deadline_ms,
         journal=record.all_entries(),

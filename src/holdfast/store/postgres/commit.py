@@ -140,6 +140,8 @@ class Outcome:
     answer: CommitAnswer
     hint: Hint
     has_families: bool = False
+    announced: Hint | None = None
+    """What other processes were told of it already."""
 
 
 @dataclass
@@ -159,7 +161,12 @@ class CommitPlan:
     parks: list[_Parking] = field(default_factory=list[_Parking])
     releases: list[_Releasing] = field(default_factory=list[_Releasing])
     compensations: list[_Compensation] = field(default_factory=list[_Compensation])
+    endings: list[_Finishing] = field(default_factory=list[_Finishing])
+    """Ends of runs that record nothing but entries with it."""
     finishes: list[_Finishing] = field(default_factory=list[_Finishing])
+    """The other ends."""
+    awaited: list[RunId] = field(default_factory=list[RunId])
+    """Those of the runs to be ended whose end others may wait for."""
     refused: dict[RunId, str] = field(default_factory=dict[RunId, str])
     """Commits that no status allows."""
 
@@ -178,11 +185,17 @@ class CommitPlan:
         self.leases.append(lease)
         for entry in commit.entries:
             self.entries.append(entry_row(run_id, entry))
-        if commit.attempts or commit.children or commit.waits or commit.elapsed or commit.cancelled or commit.signals:
+        has_more = bool(
+            commit.attempts or commit.children or commit.waits or commit.elapsed or commit.cancelled or commit.signals
+        )
+        if has_more:
             self._add_rest(commit, lease)
         if commit.attributes:
+            has_more = True
             self.namings.append(_Naming(run_id, epoch, running, plain_attributes(commit.attributes)))
-        if move is not None:
+        if isinstance(move, Finish):
+            self._add_finish(move, lease, self.finishes if has_more else self.endings)
+        elif move is not None:
             self._add_move(move, lease)
 
     def _add_rest(self, commit: RunCommit, lease: Lease) -> None:
@@ -199,13 +212,16 @@ class CommitPlan:
         self.closings += [_Closing(id_, epoch, running, key, "elapsed") for key in commit.elapsed]
         self.closings += [_Closing(id_, epoch, running, key, "cancelled") for key in commit.cancelled]
 
-    def _add_move(self, move: Park | Release | Compensate | Finish, lease: Lease) -> None:
+    def _add_finish(self, move: Finish, lease: Lease, ends: list[_Finishing]) -> None:
+        facts = _NO_ERROR if move.error is None else structs.astuple(error_facts(move.error))
+        ending = (lease.running, move.status, move.reason, raw(move.result), raw(move.error), *facts)
+        ends.append(_Finishing(lease.id, lease.epoch, *ending))
+        if move.awaited:
+            self.awaited.append(lease.id)
+
+    def _add_move(self, move: Park | Release | Compensate, lease: Lease) -> None:
         id_, epoch = lease.id, lease.epoch
         match move:
-            case Finish(status=status, reason=reason, result=result, error=error):
-                facts = _NO_ERROR if error is None else structs.astuple(error_facts(error))
-                ending = (lease.running, status, reason, raw(result), raw(error), *facts)
-                self.finishes.append(_Finishing(id_, epoch, *ending))
             case Park(open_waits=open_waits):
                 self.parks.append(_Parking(id_, epoch, open_waits))
             case Release(reason=reason):
@@ -229,9 +245,12 @@ class CommitPlan:
             found.append((name, {"shard": self.shard, "now_ms": self.now_ms, **params}))
 
         leases = document(self.leases)
-        if opened or (families and self.finishes):
+        if opened or (families and self.awaited):
             add("commit_lock", leases=leases, children=id_array(opened))
-        add("commit_entries", leases=leases, entries=document(self.entries))
+        if self.endings:
+            add("commit_end", leases=leases, entries=document(self.entries), finishes=document(self.endings))
+        else:
+            add("commit_entries", leases=leases, entries=document(self.entries))
         if self.attempts:
             add("commit_attempts", attempts=document(self.attempts))
         if self.children:
@@ -307,21 +326,27 @@ class CommitPlan:
 
     def _add_ends(self, add: Any) -> None:
         """What parents and children have to hear."""
-        if self.finishes:
-            ended = id_array(row.id for row in self.finishes)
-            add("lock_waiters", ids=ended)
-            add("close_child_waits", ids=ended)
-        cancelled = [row.id for row in self.finishes if row.status == RunStatus.CANCELLED]
+        if self.awaited:
+            add("lock_waiters", ids=id_array(self.awaited))
+            add("close_child_waits", ids=id_array(self.awaited))
+        cancelled = [row.id for row in self._ended() if row.status == RunStatus.CANCELLED]
         cancelled += [row.id for row in self.compensations if row.reason == "cancelled"]
         if cancelled:
             add("cancel_children", ids=id_array(cancelled))
+
+    def expected_hint(self) -> Hint:
+        """What others will have to hear if all is accepted, as far as it is known before."""
+        return Hint(ended=tuple([row.id for row in self._ended()]))
+
+    def _ended(self) -> list[_Finishing]:
+        return [*self.endings, *self.finishes]
 
     def outcome(self, steps: Sequence[Step], results: Sequence[list[Row]]) -> Outcome:
         """What the statements' rows say. ``steps`` are those that ``steps()`` made, ``results`` the rows of each."""
         rows: dict[str, list[Row]] = {}
         for (name, _), found in zip(steps, results, strict=True):
             rows.setdefault(name, []).extend(found)
-        now_ms, refused_json, cancel_json = rows["commit_entries"][0]
+        now_ms, refused_json, cancel_json = rows["commit_end" if "commit_end" in rows else "commit_entries"][0]
         refused = self.refused
         if refused_json is not None:
             refused = {**refused, **json.decode(refused_json, type=dict[RunId, str])}
@@ -348,7 +373,7 @@ class CommitPlan:
         )
         return Hint(
             work=work,
-            ended=tuple([row.id for row in self.finishes if row.id not in refused]),
+            ended=tuple([row.id for row in self._ended() if row.id not in refused]),
             signals=bool(self.sends),
             live=(
                 *[run_id for run_id, ready in told if not ready and run_id not in ours],

@@ -185,6 +185,7 @@ def claimed_run(row: Row, journal: list[Entry], waits: list[Wait], attempts: lis
         definition_hash=row[18],
         cancel_compensates=row[19],
         pause_requested=row[20],
+        parent_id=row[21],
         journal=journal,
         waits=waits,
         attempts=attempts,

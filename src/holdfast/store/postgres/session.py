@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Final, LiteralString, NoReturn, TypeVar
 
 import psycopg
+import structlog
 from psycopg.pq import TransactionStatus
 
 from holdfast.errors import CommitUnknown, StoreMisconfigured, StoreUnavailable, UsageError
@@ -23,6 +24,7 @@ ATTEMPTS_MAX: Final = 8
 """How often a transaction is tried that collides with others."""
 
 _FIRST_DELAY_S: Final = 0.005
+_log = structlog.get_logger(__name__)
 _BEGIN: Final = "begin isolation level read committed"
 _BEGIN_SNAPSHOT: Final = "begin isolation level repeatable read, read only"
 
@@ -63,13 +65,24 @@ class Session:
         """One statement that is not in a file and changes nothing."""
         return self._repeat(lambda connection: self._query(connection, text, params))
 
-    def write(self, name: str, params: Params) -> list[Row]:
-        """One statement that commits by itself."""
+    def write(self, name: str, params: Params, *, notice: str | None = None) -> list[Row]:
+        """One statement that commits by itself. ``notice``: as in ``pipeline``."""
+        if notice is not None:
+            return self.pipeline([(name, params)], notice=notice)[0]
         return self._repeat(lambda connection: self._execute(connection, name, params, is_write=True))
 
-    def pipeline(self, steps: Sequence[Step]) -> list[list[Row]]:
-        """Several statements in one transaction and one round trip; the rows of each."""
-        return self._repeat(lambda connection: self._pipeline(connection, steps))
+    @property
+    def takes_notices(self) -> bool:
+        """Whether a notice can go along with a write."""
+        return self._read_committed
+
+    def pipeline(self, steps: Sequence[Step], *, notice: str | None = None) -> list[list[Row]]:
+        """Several statements in one transaction and one round trip; the rows of each.
+
+        ``notice`` goes out to other processes right behind that transaction, in the same round trip and a transaction
+        of its own.
+        """
+        return self._repeat(lambda connection: self._pipeline(connection, steps, notice))
 
     def conversation(
         self, steps: Sequence[Step], after: Callable[[str, list[Row]], list[Step]]
@@ -128,19 +141,25 @@ class Session:
         except FAILURES as error:
             self.translate(error, commit_sent=is_write)
 
-    def _pipeline(self, connection: Connection, steps: Sequence[Step]) -> list[list[Row]]:
+    def _pipeline(self, connection: Connection, steps: Sequence[Step], notice: str | None) -> list[list[Row]]:
+        cursors: list[Cursor] = []
         try:
-            with connection.pipeline():
-                # What is sent before the pipeline's end is one transaction by itself, with two messages less.
+            with connection.pipeline() as pipeline:
+                # What is sent before a synchronisation is one transaction by itself, with two messages less.
                 if not self._read_committed:
                     connection.execute(_BEGIN)
-                cursors = [connection.execute(statement(name), params) for name, params in steps]
+                cursors += [connection.execute(statement(name), params) for name, params in steps]
                 if not self._read_committed:
                     connection.execute("commit")
-            return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+                if notice is not None:
+                    pipeline.sync()
+                    connection.execute(statement("notify"), {"payload": notice})
         except FAILURES as error:
             _forget_prepared(connection)
-            self.translate(error, commit_sent=True)
+            if not _is_of_notice(error, cursors):
+                self.translate(error, commit_sent=True)
+            _log.warning("notify_failed", why=_first_line(error))
+        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
     def _transaction(
         self, connection: Connection, begin: LiteralString, first: Step, then: Callable[[Cursor, list[Row]], T]
@@ -171,6 +190,13 @@ class Session:
                 raise DataRefused(why=_first_line(error)) from error
             case Meaning.CONFLICT | Meaning.OTHER:
                 raise error
+
+
+def _is_of_notice(error: Exception, cursors: Sequence[Cursor]) -> bool:
+    """Whether it is the notice alone that the server could not take; its queue is full, and the rest is committed."""
+    if not isinstance(error, psycopg.errors.ProgramLimitExceeded):
+        return False
+    return bool(cursors) and all(one.pgresult is not None for one in cursors)
 
 
 def _forget_prepared(connection: Connection) -> None:

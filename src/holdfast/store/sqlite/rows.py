@@ -72,6 +72,7 @@ ClaimedRow = tuple[
     str | None,
     int,
     int,
+    RunId | None,
 ]
 
 TEXTS: Final = msgspec.json.Decoder(list[str])
@@ -248,6 +249,7 @@ def claimed_from(row: ClaimedRow) -> ClaimedRun:
         definition_hash=row[17],
         cancel_compensates=row[18] == 1,
         pause_requested=row[19] == 1,
+        parent_id=row[20],
         journal=[],
         waits=[],
         attempts=[],

@@ -57,7 +57,7 @@ with lines as (
      where r.shard = p.shard and r.id = p.id and r.ready_ms is not null
     returning r.shard, r.id, r.tenant, r.workflow, r.queue, r.status, r.input, r.error, r.key, r.root_id, r.attempt,
               r.epoch, r.crashes, r.cancel_requested, r.version, r.definition_hash, r.created_ms, r.deadline_ms,
-              r.cancel_compensates, r.pause_requested, r.transition_seq, r.updated_ms,
+              r.cancel_compensates, r.pause_requested, r.parent_id, r.transition_seq, r.updated_ms,
               p.status as from_status, p.priority, p.ready_ms
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
@@ -66,7 +66,7 @@ with lines as (
 )
 select m.now_ms, c.id, c.tenant, c.workflow, c.queue, c.status, c.input, c.error, c.key, c.root_id, c.attempt, c.epoch,
        c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms, c.priority, c.version, c.definition_hash,
-       c.cancel_compensates, c.pause_requested
+       c.cancel_compensates, c.pause_requested, c.parent_id
   from moment m
   left join claimed c on true
  order by c.priority desc, c.ready_ms, c.id
