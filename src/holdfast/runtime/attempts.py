@@ -255,13 +255,12 @@ async def _hold(branch: RunBranch) -> None:
     """The worker drains: start nothing more; the run is handed back when its last handler has ended."""
     execution = branch.execution
     held: asyncio.Future[None] = execution.loop.create_future()
-    number = -len(execution.joins) - 1
-    execution.joins[number] = held
+    execution.joins[held] = None
     execution.block()
     try:
         await held
     finally:
-        execution.joins.pop(number, None)
+        execution.joins.pop(held, None)
 
 
 def _failure_of(call: Call, raised: BaseException) -> BaseException | None:

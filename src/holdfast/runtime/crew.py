@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,6 @@ from holdfast.runtime.unread import without_prefix
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
-
-_ids = itertools.count()
 
 
 class Crew:
@@ -69,9 +66,8 @@ class Crew:
 
     async def _wait(self) -> None:
         execution = self.execution
-        number = next(_ids)
         self._news = news = execution.loop.create_future()
-        execution.joins[number] = news
+        execution.joins[news] = None
         execution.block()
         try:
             await news
@@ -81,7 +77,7 @@ class Crew:
             raise
         finally:
             self._news = None
-            del execution.joins[number]
+            del execution.joins[news]
 
     def _note(self, name: str, task: asyncio.Task[Any]) -> None:
         execution = self.execution

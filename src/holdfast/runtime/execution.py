@@ -120,7 +120,7 @@ class RunExecution:
         # Branches and what they wait for
         self.active = self.branch_count = 0
         self.open: dict[str, asyncio.Future[Wait]] = {}
-        self.joins: dict[int, asyncio.Future[None]] = {}
+        self.joins: dict[asyncio.Future[None], None] = {}
         self.branches: dict[int, RunBranch] = {}
         self.quiet_check: asyncio.Handle | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -537,7 +537,7 @@ class RunExecution:
         for barrier in self.staged.take_barriers():
             barrier.set_result(None) if ending is Ending.FINISHED else _unwind(barrier)
         if self.open or self.joins:
-            blocked: list[asyncio.Future[Any]] = [*self.open.values(), *self.joins.values()]
+            blocked: list[asyncio.Future[Any]] = [*self.open.values(), *self.joins]
             for future in blocked:
                 if not future.done():
                     _unwind(future)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,6 @@ from holdfast.runtime.unread import without_prefix
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
-
-_ids = itertools.count()
 
 Call = tuple[str, Callable[[], Awaitable[Any]]]
 """A branch to start: the end of its scope, and what it runs."""
@@ -58,17 +55,17 @@ class Join:
 
     async def _wait(self) -> None:
         execution = self.execution
-        number = next(_ids)
-        self.done = execution.joins[number] = execution.loop.create_future()
+        self.done = done = execution.loop.create_future()
+        execution.joins[done] = None
         execution.block()
         try:
-            await self.done
+            await done
         except asyncio.CancelledError:
             execution.active += 1
             raise
         finally:
             self.done = None
-            del execution.joins[number]
+            del execution.joins[done]
 
     def _start_next(self) -> None:
         index, (name, call) = self.ready.popleft()
