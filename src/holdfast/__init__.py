@@ -3,10 +3,12 @@
 from holdfast import errors
 from holdfast.app import App, connect, connect_sync, open_studio
 from holdfast.client.client import Client, RunHandle, Start
+from holdfast.client.dag import Dag, StepRow
 from holdfast.client.outputs import Published, StreamItem
 from holdfast.client.sync import SyncClient, SyncRunHandle
 from holdfast.core.definitions import GraphError
 from holdfast.core.explain import Explanation
+from holdfast.core.graphs.standing import StepState
 from holdfast.core.retry import NonRetryable, Retry, RetryAfter
 from holdfast.errors import HoldfastError
 from holdfast.model.closing import Closing, Subscription
@@ -42,6 +44,7 @@ __all__ = [
     "Child",
     "Client",
     "Closing",
+    "Dag",
     "Decision",
     "Explanation",
     "Graph",
@@ -58,6 +61,8 @@ __all__ = [
     "RunStatus",
     "Start",
     "StepInfo",
+    "StepRow",
+    "StepState",
     "StreamItem",
     "Subscription",
     "SyncClient",

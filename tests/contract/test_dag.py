@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from holdfast.client.dag import AlreadyStored, Dag, NoResult, NotADependency, StepNotFound, StepRow, StepState
+from holdfast.client.dag import (
+    AlreadyStored,
+    Dag,
+    Dags,
+    NoResult,
+    NotADependency,
+    StepNotFound,
+    StepRow,
+)
+from holdfast.core.graphs.standing import StepState
 from holdfast.errors import DefinitionNotFound, LeaseLost, RunNotFound
 from holdfast.model.commit import Finish
 from holdfast.model.definition import Branch, ChildNode, Definition, Edge, Node, ParallelNode, SleepNode, StepNode
@@ -26,18 +35,27 @@ def graph(nodes: tuple[Node, ...], edges: list[tuple[str, str]]) -> Definition:
 ETL = graph(tuple(StepNode(key=name, handler=name) for name in NAMES), EDGES)
 
 
-def dag_of(scene: Scene, definition: Definition = ETL, tenant: Any = DEFAULT_TENANT) -> Dag:
-    return Dag(scene.store, tenant, definition_of=lambda _: definition)
+def dags_of(scene: Scene, definition: Definition = ETL, tenant: Any = DEFAULT_TENANT) -> Dags:
+    return Dags(scene.store, tenant, definition_of=lambda _: definition)
+
+
+def dag_of(scene: Scene, run: ClaimedRun, definition: Definition = ETL) -> Dag:
+    return dags_of(scene, definition).read(run.id)
 
 
 def states(rows: list[StepRow]) -> dict[str, StepState | None]:
     return {row.name: row.state for row in rows}
 
 
+def held(scene: Scene) -> ClaimedRun:
+    """A run that a worker holds, with the input of a graph that is given none."""
+    return scene.held(1, input=Json(b'{"value":{}}'))
+
+
 @pytest.fixture
 def half(scene: Scene) -> ClaimedRun:
     """A run in which ``extract`` completed and ``clean`` failed once."""
-    run = scene.held(1)
+    run = held(scene)
     done = entry(run, "extract", 1, result=Json(b'{"value":[1,"two",null]}'), started_ms=UnixMs(5))
     scene.accept(run, entries=[done], attempts=[attempt("clean", 1)], waits=[timer("clean~retry", 2, 1000)])
     return run
@@ -45,120 +63,116 @@ def half(scene: Scene) -> ClaimedRun:
 
 @pytest.mark.requirement("B-03", "B-10")
 def test_every_step_has_a_state_and_the_completed_ones_are_named(scene: Scene, half: ClaimedRun) -> None:
-    dag = dag_of(scene)
+    dag = dag_of(scene, half)
 
-    assert dag.completed_step_names(half.id) == ["extract"]
-    assert states(dag.step_states(half.id)) == {
+    assert dag.completed_step_names() == ["extract"]
+    assert states(dag.step_states()) == {
         "clean": StepState.WAITING,
         "extract": StepState.COMPLETED,
-        "index": StepState.BLOCKED,
+        "index": StepState.READY,
         "load": StepState.BLOCKED,
     }
 
 
 @pytest.mark.requirement("B-04", "B-05")
 def test_dependencies_are_told_with_their_state_and_last_attempt(scene: Scene, half: ClaimedRun) -> None:
-    dag = dag_of(scene)
+    dag = dag_of(scene, half)
 
-    rows = dag.dependency_states(half.id, ["extract", "clean", "nowhere"])
+    rows = dag.dependency_states(["extract", "clean", "nowhere"])
 
     assert [(row.name, row.attempted_ms) for row in rows] == [("clean", 1), ("extract", 5)]
-    assert dag.find_step(half.id, "load") == StepRow(
-        name="load", state=StepState.BLOCKED, dependencies=("clean", "index")
-    )
-    assert dag.find_step(half.id, "nowhere") is None
+    assert dag.find_step("load") == StepRow(name="load", state=StepState.BLOCKED, dependencies=("clean", "index"))
+    assert dag.find_step("nowhere") is None
 
 
 @pytest.mark.requirement("B-04", "B-51")
 def test_a_purged_dependency_is_seen_as_such_and_never_vanishes(scene: Scene) -> None:
     """The child's run is not stored any more, and no end of it was recorded here."""
     definition = graph((ChildNode(key="bill", workflow="ship"), StepNode(key="send", handler="h")), [("bill", "send")])
-    run = scene.held(1)
+    run = held(scene)
     scene.accept(run, waits=[child_wait("bill", 1, run_id(404))])
 
-    rows = dag_of(scene, definition).dependency_states(run.id, ["bill"])
+    rows = dag_of(scene, run, definition).dependency_states(["bill"])
 
     assert [(row.name, row.state) for row in rows] == [("bill", None)]
-    assert states(dag_of(scene, definition).step_states(run.id))["bill"] is None
+    assert states(dag_of(scene, run, definition).step_states())["bill"] is None
 
 
 @pytest.mark.requirement("B-02", "B-07", "B-55")
 def test_a_steps_own_result_is_its_guard_and_a_recorded_null_is_one(scene: Scene, half: ClaimedRun) -> None:
-    dag = dag_of(scene)
     scene.accept(half, entries=[entry(half, "index", 3, result=Json(b'{"value":null}'))])
+    dag = dag_of(scene, half)
 
-    assert dag.own_result(half.id, "extract") == [1, "two", None]
-    assert dag.own_result(half.id, "index") is None
+    assert dag.own_result("extract") == [1, "two", None]
+    assert dag.own_result("index") is None
     for step in ("load", "nowhere"):
         with pytest.raises(NoResult) as caught:
-            dag.own_result(half.id, step)
+            dag.own_result(step)
         assert caught.value.code == "no_result"
 
 
 @pytest.mark.requirement("B-08")
 def test_a_step_that_is_not_there_differs_from_one_that_stored_nothing_yet(scene: Scene, half: ClaimedRun) -> None:
-    dag = dag_of(scene)
+    dag = dag_of(scene, half)
 
-    assert dag.result_for(half.id, "extract") == [1, "two", None]
+    assert dag.result_for("extract") == [1, "two", None]
     with pytest.raises(NoResult, match="blocked"):
-        dag.result_for(half.id, "load")
+        dag.result_for("load")
     with pytest.raises(StepNotFound):
-        dag.result_for(half.id, "nowhere")
+        dag.result_for("nowhere")
 
 
 @pytest.mark.requirement("B-09")
 def test_of_several_results_those_not_stored_are_left_out(scene: Scene, half: ClaimedRun) -> None:
-    assert dag_of(scene).results_for(half.id, ["extract", "load", "nowhere"]) == {"extract": [1, "two", None]}
+    assert dag_of(scene, half).results_for(["extract", "load", "nowhere"]) == {"extract": [1, "two", None]}
 
 
 @pytest.mark.requirement("B-12")
 def test_the_dependents_that_wait_for_a_step_are_those_that_have_not_begun(scene: Scene, half: ClaimedRun) -> None:
-    dag = dag_of(scene)
+    dag = dag_of(scene, half)
 
-    assert [(row.name, row.dependencies) for row in dag.waiting_dependents(half.id, "extract")] == [
-        ("index", ("extract",))
-    ]
-    assert [row.name for row in dag.waiting_dependents(half.id, "clean")] == ["load"]
-    assert dag.waiting_dependents(half.id, "load") == []
+    assert [(row.name, row.dependencies) for row in dag.waiting_dependents("extract")] == [("index", ("extract",))]
+    assert [row.name for row in dag.waiting_dependents("clean")] == ["load"]
+    assert dag.waiting_dependents("load") == []
 
 
 @pytest.mark.requirement("B-23")
 def test_a_step_reads_the_results_of_what_it_follows_and_of_nothing_else(scene: Scene, half: ClaimedRun) -> None:
-    dag = dag_of(scene)
+    dag = dag_of(scene, half)
 
-    assert dag.read_result(half.id, "clean", of="extract") == [1, "two", None]
+    assert dag.read_result("clean", of="extract") == [1, "two", None]
     with pytest.raises(NotADependency) as caught:
-        dag.read_result(half.id, "load", of="extract")
+        dag.read_result("load", of="extract")
     assert caught.value.code == "not_a_dependency"
     with pytest.raises(NoResult):
-        dag.read_result(half.id, "load", of="clean")
+        dag.read_result("load", of="clean")
     for step, of in (("clean", "nowhere"), ("nowhere", "extract")):
         with pytest.raises(StepNotFound):
-            dag.read_result(half.id, step, of=of)
+            dag.read_result(step, of=of)
 
 
 @pytest.mark.requirement("B-02", "B-11")
 @pytest.mark.parametrize("value", [[1, 2], "text", 7, None, {"a": [True]}])
 def test_a_result_is_stored_once_and_comes_back_as_it_was(scene: Scene, value: Any) -> None:
-    dag, run = dag_of(scene), scene.held(1)
+    dags, run = dags_of(scene), held(scene)
 
-    dag.store_result(run, "extract", value, started_ms=UnixMs(1))
+    dags.store_result(run, "extract", value, started_ms=UnixMs(1))
 
-    assert dag.own_result(run.id, "extract") == value
+    assert dags.read(run.id).own_result("extract") == value
     with pytest.raises(AlreadyStored):
-        dag.store_result(run, "extract", "another", started_ms=UnixMs(1))
-    assert dag.own_result(run.id, "extract") == value
+        dags.store_result(run, "extract", "another", started_ms=UnixMs(1))
+    assert dags.read(run.id).own_result("extract") == value
 
 
 @pytest.mark.requirement("B-11", "promise-4")
 def test_a_worker_that_lost_the_run_stores_nothing(scene: Scene) -> None:
-    dag, run = dag_of(scene), scene.held(1)
+    dags, run = dags_of(scene), held(scene)
     scene.lose(run)
 
     with pytest.raises(LeaseLost):
-        dag.store_result(run, "extract", 1, started_ms=UnixMs(1))
+        dags.store_result(run, "extract", 1, started_ms=UnixMs(1))
 
-    assert dag.completed_step_names(run.id) == []
+    assert dags.read(run.id).completed_step_names() == []
 
 
 @pytest.mark.requirement("B-10")
@@ -167,7 +181,7 @@ def test_when_the_run_has_ended_every_step_is_settled(scene: Scene, half: Claime
     finish = Finish(RunStatus.FAILED, "retries_exhausted", error=ERROR)
     scene.accept(half, entries=[failed], cancelled=["clean~retry"], move=finish)
 
-    found = states(dag_of(scene).step_states(half.id))
+    found = states(dag_of(scene, half).step_states())
 
     assert found == {
         "extract": StepState.COMPLETED,
@@ -180,28 +194,23 @@ def test_when_the_run_has_ended_every_step_is_settled(scene: Scene, half: Claime
 def test_waits_and_branches_settle_the_steps_they_belong_to(scene: Scene) -> None:
     branches = {"mail": Branch(handler="mail"), "crm": Branch(handler="crm")}
     definition = graph((SleepNode(key="settle", duration_ms=5), ParallelNode(key="provision", branches=branches)), [])
-    dag, run = dag_of(scene, definition), scene.held(1)
+    run = held(scene)
     scene.accept(run, entries=[entry(run, "provision/mail", 1)], waits=[timer("settle", 2, 5)])
 
-    before = states(dag.step_states(run.id))
+    before = states(dag_of(scene, run, definition).step_states())
     scene.clock.advance(10)
     scene.accept(run, entries=[entry(run, "provision/crm", 3)], elapsed=["settle"])
 
     assert before == {"settle": StepState.WAITING, "provision": StepState.RUNNING}
-    assert set(states(dag.step_states(run.id)).values()) == {StepState.COMPLETED}
+    assert set(states(dag_of(scene, run, definition).step_states()).values()) == {StepState.COMPLETED}
 
 
 @pytest.mark.requirement("promise-10")
 def test_another_tenants_run_is_not_found(scene: Scene, half: ClaimedRun) -> None:
-    dag = dag_of(scene, tenant=OTHER_TENANT)
-
-    for ask in (dag.step_states, dag.completed_step_names):
-        with pytest.raises(RunNotFound):
-            ask(half.id)
     with pytest.raises(RunNotFound):
-        dag.result_for(half.id, "extract")
+        dags_of(scene, tenant=OTHER_TENANT).read(half.id)
 
 
 def test_a_run_without_a_definition_has_no_steps_to_tell_of(scene: Scene, half: ClaimedRun) -> None:
     with pytest.raises(DefinitionNotFound):
-        Dag(scene.store, DEFAULT_TENANT).step_states(half.id)
+        Dags(scene.store, DEFAULT_TENANT).read(half.id)

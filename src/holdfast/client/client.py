@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack, cast, overload
 
 from msgspec import Struct
 
@@ -44,6 +44,9 @@ from holdfast.workflow.duration import milliseconds, seconds
 from holdfast.workflow.graph import Graph, run_options
 from holdfast.workflow.registry import Registry
 from holdfast.workflow.workflow import Workflow
+
+if TYPE_CHECKING:
+    from holdfast.client.dag import Dag
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -422,6 +425,18 @@ class Client(Control, Events):
     def handle(self, run_id: str, type_: type[T] = object) -> RunHandle[T]:  # type: ignore[assignment]  # the default is any JSON value
         """A handle on a run known by its id; ``type_`` is its result's type. Raises UsageError for a malformed id."""
         return RunHandle(self, check_run_id(run_id), created=False, result_type=type_)
+
+    async def dag(self, run_id: str) -> Dag:
+        """The steps of a graph's run as they stand now: states, results, who waits for whom.
+
+        Raises RunNotFound; DefinitionNotFound if the run follows no graph.
+        """
+        # It brings SQLAlchemy along, which most programs need nothing of.
+        from holdfast.client.dag import Dags
+
+        errors = None if self._registry is None else self._registry.errors
+        dags = Dags(self.store, self.tenant, codec=self._codec, errors=errors)
+        return await self._send(dags.read, check_run_id(run_id))
 
     async def wait_for_end(
         self, run_id: str, *, timeout: timedelta | float | None = None, started_ms: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, Generic, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, cast, overload
 
 from holdfast.client.client import Client, RunHandle, Start, StartOptions
 from holdfast.client.events import EventOptions
@@ -22,6 +22,9 @@ from holdfast.model.ids import RunId
 from holdfast.model.run import ApprovalPage, Run, RunDetail, RunPage, WorkerRow
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.workflow.graph import Graph
+
+if TYPE_CHECKING:
+    from holdfast.client.dag import Dag
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -195,6 +198,10 @@ class SyncClient(SyncControl):
     def detail(self, run_id: str) -> RunDetail:
         """As ``Client.detail``."""
         return self._portal.call(self._client.detail(run_id))
+
+    def dag(self, run_id: str) -> Dag:
+        """As ``Client.dag``."""
+        return self._portal.call(self._client.dag(run_id))
 
     def explain(self, run_id: str) -> Explanation:
         """As ``Client.explain``."""

@@ -19,6 +19,7 @@ from holdfast.core.expressions import ExpressionTypeError
 from holdfast.core.expressions.errors import Site
 from holdfast.core.failure import type_name
 from holdfast.core.graphs.plan import EdgePlan, Formula, NodePlan, Plan
+from holdfast.errors import StepError
 from holdfast.model.definition import ALWAYS, ON_FAILURE, ON_SUCCESS, ON_TIMEOUT
 
 
@@ -253,5 +254,7 @@ def _ignores(target: NodePlan, failure: Failed) -> bool:
 
 
 def describe(failure: Failed) -> dict[str, str]:
-    """A failure as expressions see it."""
+    """A failure as expressions see it: the same in every program, whether it registers the error's type or not."""
+    if isinstance(failure.error, StepError):
+        return {"type": failure.error.type, "message": failure.error.message}
     return {"type": type_name(type(failure.error)), "message": str(failure.error)}
