@@ -25,6 +25,15 @@ ATTRIBUTES: tuple[dict[str, AttributeValue], ...] = (
 """What a run may start with."""
 
 
+WAITING = (
+    WaitingOn("signal", "paid"),
+    WaitingOn("signal", "approved"),
+    WaitingOn("child", run_id(2)),
+    WaitingOn("timer"),
+    WaitingOn("signal"),
+)
+
+
 def choose_filter(pick: random.Random, now_ms: UnixMs) -> RunFilter:
     """A filter that often finds something."""
     return RunFilter(
@@ -33,11 +42,13 @@ def choose_filter(pick: random.Random, now_ms: UnixMs) -> RunFilter:
         queue=pick.choice((None, None, None, "slow")),
         attributes=pick.choice(({}, *ATTRIBUTES)),
         ranges=pick.choice(((), (), (), (AttributeRange("total", ">", 2.5),))),
-        waiting_on=pick.choice((None, None, None, WaitingOn("signal", "paid"), WaitingOn("timer"))),
+        waiting_on=pick.choice((*[None] * 4, *WAITING)),
         error_type=pick.choice((None, None, None, None, "Refused")),
         text=pick.choice((None, None, None, None, "ORD")),
         order=pick.choice(list(RunOrder)),
         created_from_ms=pick.choice((None, None, None, now_ms)),
         created_before_ms=pick.choice((None, None, None, now_ms)),
         parent_id=pick.choice((None, None, None, None, run_id(1))),
+        root_id=pick.choice((*[None] * 8, run_id(1))),
+        updated_from_ms=pick.choice((None, None, None, now_ms)),
     )

@@ -555,7 +555,7 @@ class Script:
             second = None
             if first.next is not None:
                 second = opened.store.list_runs(tenant, where, limit=limit, after=first.next).runs
-            return first.runs, second, count_runs(opened.store, tenant, where)
+            return first.runs, first.next, second, count_runs(opened.store, tenant, where)
 
         return Step(("list runs",), act, lambda answer: bool(answer[0]))
 

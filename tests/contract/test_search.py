@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.model.commit import Finish
+from holdfast.model.commit import Finish, Park
 from holdfast.model.ids import DEFAULT_TENANT, Json, RunId, UnixMs
 from holdfast.model.run import RunFilter
 from holdfast.model.search import AttributeRange, GroupBy, RunOrder, WaitingOn
@@ -247,3 +247,51 @@ def test_what_no_index_serves_is_found_window_by_window(
     assert _listed(scene, queue="slow", order=order, limit=5) == expected
     assert _listed(scene, queue="slow", order=order, limit=1) == expected
     assert pages == 3
+
+
+@pytest.mark.requirement("L-33")
+@pytest.mark.parametrize("order", list(RunOrder))
+def test_what_few_wait_for_is_gathered_and_what_many_wait_for_is_found_window_by_window(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, order: RunOrder
+) -> None:
+    monkeypatch.setattr(paging, "WINDOW", 4)
+    monkeypatch.setattr(paging, "GATHERED", 2)
+    for number in range(1, 12):
+        run = scene.held(number)
+        scene.accept(run, waits=[signal_wait("w", 1, "rare" if number in {2, 9} else "usual")], move=Park(1))
+        scene.clock.advance(number % 2)
+    ended = order is RunOrder.ENDED
+    rare = [] if ended else [2, 9] if order is RunOrder.OLDEST else [9, 2]
+    usual = [] if ended else sorted({*range(1, 12)} - {2, 9}, reverse=order is not RunOrder.OLDEST)
+
+    for name, expected in (("rare", rare), ("usual", usual)):
+        asked = WaitingOn("signal", name)
+        assert _listed(scene, waiting_on=asked, order=order, limit=1) == expected
+        assert _listed(scene, waiting_on=asked, order=order, limit=50) == expected
+        assert _listed(scene, waiting_on=asked, order=order, workflow="other") == []
+    first = scene.store.list_runs(DEFAULT_TENANT, RunFilter(waiting_on=asked, order=order), limit=50, after=None)
+    assert len(first.runs) <= 4
+
+
+@pytest.mark.requirement("L-33")
+def test_each_page_is_asked_for_with_its_own_values(scene: Scene) -> None:
+    for number, name in enumerate(("100%", "10_", "1/0", "100", "ann"), 1):
+        scene.start(number, key=name, attributes={"customer": name, "total": number})
+
+    for number, name in enumerate(("100%", "10_", "1/0"), 1):
+        assert _listed(scene, text=name) == [number]
+        assert _listed(scene, key=name) == [number]
+        assert _listed(scene, attributes={"customer": name}) == [number]
+        assert _listed(scene, ranges=(AttributeRange("total", ">", number),), limit=1) == [*range(5, number, -1)]
+        assert _listed(scene, text="'; select 1; --" + name) == []
+
+
+@pytest.mark.requirement("L-33")
+def test_a_run_that_has_ended_waits_for_nothing(scene: Scene) -> None:
+    run = scene.held(1)
+    scene.accept(run, waits=[signal_wait("w", 1, "paid")])
+    scene.accept(run, move=Finish(RunStatus.STUCK, "worker_crashes"))
+
+    for statuses in (frozenset[RunStatus](), frozenset({RunStatus.STUCK}), frozenset(RunStatus)):
+        assert _listed(scene, waiting_on=WaitingOn("signal", "paid"), statuses=statuses) == []
+        assert _listed(scene, waiting_on=WaitingOn("signal"), statuses=statuses) == []

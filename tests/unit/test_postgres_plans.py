@@ -56,12 +56,15 @@ NOW_MS = 5_000_000
 _LOAD = """
 insert into holdfast.runs (
        shard, id, tenant, workflow, queue, status, status_reason, input, root_id, worker, epoch, created_ms, updated_ms,
-       ready_ms, wake_ms, finalized_ms, suspect)
+       ready_ms, wake_ms, finalized_ms, suspect, key, parent_id, error_type, error_message, error_fingerprint)
 select 0, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'default', 'order', 'default',
        case n %% 10 when 0 then 'queued' when 1 then 'waiting' when 2 then 'running' else 'completed' end, 'x', '{}',
        gen_random_uuid(), case n %% 10 when 2 then 'worker-' || n %% 7 end, 1, n, n,
        case n %% 10 when 0 then n end, case n %% 10 when 1 then n * 100 end, case when n %% 10 > 2 then n end,
-       n %% 1000 = 0
+       n %% 1000 = 0, 'key-' || n,
+       case when n %% 5 = 0 then '00000000-0000-7000-8000-000000000002'::uuid end,
+       case when n %% 10 > 7 then 'ValueError' end, case when n %% 10 > 7 then 'no route' end,
+       case when n %% 10 > 7 then 'f' || n %% 3 end
   from generate_series(1, %(size)s) n;
 """
 _LOAD_WORKERS = """
@@ -84,6 +87,14 @@ select 0, id, 'k', 1, 'step', 'k', 'completed', 1, 1, 1, 1 from holdfast.runs
 _LOAD_ATTEMPTS = """
 insert into holdfast.attempts (shard, run_id, key, attempt, error, epoch, started_ms, ended_ms)
 select 0, id, 'k', 1, '{}', 1, 1, 1 from holdfast.runs
+"""
+_LOAD_ATTRIBUTES = """
+insert into holdfast.attributes (shard, run_id, name, tenant, kind, number, created_ms)
+select 0, id, 'customer', 'default', 'number', mod(created_ms, 7), created_ms from holdfast.runs
+"""
+_LOAD_APPROVALS = """
+insert into holdfast.waits (shard, run_id, key, seq, kind, epoch, opened_ms, tenant, request)
+select 0, id, 'approval', 2, 'approval', 1, created_ms, 'default', '{}' from holdfast.runs where status = 'waiting'
 """
 _LOAD_SIGNALS = """
 insert into holdfast.signals (shard, id, tenant, name, run_id, payload, sent_ms, consumed_ms, expires_ms, passed)
@@ -110,6 +121,8 @@ def loaded(postgres_server_url: str, postgres_template: str) -> Generator[str, N
             connection.execute(_LOAD_JOURNAL)
             connection.execute(_LOAD_ATTEMPTS)
             connection.execute(_LOAD_SIGNALS)
+            connection.execute(_LOAD_ATTRIBUTES)
+            connection.execute(_LOAD_APPROVALS)
             connection.execute("vacuum analyze")
         yield url
 

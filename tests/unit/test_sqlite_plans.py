@@ -17,8 +17,8 @@ from holdfast.model.search import AttributeRange, RunOrder, WaitingOn
 from holdfast.model.status import RunStatus
 from holdfast.store.migrations import migrate
 from holdfast.store.paging import PageCursor
-from holdfast.store.rendering import render
-from holdfast.store.search import read_page
+from holdfast.store.rendering import text_of
+from holdfast.store.search import Make, read_page
 from holdfast.store.sqlite import SqliteStore
 from holdfast.store.sqlite.statements import ROWS_MAX, read_row, sql
 from holdfast.store.sqlite.work import FEW_LINES
@@ -189,18 +189,16 @@ BY_VALUE = "attributes_value (tenant=? AND name=? AND kind=? AND text=? AND numb
     ids=str,
 )
 def test_a_page_of_runs_is_read_by_its_index(connection: sqlite3.Connection, where: RunFilter, index: str) -> None:
-    asked: list[Any] = []
+    def read(make: Make, shape: tuple[Any, ...], values: dict[str, Any]) -> list[Any]:
+        text, constants = text_of(make, "sqlite", *shape)
+        lines.extend(plan(connection, text, constants | values))
+        return connection.execute(text, constants | values).fetchall()
 
-    def read(query: Any) -> list[Any]:
-        asked.append(query)
-        return []
-
+    lines: list[str] = []
     read_page(read, Tenant("t"), where, limit=10, after=PageCursor(UnixMs(5), RunId("x")))
 
-    for query in asked[:1]:
-        lines = plan(connection, *render(query, "sqlite"))
-        assert any(index in line for line in lines), lines
-        assert not [line for line in lines if re.search(r"SCAN (runs|waits|attributes)\b", line)], lines
+    assert any(index in line for line in lines), lines
+    assert not [line for line in lines if re.search(r"SCAN (runs|waits|attributes)\b", line)], lines
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -1,22 +1,35 @@
 """Listings and whole-run reads, written once for both databases.
 
-A statement is built here, made text by ``rendering``, and executed on the adapter's own driver connection; ``records``
-makes records of the rows. Hot paths do not come here, and an adapter imports this module when it first lists something.
+A statement is built here and made text by ``rendering``, once for each shape; it is executed on the adapter's own
+driver connection, with its values as parameters, and ``records`` makes records of the rows. Hot paths do not come here,
+and an adapter imports this module when it first lists something.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-import msgspec
-from sqlalchemy import ARRAY, ColumnElement, Select, Text, and_, func, literal_column, or_, select, text
-from sqlalchemy import cast as sql_cast
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    Text,
+    and_,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+)
 
-from holdfast.model.ids import RunId, Tenant, UnixMs
-from holdfast.model.run import Run, Wait
+from holdfast.model.ids import RunId, Tenant
+from holdfast.model.run import Wait
 from holdfast.model.status import EntryKind
 from holdfast.store.paging import Place
+from holdfast.store.rendering import SHARD, value
 from holdfast.store.search import RUN_COLUMNS
 from holdfast.store.tables import ATTEMPTS, JOURNAL, RUNS, TRANSITIONS, WAITS, WORKERS
 
@@ -30,6 +43,8 @@ TRANSITION_COLUMNS: Final = [column for column in TRANSITIONS.c if column.name n
 WORKER_COLUMNS: Final = list(WORKERS.c)
 
 Query = Select[*tuple[Any, ...]]
+MayAnswer = Callable[[], ColumnElement[bool]]
+"""A condition of ``page_of_approvals``, which differs between the databases."""
 
 
 def runs_by_id(tenant: Tenant, run_ids: Sequence[RunId], *, shards: Sequence[int]) -> Query:
@@ -38,35 +53,43 @@ def runs_by_id(tenant: Tenant, run_ids: Sequence[RunId], *, shards: Sequence[int
     return select(*RUN_COLUMNS).where(RUNS.c.shard.in_(shards), RUNS.c.id.in_(run_ids), mine)
 
 
-def page_of_approvals(
-    tenant: Tenant, may_answer: ColumnElement[bool] | None, *, limit: int, after: Place | None
-) -> Query:
+def run_by_id() -> Query:
+    """The run, if the tenant has it. Access: the primary key."""
+    c = RUNS.c
+    return select(*RUN_COLUMNS).where(c.shard == SHARD, c.id == value("id", c.id.type), c.tenant == value("tenant"))
+
+
+def page_of_approvals(may_answer: MayAnswer | None, after: bool) -> Query:  # noqa: FBT001 - a part of the shape
     """One open approval more than a page holds, oldest first. Access: waits_open_approval (waits_approval)."""
     w = WAITS.c
     query = select(w.run_id, w.key, RUNS.c.workflow, w.opened_ms, w.due_ms, w.request).join_from(
         WAITS, RUNS, and_(RUNS.c.shard == w.shard, RUNS.c.id == w.run_id)
     )
-    query = query.where(w.tenant == tenant, w.outcome.is_(None), w.kind == literal_column("'approval'"))
+    query = query.where(w.tenant == value("tenant"), w.outcome.is_(None), w.kind == literal_column("'approval'"))
     if may_answer is not None:
-        query = query.where(may_answer)
-    if after is not None:
-        opened_ms, run_id, key = after
+        query = query.where(may_answer())
+    if after:
+        opened_ms, run_id, key = value("after_ms", BigInteger), value("after_id", w.run_id.type), value("after_key")
         behind = or_(w.run_id > run_id, and_(w.run_id == run_id, w.key > key))
         query = query.where(w.opened_ms >= opened_ms, or_(w.opened_ms > opened_ms, behind))
-    return query.order_by(w.opened_ms, w.run_id, w.key).limit(max(limit, 0) + 1)
+    return query.order_by(w.opened_ms, w.run_id, w.key).limit(value("limit", Integer))
 
 
-def may_answer_sqlite(names: Sequence[str], now_ms: UnixMs) -> ColumnElement[bool]:
-    """Whether somebody with one of these names may answer the approval by now."""
-    bound = text(_MAY_ANSWER_SQLITE).bindparams(names=msgspec.json.encode(list(names)).decode(), now_ms=now_ms)
-    return cast("ColumnElement[bool]", bound)
+def approval_values(tenant: Tenant, *, limit: int, after: Place | None) -> dict[str, Any]:
+    """The values of ``page_of_approvals``, but those of ``may_answer``: ``now_ms`` and ``names``."""
+    opened_ms, run_id, key = after or (None, None, None)
+    return {"tenant": tenant, "limit": max(limit, 0) + 1, "after_ms": opened_ms, "after_id": run_id, "after_key": key}
 
 
-def may_answer_postgres(names: Sequence[str], now_ms: UnixMs) -> ColumnElement[bool]:
-    """The same."""
-    wanted = sql_cast(list(names), ARRAY(Text))
-    asked = WAITS.c.request
-    return cast("ColumnElement[bool]", func.holdfast.may_answer(asked, WAITS.c.opened_ms, now_ms, wanted))
+def may_answer_sqlite() -> ColumnElement[bool]:
+    """Whether somebody with one of these ``names``, as JSON, may answer the approval at ``now_ms``."""
+    return cast("ColumnElement[bool]", text(_MAY_ANSWER_SQLITE))
+
+
+def may_answer_postgres() -> ColumnElement[bool]:
+    """The same; ``names`` is a list."""
+    wanted, now_ms = value("names", ARRAY(Text)), value("now_ms", BigInteger)
+    return cast("ColumnElement[bool]", func.holdfast.may_answer(WAITS.c.request, WAITS.c.opened_ms, now_ms, wanted))
 
 
 _MAY_ANSWER_SQLITE: Final = """(
@@ -81,53 +104,59 @@ _MAY_ANSWER_SQLITE: Final = """(
                 where a.value = n.value)))"""
 
 
-def journal_of(run_id: RunId, *, shard: int) -> Query:
+def journal_of() -> Query:
     """The run's journal, in order of completion."""
-    return _of_run(JOURNAL.c, ENTRY_COLUMNS, run_id, shard).order_by(JOURNAL.c.seq)
+    return _of_run(JOURNAL.c, ENTRY_COLUMNS).order_by(JOURNAL.c.seq)
 
 
-def outputs_of(run_id: RunId, kind: EntryKind, name: str, *, after: int | None, limit: int, shard: int) -> Query:
-    """Up to ``limit`` entries that a run recorded for others behind an offset, or the last. Access: journal_outputs."""
+def outputs_of(kind: EntryKind, last: bool) -> Query:  # noqa: FBT001 - a part of the shape
+    """Up to ``limit`` entries of a ``name`` that a run recorded for others behind ``after``, or the last.
+
+    Access: journal_outputs.
+    """
     j = JOURNAL.c
-    query = _of_run(j, ENTRY_COLUMNS, run_id, shard).where(j.kind == literal_column(f"'{kind.value}'"), j.name == name)
-    if after is None:
-        return query.order_by(j.seq.desc()).limit(1)
-    return query.where(j.seq > after).order_by(j.seq).limit(max(limit, 0))
+    query = _of_run(j, ENTRY_COLUMNS).where(j.kind == literal_column(f"'{kind.value}'"), j.name == value("name"))
+    if last:
+        return query.order_by(j.seq.desc()).limit(literal_column("1"))
+    return query.where(j.seq > value("after", Integer)).order_by(j.seq).limit(value("limit", Integer))
 
 
-def waits_of(run_id: RunId, *, shard: int) -> Query:
+def output_values(run_id: RunId, name: str, *, after: int | None, limit: int) -> dict[str, Any]:
+    """The values of ``outputs_of``."""
+    return {"run_id": run_id, "name": name, "after": after, "limit": max(limit, 0)}
+
+
+def waits_of() -> Query:
     """The run's waits; sort them by seq and key."""
-    return _of_run(WAITS.c, WAIT_COLUMNS, run_id, shard)
+    return _of_run(WAITS.c, WAIT_COLUMNS)
 
 
-def attempts_of(run_id: RunId, *, shard: int) -> Query:
+def attempts_of() -> Query:
     """The run's failed attempts; sort them by key and number."""
-    return _of_run(ATTEMPTS.c, ATTEMPT_COLUMNS, run_id, shard)
+    return _of_run(ATTEMPTS.c, ATTEMPT_COLUMNS)
 
 
-def transitions_of(run_id: RunId, *, shard: int) -> Query:
+def transitions_of() -> Query:
     """The run's moves, first to last."""
-    return _of_run(TRANSITIONS.c, TRANSITION_COLUMNS, run_id, shard).order_by(TRANSITIONS.c.seq)
+    return _of_run(TRANSITIONS.c, TRANSITION_COLUMNS).order_by(TRANSITIONS.c.seq)
 
 
-def live_workers(now_ms: UnixMs, *, also: str | None = None) -> Query:
-    """The workers whose lease has not run out, and the one called ``also``."""
-    live = WORKERS.c.lease_until_ms > now_ms
-    return (
-        select(*WORKER_COLUMNS).where(live if also is None else or_(live, WORKERS.c.id == also)).order_by(WORKERS.c.id)
-    )
+def live_workers() -> Query:
+    """The workers whose lease has not run out at ``now_ms``, and the one called ``also``."""
+    w = WORKERS.c
+    live = or_(w.lease_until_ms > value("now_ms", BigInteger), w.id == value("also"))
+    return select(*WORKER_COLUMNS).where(live).order_by(w.id)
 
 
-def runs_ahead(run: Run, *, shard: int) -> Query:
-    """How many claimable runs of its queue come before a claimable run, counted up to AHEAD_MAX. Access: runs_line."""
+def runs_ahead() -> Query:
+    """How many claimable runs of a ``queue`` come before a claimable run, up to AHEAD_MAX. Access: runs_line."""
     c = RUNS.c
-    same = and_(
-        c.priority == run.priority, or_(c.ready_ms < run.ready_ms, and_(c.ready_ms == run.ready_ms, c.id < run.id))
-    )
-    before = or_(c.priority > run.priority, same)
-    line = select(c.id).where(c.shard == shard, c.queue == run.queue, c.ready_ms.is_not(None), before)
-    return select(func.count()).select_from(line.limit(AHEAD_MAX).subquery())
+    priority, ready_ms = value("priority", Integer), value("ready_ms", BigInteger)
+    earlier = or_(c.ready_ms < ready_ms, and_(c.ready_ms == ready_ms, c.id < value("id", c.id.type)))
+    before = or_(c.priority > priority, and_(c.priority == priority, earlier))
+    line = select(c.id).where(c.shard == SHARD, c.queue == value("queue"), c.ready_ms.is_not(None), before)
+    return select(func.count()).select_from(line.limit(literal_column(str(AHEAD_MAX))).subquery())
 
 
-def _of_run(table: Any, columns: Sequence[ColumnElement[Any]], run_id: RunId, shard: int) -> Query:
-    return select(*columns).where(table.shard == shard, table.run_id == run_id)
+def _of_run(table: Any, columns: Sequence[ColumnElement[Any]]) -> Query:
+    return select(*columns).where(table.shard == SHARD, table.run_id == value("run_id", table.run_id.type))

@@ -16,8 +16,11 @@ from holdfast.errors import UsageError
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import Approval, ApprovalPage
 
-WINDOW = 1_000
+WINDOW = 500
 """How many runs a page looks at for what no index serves."""
+
+GATHERED = 2_000
+"""A wait that at most so many runs have is an index of its own: they are all looked at and sorted."""
 
 _VERSION = "1"
 _MS_MAX = 2**63 - 1

@@ -267,8 +267,8 @@ class Store(Protocol):
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
         """A page of runs, in the filter's order. ``after``: the ``next`` of the page before, of the same filter.
 
-        What no index serves (version, queue, text, ranges, a kind of wait, times other than the order's) is looked for
-        in the next ``paging.WINDOW`` runs alone, so that a page may be short, or empty, and name a next one.
+        What its index does not serve (``shapes.SERVED``) is looked for in the next ``paging.WINDOW`` runs alone, so
+        that a page may be short, or empty, and name a next one.
         Raises UsageError for a bad ``after``.
         """
         ...

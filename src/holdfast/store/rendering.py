@@ -6,10 +6,11 @@ text, times as integers. ``insert_new`` is the one construct whose dialect matte
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any, Final, Literal
 
-from sqlalchemy import Table
+from sqlalchemy import BindParameter, ColumnElement, Table, Text, bindparam, literal_column
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
@@ -19,6 +20,9 @@ from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import ClauseElement
 
 DialectName = Literal["sqlite", "postgresql"]
+
+SHARD: Final[ColumnElement[int]] = literal_column("0")
+"""There is one shard until the tables are distributed."""
 
 _SCHEMAS: Final[dict[DialectName, dict[str | None, str | None] | None]] = {
     "sqlite": None,
@@ -53,6 +57,21 @@ def render(statement: Executable, dialect: DialectName) -> tuple[str, dict[str, 
     )
     params: Any = compiled.params
     return str(compiled), {str(name): value for name, value in params.items()}
+
+
+@lru_cache(maxsize=500)
+def text_of(make: Callable[..., Executable], dialect: DialectName, *shape: object) -> tuple[str, dict[str, Any]]:
+    """The text of ``make(*shape)``, kept for the next time, and the constants in it; do not change these.
+
+    All values are parameters that the statement names itself: it is not made of any.
+    """
+    text, params = render(make(*shape), dialect)
+    return text, {name: value for name, value in params.items() if value is not None}
+
+
+def value(name: str, type_: Any = Text) -> BindParameter[Any]:
+    """The parameter of that name, for statements whose text is kept."""
+    return bindparam(name, type_=type_, required=False)
 
 
 def insert_new(table: Table) -> Insert:

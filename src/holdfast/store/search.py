@@ -1,79 +1,157 @@
 """Searching runs: pages, counts and groups, written once for both databases.
 
-A page is found in two steps. First the keys of its runs, in order, by an index: one look per status, merged, because
-the indexes begin with tenant and status; or by what is more telling (a key, a parent, an attribute, a wait, an error).
-Then the rows of these keys. What no index serves (a queue, a text, a time of change) is looked for among the next
-``paging.WINDOW`` runs alone: a page then may hold fewer runs than it could, or none, and still name a next one. So no
-filter makes a page read all runs.
+A page is found in two steps of one statement. First the keys of its runs, in order, by the index that tells most: a
+parent, an attribute, an error; or one look per status, merged, because the other indexes begin with tenant and status.
+What that index does not serve (a queue, a text, a second attribute) is looked for among the next ``paging.WINDOW``
+keys alone: a page then may hold fewer runs than it could, or none, and still name a next one. So no filter makes a
+page read all runs. What few runs have (a key, a root, a wait for some signal) is gathered, looked at and sorted.
+
+A statement is built once for each ``shapes.Shape``; every value is a parameter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Double,
+    Integer,
     Select,
     Subquery,
     Text,
     Uuid,
     and_,
+    case,
     cast,
     func,
-    literal,
+    literal_column,
+    null,
     or_,
     select,
+    true,
     tuple_,
     union_all,
 )
 
-from holdfast.core.attributes import index_row
 from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.run import BrokenRun, Run, RunFilter, RunPage
-from holdfast.model.search import AttributeValue, GroupBy, RunGroup, RunOrder
-from holdfast.model.status import ACTIVE_STATUSES, RunStatus
+from holdfast.model.search import GroupBy, RunGroup, RunOrder
+from holdfast.model.status import RunStatus
 from holdfast.store import paging
 from holdfast.store.paging import PageCursor, encode_cursor
 from holdfast.store.records import run_from
+from holdfast.store.rendering import SHARD, value
+from holdfast.store.shapes import LIKE_ESCAPE, SERVED, Lead, Shape, shape_of, values_of
 from holdfast.store.tables import ATTRIBUTES, RUNS, WAITS
 
 GROUPS_MAX: Final = 1_000
-
-_SHARD: Final = 0
-"""There is one shard until the tables are distributed."""
 
 RUN_COLUMNS: Final = [RUNS.c[name] for name in Run.__struct_fields__]
 _ID: Final = Run.__struct_fields__.index("id")
 
 Query = Select[*tuple[Any, ...]]
-Read = Callable[[Query], Sequence[Any]]
+Make = Callable[..., Query]
+"""Makes a statement of its shape: what else it is called with can be hashed, and decides all of the text."""
+Read = Callable[[Make, tuple[Any, ...], dict[str, Any]], Sequence[Any]]
+"""Executes the statement that is made of a shape, with values."""
 
 
 def read_page(read: Read, tenant: Tenant, where: RunFilter, *, limit: int, after: PageCursor | None) -> RunPage:
-    """A page of runs; ``read`` executes a statement."""
+    """A page of runs."""
+    shape = shape_of(where)
+    if not shape.statuses:
+        return RunPage([], None)
+    values = values_of(tenant, where, after=after)
+    lead = shape.lead(few_wait=_has_few_waiters(read, shape, values))
+    windowed = bool(_rest(shape, lead))
     shown = max(limit, 0)
-    rest = _unindexed(tenant, where)
-    keys = _keys(tenant, where, count=paging.WINDOW if rest else shown + 1, after=after)
-    rows = read(_rows_of(keys, where, rest, limit=shown + 1))
-    if len(rows) > shown:
-        return _page(rows[:shown], _cursor(rows[shown - 1], where) if shown else None)
-    if not rest:
-        return _page(rows, None)
+    values |= {"shown": shown + 1, "window": paging.WINDOW, "keys": paging.WINDOW if windowed else shown + 1}
+    rows = read(page_of, (shape, lead, after is not None), values)
+    found = [row for row in rows if row[-2]]
+    if len(found) > shown:
+        return _page(found[:shown], _cursor(found[shown - 1], where) if shown else None)
     # The window may have ended before the page was full.
-    ends = read(_last_of(keys, where))
-    if not ends:
-        return _page(rows, None)
-    found = [PageCursor(UnixMs(ends[0][0]), RunId(str(ends[0][1]))), *(_cursor(row, where) for row in rows[-1:])]
-    # Of the two the later one: rows may have come into the window meanwhile.
-    last = max(found, key=_place) if where.order is RunOrder.OLDEST else min(found, key=_place)
-    return _page(rows, last)
+    ended = windowed and bool(rows) and rows[-1][-1] == paging.WINDOW
+    return _page(found, _cursor(rows[-1], where) if ended else None)
 
 
-def groups_of(tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False) -> Query:
-    """The rows of ``group_from``: the largest groups first. ``bare``: nothing but value and number."""
+def _has_few_waiters(read: Read, shape: Shape, values: dict[str, Any]) -> bool:
+    """Whether a wait is asked for by its name, and so few have it that they can be gathered."""
+    if shape.waiting not in {"signal", "child"}:
+        return False
+    count: int = read(waiters_counted, (shape.waiting,), {**values, "most": paging.GATHERED + 1})[0][0]
+    return count <= paging.GATHERED
+
+
+def group(
+    read: Read, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+) -> list[RunGroup]:
+    """The largest groups first. ``bare``: nothing but value and number."""
+    values = values_of(tenant, where) | {"shown": max(min(limit, GROUPS_MAX), 0)}
+    rows = read(groups_of, (shape_of(where), by, bare), values)
+    if bare:
+        return [RunGroup(name, count) for name, count in rows]
+    return [RunGroup(row[0], row[1], row[2], UnixMs(row[3]), RunId(str(row[4]))) for row in rows]
+
+
+def rows_to_page(rows: Sequence[Any]) -> RunPage:
+    """Rows of ``RUN_COLUMNS`` as a page without a next one: one that cannot be read is named, and hides no other."""
+    return _page(rows, None)
+
+
+def _page(rows: Sequence[Any], last: PageCursor | None) -> RunPage:
+    runs: list[Run] = []
+    broken: list[BrokenRun] = []
+    for row in rows:
+        try:
+            runs.append(run_from(row[: len(RUN_COLUMNS)]))
+        except StoreCorrupt as error:
+            broken.append(BrokenRun(RunId(str(row[_ID])), str(error)))
+    return RunPage(runs, None if last is None else encode_cursor(last), broken)
+
+
+def _cursor(row: Any, where: RunFilter) -> PageCursor:
+    moment = Run.__struct_fields__.index("finalized_ms" if where.order is RunOrder.ENDED else "created_ms")
+    return PageCursor(UnixMs(row[moment]), RunId(str(row[_ID])))
+
+
+# --- Statements --------------------------------------------------------------------------------------------------
+
+
+def page_of(shape: Shape, lead: Lead, after: bool) -> Query:  # noqa: FBT001 - a part of the statement's shape
+    """``RUN_COLUMNS``, whether the run is one of the page, and of a window the key's number in it.
+
+    The last key of a window is among the rows even if its run is none of the page: there the next page begins.
+    """
+    rest = _rest(shape, lead)
+    keys = _keys(shape, lead, after=after)
+    number: ColumnElement[Any] = null()
+    if rest:
+        moment, id_ = _directed(keys.c.moment_ms, keys.c.id, shape)
+        keys = select(keys, func.row_number().over(order_by=(moment, id_)).label("number")).subquery("window")
+        number = keys.c.number
+    fits = and_(*rest) if rest else true()
+    joined = RUNS.join(keys, and_(RUNS.c.shard == SHARD, RUNS.c.id == keys.c.id))
+    query: Query = select(*RUN_COLUMNS, case((fits, literal_column("1")), else_=literal_column("0")), number)
+    query = query.select_from(joined)
+    if rest:
+        query = query.where(or_(fits, number == value("window", Integer)))
+    return query.order_by(*_directed(keys.c.moment_ms, keys.c.id, shape)).limit(value("shown", Integer))
+
+
+def waiters_counted(waiting: str) -> Query:
+    """How many open waits there are of a kind and name, counted up to ``most``. Access: as ``_waits_named``."""
+    w = WAITS.c
+    some = _hinted(select(w.run_id), waiting).where(*_waits_named(waiting)).limit(value("most", Integer))
+    return select(func.count()).select_from(some.subquery())
+
+
+def groups_of(shape: Shape, by: GroupBy, bare: bool) -> Query:  # noqa: FBT001 - a part of the shape
+    """The rows of ``group``."""
     c = RUNS.c
     column = {
         GroupBy.STATUS: c.status,
@@ -82,242 +160,215 @@ def groups_of(tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare
         GroupBy.ERROR: c.error_fingerprint,
     }[by]
     count = func.count()
-    label = func.max(c.error_type + ": " + c.error_message) if by is GroupBy.ERROR else literal(None, Text)
+    label = func.max(c.error_type + ": " + c.error_message) if by is GroupBy.ERROR else cast(null(), Text)
     facts = [] if bare else [label, func.max(c.updated_ms), func.max(cast(c.id, Text))]
-    query = select(column, count, *facts).where(*_indexed(tenant, where), *_unindexed(tenant, where))
+    query = select(column, count, *facts).where(*_all_conditions(shape))
     if by is GroupBy.ERROR:
         query = query.where(column.is_not(None))
-    return query.group_by(column).order_by(count.desc(), column).limit(max(min(limit, GROUPS_MAX), 0))
+    return query.group_by(column).order_by(count.desc(), column).limit(value("shown", Integer))
 
 
-def group_from(row: Any) -> RunGroup:
-    """A row of ``groups_of``."""
-    if len(row) == 2:  # noqa: PLR2004 - a bare one
-        return RunGroup(row[0], row[1])
-    return RunGroup(row[0], row[1], row[2], UnixMs(row[3]), RunId(str(row[4])))
+# --- The keys of a page ------------------------------------------------------------------------------------------
 
 
-def rows_to_page(rows: Sequence[Any]) -> RunPage:
-    """Rows of ``RUN_COLUMNS`` as a page without a next one: one that cannot be read is named, and hides no other."""
-    return _page(rows, None)
-
-
-# --- Pages -------------------------------------------------------------------------------------------------------
-
-
-def _keys(tenant: Tenant, where: RunFilter, *, count: int, after: PageCursor | None) -> Subquery:
-    """The keys of the next ``count`` runs, in order. Access: runs_status, runs_workflow, runs_ended, or another."""
+def _keys(shape: Shape, lead: Lead, *, after: bool) -> Subquery:
+    """Id and moment of the next ``keys`` runs, in order. Access: the index of the lead."""
     c = RUNS.c
-    leading = next(iter(where.attributes), None) if where.order is not RunOrder.ENDED else None
-    conditions = _indexed(tenant, where, without=leading)
-    moment = _moment_of(where)
-    if where.order is RunOrder.ENDED:
-        conditions.append(c.finalized_ms.is_not(None))
-    if leading is not None:
-        conditions += _valued(tenant, leading, "=", where.attributes[leading])
-        return _keys_by_attribute(where, conditions, count=count, after=after)
-    if after is not None:
-        conditions.append(_is_after(moment, c.id, where, after))
-    columns = (c.shard, c.id, moment.label("moment_ms"))
-    if _is_telling(where) or where.order is RunOrder.ENDED:
-        return _ordered(select(*columns).where(*conditions), moment, c.id, where).limit(count).subquery("keys")
-    # A list of statuses in one condition would be read and sorted as a whole.
-    heads = [
-        _ordered(select(*columns).where(c.status == status.value, *conditions), moment, c.id, where)
-        .limit(count)
-        .subquery(f"of_{status.value}")
-        for status in RunStatus
-        if status in (_statuses_of(where) or RunStatus)
-    ]
-    merged = union_all(*(select(head) for head in heads)).subquery("heads") if len(heads) > 1 else heads[0]
-    return _ordered(select(merged), merged.c.moment_ms, merged.c.id, where).limit(count).subquery("keys")
+    match lead:
+        case Lead.GATHERED:
+            return _gathered(shape, after=after)
+        case Lead.ATTRIBUTE:
+            a = ATTRIBUTES.c
+            conditions = [*_equals(0), *_times("created", a.created_ms, shape)]
+            query: Query = select(a.run_id.label("id"), a.created_ms.label("moment_ms")).where(*conditions)
+            return _cut(query, a.created_ms, a.run_id, shape, after=after)
+        case Lead.ENDED:
+            moment = c.finalized_ms
+            conditions = [c.tenant == value("tenant"), moment.is_not(None), *_times("finalized", moment, shape)]
+        case Lead.PARENT | Lead.FINGERPRINT | Lead.ERROR_TYPE:
+            moment = c.created_ms
+            conditions = [c.tenant == value("tenant"), *_named(shape)[lead.value], *_times("created", moment, shape)]
+        case Lead.STATUS:
+            return _merged(shape, after=after)
+    query = select(c.id, moment.label("moment_ms")).where(*conditions)
+    return _cut(query, moment, c.id, shape, after=after)
 
 
-def _keys_by_attribute(
-    where: RunFilter, conditions: list[ColumnElement[bool]], *, count: int, after: PageCursor | None
+def _merged(shape: Shape, *, after: bool) -> Subquery:
+    """One look per status: a list of them in one condition would be read and sorted as a whole."""
+    c = RUNS.c
+    named = _named(shape)
+    conditions = [c.tenant == value("tenant"), *named.get("workflow", []), *_times("created", c.created_ms, shape)]
+    heads: list[Subquery] = []
+    for status in (status for status in RunStatus if status in shape.statuses):
+        query: Query = select(c.id, c.created_ms.label("moment_ms"))
+        query = query.where(c.status == literal_column(f"'{status.value}'"), *conditions)
+        heads.append(_cut(query, c.created_ms, c.id, shape, after=after, name=f"of_{status.value}"))
+    if len(heads) == 1:
+        return heads[0]
+    merged = union_all(*(select(head) for head in heads)).subquery("heads")
+    return _cut(select(merged), merged.c.moment_ms, merged.c.id, shape, after=False)
+
+
+def _gathered(shape: Shape, *, after: bool) -> Subquery:
+    """All runs that few can be, looked at and sorted. Access: runs_key, runs_root, or as ``_waits_named``."""
+    c = RUNS.c
+    moment = c.finalized_ms if shape.order is RunOrder.ENDED else c.created_ms
+    query: Query = select(c.id, moment.label("moment_ms"))
+    conditions = _named(shape)
+    if shape.waiting in {"signal", "child"} and shape.given.isdisjoint({"key", "root_id"}):
+        w = WAITS.c
+        waiters: Query = _hinted(select(w.run_id).distinct(), shape.waiting).where(*_waits_named(shape.waiting))
+        found = waiters.subquery("waiters")
+        query = query.select_from(found.join(RUNS, and_(c.shard == SHARD, c.id == found.c.run_id)))
+        del conditions["waiting"]
+    query = query.where(c.tenant == value("tenant"), *_flat(conditions.values()))
+    if shape.order is RunOrder.ENDED:
+        query = query.where(moment.is_not(None))
+    return _cut(query, moment, c.id, shape, after=after)
+
+
+def _cut(
+    query: Query,
+    moment: ColumnElement[Any],
+    id_: ColumnElement[Any],
+    shape: Shape,
+    *,
+    after: bool,
+    name: str = "keys",
 ) -> Subquery:
-    """As ``_keys``, in the order of the index of an attribute's value. Access: attributes_value."""
-    a = ATTRIBUTES.c
-    if after is not None:
-        conditions.append(_is_after(a.created_ms, a.run_id, where, after))
-    joined = ATTRIBUTES.join(RUNS, and_(RUNS.c.shard == a.shard, RUNS.c.id == a.run_id))
-    query: Query = select(a.shard, a.run_id.label("id"), a.created_ms.label("moment_ms"))
-    query = query.select_from(joined).where(*conditions)
-    return _ordered(query, a.created_ms, a.run_id, where).limit(count).subquery("keys")
+    """The next ``keys`` rows behind the cursor, in order."""
+    if after:
+        mine = tuple_(moment, id_)
+        theirs = tuple_(value("after_ms", BigInteger), value("after_id", Uuid(as_uuid=False)))
+        query = query.where(mine > theirs if shape.order is RunOrder.OLDEST else mine < theirs)
+    return query.order_by(*_directed(moment, id_, shape)).limit(value("keys", Integer)).subquery(name)
 
 
-def _rows_of(keys: Subquery, where: RunFilter, rest: Sequence[ColumnElement[bool]], *, limit: int) -> Query:
-    """The runs of these keys that meet the other conditions too. Access: the primary key."""
-    joined = RUNS.join(keys, and_(RUNS.c.shard == keys.c.shard, RUNS.c.id == keys.c.id))
-    query: Query = select(*RUN_COLUMNS).select_from(joined).where(*rest)
-    return _ordered(query, keys.c.moment_ms, keys.c.id, where).limit(limit)
-
-
-def _last_of(keys: Subquery, where: RunFilter) -> Query:
-    """The last key of a full window, or nothing."""
-    query: Query = select(keys.c.moment_ms, keys.c.id)
-    return _ordered(query, keys.c.moment_ms, keys.c.id, where).offset(paging.WINDOW - 1).limit(1)
-
-
-def _page(rows: Sequence[Any], last: PageCursor | None) -> RunPage:
-    runs: list[Run] = []
-    broken: list[BrokenRun] = []
-    for row in rows:
-        try:
-            runs.append(run_from(row))
-        except StoreCorrupt as error:
-            broken.append(BrokenRun(RunId(str(row[_ID])), str(error)))
-    return RunPage(runs, None if last is None else encode_cursor(last), broken)
-
-
-def _cursor(row: Any, where: RunFilter) -> PageCursor:
-    moment = Run.__struct_fields__.index(_moment_of(where).name)
-    return PageCursor(UnixMs(row[moment]), RunId(str(row[_ID])))
-
-
-def _place(cursor: PageCursor) -> tuple[int, str]:
-    return cursor.created_ms, cursor.id
-
-
-def _moment_of(where: RunFilter) -> ColumnElement[int]:
-    return RUNS.c.finalized_ms if where.order is RunOrder.ENDED else RUNS.c.created_ms
-
-
-def _ordered(query: Query, moment: ColumnElement[Any], id_: ColumnElement[Any], where: RunFilter) -> Query:
-    if where.order is RunOrder.OLDEST:
-        return query.order_by(moment, id_)
-    return query.order_by(moment.desc(), id_.desc())
-
-
-def _is_after(
-    moment: ColumnElement[int], id_: ColumnElement[str], where: RunFilter, after: PageCursor
-) -> ColumnElement[bool]:
-    mine = tuple_(moment, id_)
-    theirs = tuple_(literal(after.created_ms, BigInteger), literal(after.id, Uuid(as_uuid=False)))
-    return mine > theirs if where.order is RunOrder.OLDEST else mine < theirs
+def _directed(
+    moment: ColumnElement[Any], id_: ColumnElement[Any], shape: Shape
+) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return (moment, id_) if shape.order is RunOrder.OLDEST else (moment.desc(), id_.desc())
 
 
 # --- Conditions --------------------------------------------------------------------------------------------------
 
 
-def _is_telling(where: RunFilter) -> bool:
-    """Whether few runs are left by a filter that has an index of its own."""
-    one = (where.key, where.parent_id, where.root_id, where.error_type, where.fingerprint)
-    return any(value is not None for value in one) or bool(where.attributes)
-
-
-def _statuses_of(where: RunFilter) -> frozenset[RunStatus]:
-    """The statuses that a run may have; any if empty. Only an active run waits."""
-    if where.waiting_on is None:
-        return where.statuses
-    return where.statuses & ACTIVE_STATUSES if where.statuses else ACTIVE_STATUSES
-
-
-def _indexed(tenant: Tenant, where: RunFilter, *, without: str | None = None) -> list[ColumnElement[bool]]:
-    c = RUNS.c
-    conditions: list[ColumnElement[bool]] = [c.tenant == tenant]
-    exact = {
-        "workflow": where.workflow,
-        "key": where.key,
-        "parent_id": where.parent_id,
-        "error_type": where.error_type,
-        "error_fingerprint": where.fingerprint,
-    }
-    conditions += [c[name] == value for name, value in exact.items() if value is not None]
-    if where.root_id is not None:
-        mine = and_(c.root_id == where.root_id, c.root_id != c.id)
-        conditions += [c.shard == _SHARD, or_(c.id == where.root_id, mine)]
-    if where.statuses:
-        conditions.append(c.status.in_(sorted(status.value for status in where.statuses)))
-    if where.waiting_on is not None and where.waiting_on.name is not None:
-        conditions.append(c.id.in_(_waiters(tenant, where.waiting_on.kind, where.waiting_on.name)))
-    moment = _moment_of(where)
-    conditions += _between(moment, *_range_of(where, moment.name))
-    a = ATTRIBUTES.c
-    for name, value in where.attributes.items():
-        if name != without:
-            conditions.append(c.id.in_(select(a.run_id).where(*_valued(tenant, name, "=", value))))
-    return conditions
-
-
-def _unindexed(tenant: Tenant, where: RunFilter) -> list[ColumnElement[bool]]:
+def _rest(shape: Shape, lead: Lead) -> list[ColumnElement[bool]]:
     """What is looked for in a window."""
+    if lead is Lead.GATHERED:
+        return []
+    return _flat(conditions for name, conditions in _named(shape).items() if name not in SERVED[lead])
+
+
+def _all_conditions(shape: Shape) -> list[ColumnElement[bool]]:
+    """All of the filter, for statements that look at every run that it lets through."""
     c = RUNS.c
-    conditions = [
-        c[name] == value for name, value in (("queue", where.queue), ("version", where.version)) if value is not None
-    ]
-    for name in ("created_ms", "updated_ms", "finalized_ms"):
-        if name != _moment_of(where).name:
-            conditions += _between(c[name], *_range_of(where, name))
-    if where.waiting_on is not None and where.waiting_on.name is None:
-        w = WAITS.c
-        open_ = (w.shard == c.shard, w.run_id == c.id, w.outcome.is_(None), w.kind == where.waiting_on.kind)
-        conditions.append(_probed(select(w.run_id).where(*open_)))
-    a = ATTRIBUTES.c
-    for one in where.ranges:
-        valued = _valued(tenant, one.name, one.operator, one.value)
-        conditions.append(_probed(select(a.run_id).where(a.shard == c.shard, a.run_id == c.id, *valued)))
-    if where.text is not None:
-        needle = where.text.lower()
-        conditions.append(
-            or_(
-                *(
-                    func.lower(func.coalesce(column, "")).contains(needle, autoescape=True)
-                    for column in (c.key, c.workflow, c.error_message)
-                )
-            )
-        )
+    named = _named(shape)
+    # Here the database chooses whether it gathers the rows of these first.
+    if shape.waiting in {"signal", "child"}:
+        waiters: Query = _hinted(select(WAITS.c.run_id), shape.waiting).where(*_waits_named(shape.waiting))
+        named["waiting"] = [c.id.in_(waiters)]
+    for number in range(shape.attributes):
+        named[f"attribute_{number}"] = [c.id.in_(select(ATTRIBUTES.c.run_id).where(*_equals(number)))]
+    return [c.tenant == value("tenant"), *_flat(named.values())]
+
+
+def _named(shape: Shape) -> dict[str, list[ColumnElement[bool]]]:
+    """Every condition of the filter on a run, under the name of what is asked for."""
+    c = RUNS.c
+    columns = {"fingerprint": c.error_fingerprint} | {
+        name: c[name] for name in ("workflow", "version", "queue", "key", "parent_id", "error_type")
+    }
+    named = {name: [column == value(name, column.type)] for name, column in columns.items() if name in shape.given}
+    if "root_id" in shape.given:
+        root = value("root_id", c.root_id.type)
+        # A root's own row is not in the index: for most runs it would say nothing.
+        named["root_id"] = [c.shard == SHARD, or_(c.id == root, and_(c.root_id == root, c.root_id != c.id))]
+    if shape.statuses != frozenset(RunStatus):
+        wanted = sorted(status.value for status in shape.statuses)
+        named["statuses"] = [c.status.in_([literal_column(f"'{status}'") for status in wanted])]
+    for stem in ("created", "updated", "finalized"):
+        named[stem] = _times(stem, c[f"{stem}_ms"], shape)
+    if shape.waiting is not None:
+        named["waiting"] = [_has_wait(shape.waiting)]
+    for number in range(shape.attributes):
+        named[f"attribute_{number}"] = [_has_attribute(_equals(number))]
+    for number, (operator, is_text) in enumerate(shape.ranges):
+        named[f"range_{number}"] = [_has_attribute(_compares(number, operator, is_text=is_text))]
+    if "text" in shape.given:
+        named["text"] = [or_(*(_contains(column) for column in (c.key, c.workflow, c.error_message)))]
+    return {name: conditions for name, conditions in named.items() if conditions}
+
+
+def _flat(conditions: Iterable[list[ColumnElement[bool]]]) -> list[ColumnElement[bool]]:
+    return [condition for those in conditions for condition in those]
+
+
+def _times(stem: str, column: ColumnElement[int], shape: Shape) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if f"{stem}_from_ms" in shape.given:
+        conditions.append(column >= value(f"{stem}_from_ms", BigInteger))
+    if f"{stem}_before_ms" in shape.given:
+        conditions.append(column < value(f"{stem}_before_ms", BigInteger))
     return conditions
+
+
+def _contains(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    return func.lower(func.coalesce(column, literal_column("''"))).contains(value("text"), escape=LIKE_ESCAPE)
+
+
+def _waits_named(waiting: str) -> list[ColumnElement[bool]]:
+    """The open waits for such a signal or child. Access: waits_open_signal, waits_open_child (with ``_hinted``)."""
+    w = WAITS.c
+    column = w.child_id if waiting == "child" else w.signal
+    # The index holds no rows without a name; SQLite does not take that from the comparison alone.
+    named = (column == value("wait_name", column.type), column.is_not(None))
+    return [w.shard == SHARD, w.tenant == value("tenant"), w.outcome.is_(None), w.kind == value("wait_kind"), *named]
+
+
+def _hinted(query: Query, waiting: str) -> Query:
+    return query.with_hint(WAITS, f"INDEXED BY waits_{waiting}", "sqlite")
+
+
+def _has_wait(waiting: str) -> ColumnElement[bool]:
+    """Whether the run has such an open wait. Access: the primary key (waits_open)."""
+    w = WAITS.c
+    query: Query = select(w.run_id).where(
+        w.shard == RUNS.c.shard, w.run_id == RUNS.c.id, w.outcome.is_(None), w.kind == value("wait_kind")
+    )
+    if waiting != "kind":
+        column = w.child_id if waiting == "child" else w.signal
+        query = query.where(column == value("wait_name", column.type))
+    return _probed(query)
+
+
+def _has_attribute(valued: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:
+    """Whether the run has such an attribute. Access: the primary key."""
+    a = ATTRIBUTES.c
+    return _probed(select(a.run_id).where(a.shard == RUNS.c.shard, a.run_id == RUNS.c.id, *valued))
 
 
 def _probed(query: Query) -> ColumnElement[bool]:
     """Whether there is such a row; asked run by run, where PostgreSQL would rather gather all such rows first."""
-    return query.correlate(RUNS).offset(0).exists()
+    return query.correlate(RUNS).offset(literal_column("0")).exists()
 
 
-def _range_of(where: RunFilter, column: str) -> tuple[UnixMs | None, UnixMs | None]:
-    stem = column.removesuffix("_ms")
-    return getattr(where, f"{stem}_from_ms"), getattr(where, f"{stem}_before_ms")
-
-
-def _between(column: ColumnElement[int], from_ms: UnixMs | None, before_ms: UnixMs | None) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if from_ms is not None:
-        conditions.append(column >= from_ms)
-    if before_ms is not None:
-        conditions.append(column < before_ms)
-    return conditions
-
-
-def _waiters(tenant: Tenant, kind: str, name: str) -> Query:
-    """The ids of runs with such an open wait. Access: waits_open_signal, waits_open_child."""
-    w = WAITS.c
-    column, index = (w.child_id, "waits_child") if kind == "child" else (w.signal, "waits_signal")
-    # The index holds no rows without a name; SQLite does not take that from the comparison alone.
-    named = (column == name, column.is_not(None))
-    query: Query = select(w.run_id).where(
-        w.shard == _SHARD, w.tenant == tenant, w.outcome.is_(None), w.kind == kind, *named
-    )
-    return query.with_hint(WAITS, f"INDEXED BY {index}", "sqlite")
-
-
-def _valued(tenant: Tenant, name: str, operator: str, value: AttributeValue) -> list[ColumnElement[bool]]:
-    """The rows of such an attribute. Access: attributes_value."""
+def _attribute(prefix: str) -> list[ColumnElement[bool]]:
     a = ATTRIBUTES.c
-    kind, text, number = index_row(value)
-    conditions: list[ColumnElement[bool]] = [a.tenant == tenant, a.name == name, a.kind == kind]
-    if operator == "=":
-        return [*conditions, a.text == text, a.number == number]
-    column: ColumnElement[Any] = a.text if kind == "text" else a.number
-    wanted = text if kind == "text" else number
-    match operator:
-        case "<":
-            conditions.append(column < wanted)
-        case "<=":
-            conditions.append(column <= wanted)
-        case ">":
-            conditions.append(column > wanted)
-        case _:
-            conditions.append(column >= wanted)
+    return [a.tenant == value("tenant"), a.name == value(f"{prefix}_name"), a.kind == value(f"{prefix}_kind")]
+
+
+def _equals(number: int) -> list[ColumnElement[bool]]:
+    """The rows of an attribute with a value. Access: attributes_value."""
+    a, prefix = ATTRIBUTES.c, f"attribute_{number}"
+    return [*_attribute(prefix), a.text == value(f"{prefix}_text"), a.number == value(f"{prefix}_number", Double)]
+
+
+def _compares(number: int, operator: str, *, is_text: bool) -> list[ColumnElement[bool]]:
+    a, prefix = ATTRIBUTES.c, f"range_{number}"
+    wanted = value(f"{prefix}_text") if is_text else value(f"{prefix}_number", Double)
+    compared = (a.text if is_text else a.number).bool_op(operator)(wanted)
     # The kind says which of the two columns is the value; the other one is the same in all rows of that kind.
-    return [*conditions, a.text == ""] if kind != "text" else conditions
+    other = [] if is_text else [a.text == literal_column("''")]
+    return [*_attribute(prefix), compared, *other]

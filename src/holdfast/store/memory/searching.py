@@ -13,22 +13,20 @@ from holdfast.model.status import ACTIVE_STATUSES, WaitKind
 from holdfast.store import paging
 from holdfast.store.memory.tables import Record, Tables
 from holdfast.store.paging import PageCursor, encode_cursor
+from holdfast.store.shapes import SERVED, Lead, shape_of
 
 _ASCII_LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(ord("A"), ord("Z") + 1)})
 
 
 def matching(tables: Tables, tenant: Tenant, where: RunFilter) -> Iterator[Run]:
     """The tenant's runs that the filter lets through, in no particular order."""
-    return (
-        record.run
-        for record in tables.records.values()
-        if record.run.tenant == tenant and _fits(record, where) and _fits_rest(record, where)
-    )
+    return (record.run for record in _of(tables, tenant) if all(_conditions(record, where).values()))
 
 
 def page(tables: Tables, tenant: Tenant, where: RunFilter, *, limit: int, after: PageCursor | None) -> RunPage:
-    """A page, of which a window is looked through if the filter says something that no index serves."""
-    records = [record for record in tables.records.values() if record.run.tenant == tenant and _fits(record, where)]
+    """A page, of which a window is looked through if the filter says something that the index does not serve."""
+    lead = shape_of(where).lead(few_wait=_has_few_waiters(tables, tenant, where))
+    records = [record for record in _of(tables, tenant) if all(_served(record, where, lead).values())]
     if where.order is RunOrder.ENDED:
         records = [record for record in records if record.run.finalized_ms is not None]
     oldest = where.order is RunOrder.OLDEST
@@ -37,9 +35,9 @@ def page(tables: Tables, tenant: Tenant, where: RunFilter, *, limit: int, after:
         begin = (after.created_ms, after.id)
         records = [one for one in records if (_place(one, where) > begin if oldest else _place(one, where) < begin)]
     shown = max(limit, 0)
-    windowed = _has_rest(where)
+    windowed = any(len(_conditions(one, where)) > len(_served(one, where, lead)) for one in records[:1])
     window = records[: paging.WINDOW] if windowed else records
-    found = [record for record in window if _fits_rest(record, where)]
+    found = [record for record in window if all(_conditions(record, where).values())]
     last = None
     if len(found) > shown:
         last = found[shown - 1] if shown else None
@@ -47,6 +45,16 @@ def page(tables: Tables, tenant: Tenant, where: RunFilter, *, limit: int, after:
         last = window[-1]
     cursor = None if last is None else encode_cursor(_cursor(last, where))
     return RunPage([record.run for record in found[:shown]], cursor)
+
+
+def _of(tables: Tables, tenant: Tenant) -> Iterator[Record]:
+    return (record for record in tables.records.values() if record.run.tenant == tenant)
+
+
+def _has_few_waiters(tables: Tables, tenant: Tenant, where: RunFilter) -> bool:
+    if where.waiting_on is None or where.waiting_on.name is None:
+        return False
+    return sum(_waits(record, where) for record in _of(tables, tenant)) <= paging.GATHERED
 
 
 def groups(runs: Sequence[Run], by: GroupBy, *, limit: int, bare: bool = False) -> list[RunGroup]:
@@ -90,55 +98,42 @@ def _cursor(record: Record, where: RunFilter) -> PageCursor:
     return PageCursor(run.finalized_ms if ended and run.finalized_ms is not None else run.created_ms, run.id)
 
 
-def _fits(record: Record, where: RunFilter) -> bool:
-    """What the other stores find by an index."""
+def _served(record: Record, where: RunFilter, lead: Lead) -> dict[str, bool]:
+    """Those of the conditions that the index serves by which the other stores go."""
+    conditions = _conditions(record, where)
+    if lead is Lead.GATHERED:
+        return conditions
+    return {name: met for name, met in conditions.items() if name in SERVED[lead]}
+
+
+def _conditions(record: Record, where: RunFilter) -> dict[str, bool]:
+    """Whether the run meets each condition of the filter, under the names that ``SERVED`` knows."""
     run = record.run
     facts = _error(run)
-    ended = where.order is RunOrder.ENDED
-    return (
-        (not where.statuses or run.status in where.statuses)
-        and where.workflow in (None, run.workflow)
-        and where.key in (None, run.key)
-        and where.parent_id in (None, run.parent_id)
-        and where.root_id in (None, run.root_id)
-        and (where.error_type is None or (facts is not None and facts.type == where.error_type))
-        and (where.fingerprint is None or (facts is not None and facts.fingerprint == where.fingerprint))
-        and (where.waiting_on is None or run.status in ACTIVE_STATUSES)
-        and (where.waiting_on is None or where.waiting_on.name is None or _waits(record, where))
-        and all(
-            name in run.attributes and index_row(run.attributes[name]) == index_row(value)
-            for name, value in where.attributes.items()
-        )
-        and (ended or _between(run.created_ms, where.created_from_ms, where.created_before_ms))
-        and (not ended or _between(run.finalized_ms, where.finalized_from_ms, where.finalized_before_ms))
-    )
+    met = {
+        "statuses": not where.statuses or run.status in where.statuses,
+        "error_type": where.error_type is None or (facts is not None and facts.type == where.error_type),
+        "fingerprint": where.fingerprint is None or (facts is not None and facts.fingerprint == where.fingerprint),
+        "created": _between(run.created_ms, where.created_from_ms, where.created_before_ms),
+        "updated": _between(run.updated_ms, where.updated_from_ms, where.updated_before_ms),
+        "finalized": _between(run.finalized_ms, where.finalized_from_ms, where.finalized_before_ms),
+        "waiting": where.waiting_on is None or (run.status in ACTIVE_STATUSES and _waits(record, where)),
+        "text": where.text is None or _says(run, facts, _lower(where.text)),
+    }
+    for name in ("workflow", "version", "queue", "key", "parent_id", "root_id"):
+        met[name] = getattr(where, name) in (None, getattr(run, name))
+    asked = shape_of(where).asked
+    for number, (name, value) in enumerate(where.attributes.items()):
+        mine = run.attributes.get(name)
+        met[f"attribute_{number}"] = mine is not None and index_row(mine) == index_row(value)
+    for number, one in enumerate(where.ranges):
+        met[f"range_{number}"] = _in_range(run, one)
+    return {name: is_met for name, is_met in met.items() if name in asked}
 
 
-def _has_rest(where: RunFilter) -> bool:
-    ended = where.order is RunOrder.ENDED
-    other = (where.created_from_ms, where.created_before_ms)
-    if not ended:
-        other = (where.finalized_from_ms, where.finalized_before_ms)
-    given = (where.queue, where.version, where.text, where.updated_from_ms, where.updated_before_ms, *other)
-    kind_alone = where.waiting_on is not None and where.waiting_on.name is None
-    return kind_alone or bool(where.ranges) or any(value is not None for value in given)
-
-
-def _fits_rest(record: Record, where: RunFilter) -> bool:
-    """What the other stores look for in a window."""
-    run = record.run
-    facts = _error(run)
-    texts = [run.key or "", run.workflow, "" if facts is None else facts.message]
-    return (
-        where.queue in (None, run.queue)
-        and where.version in (None, run.version)
-        and all(_in_range(run, one) for one in where.ranges)
-        and (where.waiting_on is None or _waits(record, where))
-        and _between(run.created_ms, where.created_from_ms, where.created_before_ms)
-        and _between(run.updated_ms, where.updated_from_ms, where.updated_before_ms)
-        and _between(run.finalized_ms, where.finalized_from_ms, where.finalized_before_ms)
-        and (where.text is None or any(_lower(where.text) in _lower(text) for text in texts))
-    )
+def _says(run: Run, facts: ErrorFacts | None, needle: str) -> bool:
+    texts = (run.key or "", run.workflow, "" if facts is None else facts.message)
+    return any(needle in _lower(text) for text in texts)
 
 
 def _waits(record: Record, where: RunFilter) -> bool:

@@ -102,7 +102,7 @@ create index runs_fingerprint on holdfast.runs (tenant, error_fingerprint, creat
 -- start_copy: one run per root and attempt; next to nothing for runs that were never retried.
 create unique index runs_attempt on holdfast.runs (shard, root_id, attempt) where attempt > 1;
 -- list_runs of one parent.
-create index runs_children on holdfast.runs (parent_id) where parent_id is not null;
+create index runs_children on holdfast.runs (parent_id, created_ms desc, id desc) where parent_id is not null;
 -- list_runs by key.
 create index runs_key on holdfast.runs (tenant, key) where key is not null;
 

@@ -79,7 +79,7 @@ create index runs_fingerprint on runs (tenant, error_fingerprint, created_ms des
     where error_fingerprint is not null;
 -- start_copy: one run per root and attempt; next to nothing for runs that were never retried
 create unique index runs_attempt on runs (shard, root_id, attempt) where attempt > 1;
-create index runs_parent on runs (parent_id) where parent_id is not null;
+create index runs_parent on runs (parent_id, created_ms desc, id desc) where parent_id is not null;
 create index runs_key on runs (tenant, key) where key is not null;
 
 create table journal (

@@ -38,7 +38,9 @@ from holdfast.model.status import EntryKind
 from holdfast.model.tenant import Pruning
 from holdfast.store.events import HORIZON_POSTGRES, PositionsAheadError, read_events_in
 from holdfast.store.listings import (
+    approval_values,
     may_answer_postgres,
+    output_values,
     outputs_of,
     page_of_approvals,
     runs_by_id,
@@ -65,9 +67,9 @@ from holdfast.store.postgres.session import DataRefused, Session, planned_anew, 
 from holdfast.store.postgres.statements import Params, literal
 from holdfast.store.postgres.verdict import judge
 from holdfast.store.records import approval_from, entry_from, run_from, transition_from, worker_from
-from holdfast.store.rendering import render
+from holdfast.store.rendering import render, text_of
 from holdfast.store.schema import check_revision
-from holdfast.store.search import Query, group_from, groups_of, read_page, rows_to_page
+from holdfast.store.search import Make, Query, group, read_page, rows_to_page
 from holdfast.store.tenancy import prune_in
 
 if TYPE_CHECKING:
@@ -410,16 +412,20 @@ class PostgresStore:
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
         """A page of runs. Raises UsageError for a bad ``after``."""
         cursor = None if after is None else decode_cursor(after)
-        return read_page(self._query, tenant, where, limit=limit, after=cursor)
+        return read_page(self._read, tenant, where, limit=limit, after=cursor)
 
     def group_runs(
         self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
     ) -> list[RunGroup]:
         """The largest groups of these runs."""
-        return [group_from(row) for row in self._query(groups_of(tenant, where, by, limit=limit, bare=bare))]
+        return group(self._read, tenant, where, by, limit=limit, bare=bare)
 
     def _query(self, query: Query) -> list[Row]:
         return self._session.query(*render(query, "postgresql"))
+
+    def _read(self, make: Make, shape: tuple[Any, ...], values: Params) -> list[Row]:
+        text, constants = text_of(make, "postgresql", *shape)
+        return self._session.query(text, constants | values)
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it. Raises RunNotFound."""
@@ -450,8 +456,9 @@ class PostgresStore:
     ) -> Outputs:
         """What the run recorded for others. Raises RunNotFound."""
         status = self.get_run(tenant, run_id).status
-        query = outputs_of(run_id, kind, name, after=after, limit=limit, shard=_SHARD)
-        return Outputs(status, [entry_from(row) for row in self._session.query(*render(query, "postgresql"))])
+        values = output_values(run_id, name, after=after, limit=limit)
+        rows = self._read(outputs_of, (kind, after is None), values)
+        return Outputs(status, [entry_from(row) for row in rows])
 
     def read_events(self, tenant: Tenant, where: EventFilter, *, after: str | None, limit: int) -> EventPage:
         """A part of the events of a run or of the tenant. Raises RunNotFound, UsageError."""
@@ -473,8 +480,9 @@ class PostgresStore:
         """A page of open approvals, oldest first. Raises UsageError for a bad ``after``."""
         place = None if after is None else decode_place(after)
         now_ms = self.read_clock()
-        may = may_answer_postgres(names, now_ms) if names else None
-        rows = self._session.query(*render(page_of_approvals(tenant, may, limit=limit, after=place), "postgresql"))
+        values = approval_values(tenant, limit=limit, after=place) | {"now_ms": now_ms, "names": list(names)}
+        may = may_answer_postgres if names else None
+        rows = self._read(page_of_approvals, (may, place is not None), values)
         return approval_page([approval_from(row, now_ms) for row in rows], limit=limit)
 
     def send_signal(self, signal: Signal | Answer, *, limit: int = SIGNAL_BATCH) -> list[RunId]:

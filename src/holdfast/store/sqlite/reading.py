@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from holdfast.core.control import Situation
 from holdfast.errors import RunNotFound
 from holdfast.model.ids import RunId, Tenant, UnixMs
@@ -14,7 +16,7 @@ from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import EntryKind
 from holdfast.store import listings, records, search
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
-from holdfast.store.rendering import render
+from holdfast.store.rendering import render, text_of
 
 _SHARD = 0
 
@@ -27,7 +29,7 @@ class Listings:
 
     def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
         """The run. Raises RunNotFound."""
-        rows = self._rows(listings.runs_by_id(tenant, [run_id], shards=[_SHARD]))
+        rows = self._read(listings.run_by_id, id=run_id, tenant=tenant)
         if not rows:
             raise RunNotFound(run_id=run_id)
         return records.run_from(rows[0])
@@ -40,23 +42,23 @@ class Listings:
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
         """A page of runs. Raises UsageError for a bad ``after``."""
         cursor = None if after is None else decode_cursor(after)
-        return search.read_page(self._rows, tenant, where, limit=limit, after=cursor)
+        return search.read_page(self._read_shape, tenant, where, limit=limit, after=cursor)
 
     def group_runs(
         self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
     ) -> list[RunGroup]:
         """The largest groups of these runs."""
-        return [
-            search.group_from(row) for row in self._rows(search.groups_of(tenant, where, by, limit=limit, bare=bare))
-        ]
+        return search.group(self._read_shape, tenant, where, by, limit=limit, bare=bare)
 
     def list_approvals(
         self, tenant: Tenant, names: Sequence[str], now_ms: UnixMs, *, limit: int, after: str | None
     ) -> ApprovalPage:
         """A page of open approvals, oldest first. Raises UsageError for a bad ``after``."""
         place = None if after is None else decode_place(after)
-        may = listings.may_answer_sqlite(names, now_ms) if names else None
-        rows = self._rows(listings.page_of_approvals(tenant, may, limit=limit, after=place))
+        values = listings.approval_values(tenant, limit=limit, after=place)
+        values |= {"now_ms": now_ms, "names": msgspec.json.encode(list(names)).decode()}
+        may = listings.may_answer_sqlite if names else None
+        rows = self._read_shape(listings.page_of_approvals, (may, place is not None), values)
         return approval_page([records.approval_from(row, now_ms) for row in rows], limit=limit)
 
     def read_outputs(
@@ -64,30 +66,31 @@ class Listings:
     ) -> Outputs:
         """What the run recorded for others. Raises RunNotFound."""
         status = self.get_run(tenant, run_id).status
-        query = listings.outputs_of(run_id, kind, name, after=after, limit=limit, shard=_SHARD)
-        return Outputs(status, [records.entry_from(row) for row in self._rows(query)])
+        values = listings.output_values(run_id, name, after=after, limit=limit)
+        rows = self._read_shape(listings.outputs_of, (kind, after is None), values)
+        return Outputs(status, [records.entry_from(row) for row in rows])
 
     def list_workers(self, now_ms: UnixMs) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""
-        return [records.worker_from(row) for row in self._rows(listings.live_workers(now_ms))]
+        return [records.worker_from(row) for row in self._read(listings.live_workers, now_ms=now_ms, also=None)]
 
     def read_detail(self, tenant: Tenant, run_id: RunId, now_ms: UnixMs) -> RunDetail:
         """The run with everything that explains it, all from one state of the database. Raises RunNotFound."""
         self._connection.execute("begin")
         run = self.get_run(tenant, run_id)
-        waits = [records.wait_from(row) for row in self._rows(listings.waits_of(run_id, shard=_SHARD))]
-        attempts = [records.attempt_from(row) for row in self._rows(listings.attempts_of(run_id, shard=_SHARD))]
-        workers = [records.worker_from(row) for row in self._rows(listings.live_workers(now_ms, also=run.worker))]
-        ahead = 0 if run.ready_ms is None else self._rows(listings.runs_ahead(run, shard=_SHARD))[0][0]
+        waits = [records.wait_from(row) for row in self._read(listings.waits_of, run_id=run_id)]
+        attempts = [records.attempt_from(row) for row in self._read(listings.attempts_of, run_id=run_id)]
+        workers = [
+            records.worker_from(row) for row in self._read(listings.live_workers, now_ms=now_ms, also=run.worker)
+        ]
+        ahead = 0 if run.ready_ms is None else self._ahead(run)
         detail = RunDetail(
             now_ms=now_ms,
             run=run,
-            journal=[records.entry_from(row) for row in self._rows(listings.journal_of(run_id, shard=_SHARD))],
+            journal=[records.entry_from(row) for row in self._read(listings.journal_of, run_id=run_id)],
             waits=sorted(waits, key=lambda wait: (wait.seq, wait.key)),
             attempts=sorted(attempts, key=lambda attempt: (attempt.key, attempt.attempt)),
-            transitions=[
-                records.transition_from(row) for row in self._rows(listings.transitions_of(run_id, shard=_SHARD))
-            ],
+            transitions=[records.transition_from(row) for row in self._read(listings.transitions_of, run_id=run_id)],
             workers=[
                 row
                 for row in workers
@@ -101,15 +104,27 @@ class Listings:
 
     def situation(self, run: Run, now_ms: UnixMs) -> Situation:
         """The run with all that a command may depend on."""
-        rows = self._rows
+        read = self._read
         return Situation(
             now_ms=now_ms,
             run=run,
-            journal=[records.entry_from(row) for row in rows(listings.journal_of(run.id, shard=_SHARD))],
-            waits=[records.wait_from(row) for row in rows(listings.waits_of(run.id, shard=_SHARD))],
-            attempts=[records.attempt_from(row) for row in rows(listings.attempts_of(run.id, shard=_SHARD))],
-            transitions=[records.transition_from(row) for row in rows(listings.transitions_of(run.id, shard=_SHARD))],
+            journal=[records.entry_from(row) for row in read(listings.journal_of, run_id=run.id)],
+            waits=[records.wait_from(row) for row in read(listings.waits_of, run_id=run.id)],
+            attempts=[records.attempt_from(row) for row in read(listings.attempts_of, run_id=run.id)],
+            transitions=[records.transition_from(row) for row in read(listings.transitions_of, run_id=run.id)],
         )
+
+    def _ahead(self, run: Run) -> int:
+        rows = self._read(listings.runs_ahead, queue=run.queue, priority=run.priority, ready_ms=run.ready_ms, id=run.id)
+        count: int = rows[0][0]
+        return count
+
+    def _read(self, make: search.Make, **values: Any) -> list[Any]:
+        return self._read_shape(make, (), values)
+
+    def _read_shape(self, make: search.Make, shape: tuple[Any, ...], values: dict[str, Any]) -> list[Any]:
+        text, constants = text_of(make, "sqlite", *shape)
+        return self._connection.execute(text, constants | values).fetchall()
 
     def _rows(self, query: listings.Query) -> list[Any]:
         text, parameters = render(query, "sqlite")
