@@ -222,6 +222,17 @@ def test_the_detail_counts_the_runs_that_come_before_it_in_its_queue(scene: Scen
     assert [scene.detail(run_id(number)).ahead for number in range(1, 6)] == [0, 1, 0, 2, 0]
 
 
+def test_runs_of_every_code_and_priority_come_before_a_run(scene: Scene) -> None:
+    for number in range(1, 10):
+        scene.start(number, workflow=f"code-{number % 3}", priority=1 if number in {4, 9} else 0)
+        scene.clock.advance(1)
+    scene.start(10, workflow="code-0", queue="slow", priority=5)
+
+    line = sorted(range(1, 10), key=lambda number: (number not in {4, 9}, number))
+
+    assert [scene.detail(run_id(number)).ahead for number in line] == list(range(9))
+
+
 def test_an_unclaimable_runs_rows_can_be_read(scene: Scene) -> None:
     run = scene.parked(1, timer("nap", 1, 10))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
+from importlib.resources import files
 from typing import Any
 
 import psycopg
@@ -11,13 +12,19 @@ import pytest
 
 from holdfast.model.commit import Compensate, Finish, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
-from holdfast.model.run import Attempt, Entry, NewRun, Signal
+from holdfast.model.run import Attempt, Entry, NewRun, RunFilter, Signal
+from holdfast.model.search import AttributeRange, AttributeValue, GroupBy, RunOrder, WaitingOn
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind
+from holdfast.store.listings import approval_values, may_answer_postgres, output_values, outputs_of, page_of_approvals
+from holdfast.store.paging import GATHERED, WINDOW, decode_cursor
 from holdfast.store.postgres.commit import plan_commit
 from holdfast.store.postgres.connection import Address, Connection
 from holdfast.store.postgres.messages import signal_params
 from holdfast.store.postgres.rows import NoteRow, PairRow, document, id_array, start_row
-from holdfast.store.postgres.statements import Params, Step, statement
+from holdfast.store.postgres.session import planned_anew
+from holdfast.store.postgres.statements import Params, Step, literal, statement
+from holdfast.store.rendering import text_of
+from holdfast.store.search import Make, group, read_page
 from tests.contract.scene import ERROR, INPUT, RESULT, run_id
 from tests.postgres_stage import migrated_database
 
@@ -51,20 +58,53 @@ MOVED: Params = {
     "note": "",
     "command_id": run_id(3),
 }
+SETTLED: Params = {
+    "seq": 9,
+    "key": "charge",
+    "kind": "step",
+    "name": "charge",
+    "entry_status": "completed",
+    "result": None,
+    "error": None,
+    "attempts": 1,
+    "settled_by": "ann",
+}
+COPIED: Params = {
+    "copy_id": run_id(8_000_000),
+    "retry": True,
+    "journal": ["k"],
+    "waits": ["w"],
+    "input": None,
+    "replaced": "[]",
+    "changed": False,
+    "actor": "ann",
+    "note": "",
+}
+WORKER: Params = {
+    "worker": "newcomer",
+    "queues": ["default"],
+    "codes": ["order"],
+    "lacks": "{}",
+    "host": "box",
+    "pid": 1,
+    "version": "",
+    "lease_ms": 1,
+}
 NOW_MS = 5_000_000
 
 _LOAD = """
 insert into holdfast.runs (
        shard, id, tenant, workflow, queue, status, status_reason, input, root_id, worker, epoch, created_ms, updated_ms,
-       ready_ms, wake_ms, finalized_ms, suspect, key, parent_id, error_type, error_message, error_fingerprint)
+       transition_seq, ready_ms, wake_ms, finalized_ms, suspect, key, parent_id, error_type, error_message,
+       error_fingerprint)
 select 0, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'default', 'order', 'default',
        case n %% 10 when 0 then 'queued' when 1 then 'waiting' when 2 then 'running' else 'completed' end, 'x', '{}',
-       gen_random_uuid(), case n %% 10 when 2 then 'worker-' || n %% 7 end, 1, n, n,
+       gen_random_uuid(), case n %% 10 when 2 then 'worker-' || n %% 7 end, 1, n, n, 1,
        case n %% 10 when 0 then n end, case n %% 10 when 1 then n * 100 end, case when n %% 10 > 2 then n end,
        n %% 1000 = 0, 'key-' || n,
-       case when n %% 5 = 0 then '00000000-0000-7000-8000-000000000002'::uuid end,
-       case when n %% 10 > 7 then 'ValueError' end, case when n %% 10 > 7 then 'no route' end,
-       case when n %% 10 > 7 then 'f' || n %% 3 end
+       case when n %% 5 = 0 then ('00000000-0000-7000-8000-' || lpad(to_hex(n / 1000), 12, '0'))::uuid end,
+       case when n %% 100 > 97 then 'ValueError' end, case when n %% 100 > 97 then 'no route' end,
+       case when n %% 100 > 97 then 'f' || n %% 3 end
   from generate_series(1, %(size)s) n;
 """
 _LOAD_WORKERS = """
@@ -87,6 +127,10 @@ select 0, id, 'k', 1, 'step', 'k', 'completed', 1, 1, 1, 1 from holdfast.runs
 _LOAD_ATTEMPTS = """
 insert into holdfast.attempts (shard, run_id, key, attempt, error, epoch, started_ms, ended_ms)
 select 0, id, 'k', 1, '{}', 1, 1, 1 from holdfast.runs
+"""
+_LOAD_TRANSITIONS = """
+insert into holdfast.transitions (shard, run_id, seq, to_status, reason, epoch, at_ms)
+select 0, id, 1, 'queued', 'started', 0, created_ms from holdfast.runs
 """
 _LOAD_ATTRIBUTES = """
 insert into holdfast.attributes (shard, run_id, name, tenant, kind, number, created_ms)
@@ -122,6 +166,7 @@ def loaded(postgres_server_url: str, postgres_template: str) -> Generator[str, N
             connection.execute(_LOAD_ATTEMPTS)
             connection.execute(_LOAD_SIGNALS)
             connection.execute(_LOAD_ATTRIBUTES)
+            connection.execute(_LOAD_TRANSITIONS)
             connection.execute(_LOAD_APPROVALS)
             connection.execute("vacuum analyze")
         yield url
@@ -152,11 +197,44 @@ def batch() -> Iterator[RunCommit]:
     ]
     sent = Signal(id=run_id(9), tenant=DEFAULT_TENANT, name="s1", payload=INPUT)
     child = NewRun(id=run_id(SIZE + 1), workflow="order", input=INPUT, parent_id=run_id(2), parent_key="ship")
-    yield RunCommit(run_id(2), 1, [entry], [attempt], waits, [child], [sent], ["w"], ["w"])
+    named: dict[str, AttributeValue | None] = {"customer": 3, "city": None}
+    yield RunCommit(run_id(2), 1, [entry], [attempt], waits, [child], [sent], ["w"], ["w"], attributes=named)
     for number, move in enumerate(moves):
         yield RunCommit(run_id(12 + 10 * number), 1, [entry], move=move)
     end = Finish(RunStatus.COMPLETED, "completed", RESULT)
     yield RunCommit(run_id(52), 1, [entry], elapsed=["w"], move=end)
+
+
+def commands(one: Params, ids: Params) -> list[Step]:
+    """The statements of commands."""
+    return [
+        ("start_copy", {**one, **COPIED}),
+        ("start_copy_place", {"root_id": run_id(1), "attempt": 2}),
+        ("command_seen", {**one, **MOVED}),
+        ("command_settle", {**one, **MOVED, **SETTLED}),
+        ("command_lock", one),
+        ("command_move", {**one, **MOVED}),
+        ("command_waits", {**one, "closings": document([]), "updated_ms": 1}),
+        ("cancel_children", ids),
+    ]
+
+
+def rare(one: Params, signal: Params, ids: Params) -> list[Step]:
+    """The statements of workers that come and go, of explanations, and others that are not for each run."""
+    return [
+        ("signal_gate", signal),
+        ("signal_receiver", one),
+        ("commit_kept", {"waits": document([])}),
+        ("register_worker", WORKER),
+        ("heartbeat", {"worker": "worker-1", "lease_ms": 1}),
+        ("retire_worker", {"worker": "worker-1"}),
+        ("list_workers", {}),
+        # The first of its queue: all others come behind it.
+        ("read_detail", {**one, "id": run_id(10), "limit": 1_000}),
+        ("read_detail_workers", {"worker": "worker-1", "queue": "default", "code": "order"}),
+        ("read_transitions", one),
+        ("lock_children", ids),
+    ]
 
 
 def steps() -> dict[str, Params]:
@@ -205,10 +283,8 @@ def steps() -> dict[str, Params]:
         ("sweep_signals_expired", {"limit": 50}),
         ("send_answer_find", answer),
         ("send_answer", answer),
-        ("command_lock", one),
-        ("command_move", {**one, **MOVED}),
-        ("command_waits", {**one, "closings": document([]), "updated_ms": 1}),
-        ("cancel_children", ids),
+        *commands(one, ids),
+        *rare(one, signal, ids),
     ]
     commit = plan_commit(list(batch()), shard=0, now_ms=UnixMs(NOW_MS)).steps(families=True)
     alone = RunCommit(run_id(62), 1, move=Finish(RunStatus.COMPLETED, "completed", RESULT))
@@ -217,6 +293,14 @@ def steps() -> dict[str, Params]:
 
 
 STEPS = steps()
+WITHOUT_ROWS = {"notify", "notify_start", "read_clock", "read_revision", "read_revision_table", "commit_signal_gate"}
+"""Those that read none of the tables that grow."""
+
+
+def test_every_statement_has_its_plan_tested() -> None:
+    found = {file.name.removesuffix(".sql") for file in (files("holdfast.store.postgres") / "queries").iterdir()}
+
+    assert {name for name in found if "README" not in name} == WITHOUT_ROWS | set(STEPS)
 
 
 def scanned(connection: Connection, name: str, params: Params) -> set[str]:
@@ -268,6 +352,141 @@ def test_a_hot_statement_reads_few_rows_however_many_there_are(loaded: str, name
     read = sum(rows_read(node) for node in nodes(json.loads(found[0])[0]["Plan"]))
     connection.close()
     assert read <= (8_000 if name in MANY_ROWS else ROWS_READ_MAX)
+
+
+LISTED = {
+    "all": RunFilter(),
+    "all, oldest first": RunFilter(order=RunOrder.OLDEST),
+    "all, last ended first": RunFilter(order=RunOrder.ENDED),
+    "status": RunFilter(statuses=frozenset({RunStatus.WAITING})),
+    "two statuses": RunFilter(statuses=frozenset({RunStatus.WAITING, RunStatus.QUEUED})),
+    "workflow": RunFilter(workflow="order"),
+    "workflow and status": RunFilter(workflow="order", statuses=frozenset({RunStatus.FAILED})),
+    "time": RunFilter(created_from_ms=UnixMs(100), created_before_ms=UnixMs(90_000)),
+    "time of another order": RunFilter(finalized_before_ms=UnixMs(5_000)),
+    "key": RunFilter(key="key-777"),
+    "parent": RunFilter(parent_id=run_id(2)),
+    "root": RunFilter(root_id=run_id(2)),
+    "attribute": RunFilter(attributes={"customer": 3}),
+    "attribute, last ended first": RunFilter(attributes={"customer": 3}, order=RunOrder.ENDED),
+    "two attributes": RunFilter(attributes={"customer": 3, "city": "x"}),
+    "attribute of a status": RunFilter(attributes={"customer": 3}, statuses=frozenset({RunStatus.FAILED})),
+    "range of an attribute": RunFilter(ranges=(AttributeRange("customer", ">", 5),)),
+    "signal that few wait for": RunFilter(waiting_on=WaitingOn("signal", "s999")),
+    "signal that many wait for": RunFilter(waiting_on=WaitingOn("signal", "s1"), workflow="order"),
+    "any signal": RunFilter(waiting_on=WaitingOn("signal")),
+    "child": RunFilter(waiting_on=WaitingOn("child", run_id(7))),
+    "error": RunFilter(error_type="ValueError"),
+    "error of a workflow": RunFilter(error_type="ValueError", workflow="other"),
+    "fingerprint": RunFilter(fingerprint="f1"),
+    "text": RunFilter(text="nothing like it"),
+    "queue": RunFilter(queue="slow"),
+}
+
+
+class Reader:
+    """Executes listings, and keeps their plans."""
+
+    def __init__(self, url: str) -> None:
+        self.connection = Address(url, prepare=False).connect()
+        self.plans: list[dict[str, Any]] = []
+
+    def __call__(self, make: Make, shape: tuple[Any, ...], values: Params) -> list[Any]:
+        text, constants = text_of(make, "postgresql", *shape)
+        cursor = planned_anew(self.connection)
+        explain = literal("explain (analyze, timing off, format json) " + text)
+        found = cursor.execute(explain, constants | values).fetchone()
+        assert found is not None
+        self.plans += nodes(json.loads(found[0])[0]["Plan"])
+        return cursor.execute(literal(text), constants | values).fetchall()
+
+    def sorted_rows(self) -> float:
+        """The most rows that were sorted at once."""
+        sorts = [node for node in self.plans if "Sort" in node["Node Type"]]
+        return max((max(below["Actual Rows"] for below in node["Plans"]) for node in sorts), default=0)
+
+    def scanned(self) -> set[str]:
+        """The tables that were read from end to end."""
+        return {node["Relation Name"] for node in self.plans if node["Node Type"] == "Seq Scan"}
+
+    def rows_read(self) -> float:
+        """How many rows were looked at."""
+        return sum(map(rows_read, self.plans))
+
+
+@pytest.fixture
+def reader(loaded: str) -> Iterator[Reader]:
+    one = Reader(loaded)
+    yield one
+    one.connection.close()
+
+
+@pytest.mark.requirement("L-33")
+@pytest.mark.parametrize("name", LISTED)
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_page_reads_few_rows_however_many_there_are(reader: Reader, name: str, number: int) -> None:
+    where, after = LISTED[name], None
+    for _ in range(number):
+        reader.plans.clear()
+        page = read_page(reader, DEFAULT_TENANT, where, limit=50, after=after)
+        after = None if page.next is None else decode_cursor(page.next)
+
+    assert reader.scanned() == set()
+    assert reader.sorted_rows() <= len(RunStatus) * WINDOW
+    # A key is looked at by its index, its run and what belongs to that.
+    assert reader.rows_read() <= (len(RunStatus) + 3) * WINDOW + 2 * GATHERED
+
+
+@pytest.mark.requirement("C-55")
+def test_open_approvals_are_found_by_their_index(reader: Reader) -> None:
+    for names, after in (([], None), (["ann"], (UnixMs(5), run_id(5), "a"))):
+        values = approval_values(DEFAULT_TENANT, limit=50, after=after) | {"now_ms": 1, "names": names}
+        may = may_answer_postgres if names else None
+
+        found = reader(page_of_approvals, (may, after is not None), values)
+
+        assert len(found) == 51
+    assert reader.scanned() == set()
+    assert reader.rows_read() <= 500
+
+
+@pytest.mark.parametrize("after", [None, 5])
+def test_what_a_run_says_is_found_by_its_index(reader: Reader, after: int | None) -> None:
+    values = output_values(run_id(1), "progress", after=after, limit=50)
+
+    reader(outputs_of, (EntryKind.EMITTED, after is None), values)
+
+    assert reader.scanned() == set()
+    assert reader.rows_read() <= 50
+
+
+@pytest.mark.requirement("O-07", "L-33")
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (RunFilter(statuses=frozenset({RunStatus.FAILED})), 0),
+        (RunFilter(key="key-777"), 1),
+        (RunFilter(parent_id=run_id(2)), 200),
+        (RunFilter(created_from_ms=UnixMs(99_000), statuses=frozenset({RunStatus.WAITING})), 100),
+        (RunFilter(waiting_on=WaitingOn("signal", "s999")), 0),
+    ],
+    ids=str,
+)
+def test_a_count_and_a_group_of_few_runs_read_few_rows(reader: Reader, where: RunFilter, expected: int) -> None:
+    for by, bare in ((GroupBy.STATUS, True), (GroupBy.WORKFLOW, False)):
+        assert sum(one.count for one in group(reader, DEFAULT_TENANT, where, by, limit=10, bare=bare)) == expected
+
+    assert reader.scanned() == set()
+    assert reader.rows_read() <= 2_000
+
+
+@pytest.mark.requirement("L-33")
+def test_errors_are_grouped_without_a_look_at_runs_that_have_none(reader: Reader) -> None:
+    groups = group(reader, DEFAULT_TENANT, RunFilter(), GroupBy.ERROR, limit=10)
+
+    assert sum(one.count for one in groups) == SIZE / 50
+    assert reader.scanned() == set()
+    assert reader.rows_read() == SIZE / 50
 
 
 MANY_ROWS = {"retire_worker_runs", "release_unknown", "requeue_lost_lock", "signal_waiters"}

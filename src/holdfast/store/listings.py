@@ -33,9 +33,6 @@ from holdfast.store.rendering import SHARD, value
 from holdfast.store.search import RUN_COLUMNS
 from holdfast.store.tables import ATTEMPTS, JOURNAL, RUNS, TRANSITIONS, WAITS, WORKERS
 
-AHEAD_MAX: Final = 1_000
-"""How far ``runs_ahead`` counts."""
-
 ENTRY_COLUMNS: Final = [column for column in JOURNAL.c if column.name not in ("shard", "run_id")]
 WAIT_COLUMNS: Final = [WAITS.c[name] for name in Wait.__struct_fields__]
 ATTEMPT_COLUMNS: Final = [column for column in ATTEMPTS.c if column.name not in ("shard", "run_id", "epoch")]
@@ -146,16 +143,6 @@ def live_workers() -> Query:
     w = WORKERS.c
     live = or_(w.lease_until_ms > value("now_ms", BigInteger), w.id == value("also"))
     return select(*WORKER_COLUMNS).where(live).order_by(w.id)
-
-
-def runs_ahead() -> Query:
-    """How many claimable runs of a ``queue`` come before a claimable run, up to AHEAD_MAX. Access: runs_line."""
-    c = RUNS.c
-    priority, ready_ms = value("priority", Integer), value("ready_ms", BigInteger)
-    earlier = or_(c.ready_ms < ready_ms, and_(c.ready_ms == ready_ms, c.id < value("id", c.id.type)))
-    before = or_(c.priority > priority, and_(c.priority == priority, earlier))
-    line = select(c.id).where(c.shard == SHARD, c.queue == value("queue"), c.ready_ms.is_not(None), before)
-    return select(func.count()).select_from(line.limit(literal_column(str(AHEAD_MAX))).subquery())
 
 
 def _of_run(table: Any, columns: Sequence[ColumnElement[Any]]) -> Query:

@@ -136,7 +136,9 @@ def page_of(shape: Shape, lead: Lead, after: bool) -> Query:  # noqa: FBT001 - a
         number = keys.c.number
     fits = and_(*rest) if rest else true()
     joined = RUNS.join(keys, and_(RUNS.c.shard == SHARD, RUNS.c.id == keys.c.id))
-    query: Query = select(*RUN_COLUMNS, case((fits, literal_column("1")), else_=literal_column("0")), number)
+    query: Query = select(
+        *RUN_COLUMNS, case((fits, literal_column("1", Integer)), else_=literal_column("0", Integer)), number
+    )
     query = query.select_from(joined)
     if rest:
         query = query.where(or_(fits, number == value("window", Integer)))

@@ -17,8 +17,11 @@ from holdfast.model.status import EntryKind
 from holdfast.store import listings, records, search
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
 from holdfast.store.rendering import render, text_of
+from holdfast.store.sqlite.statements import read_row
 
 _SHARD = 0
+_AHEAD_MAX = 1_000
+"""How far those are counted that come before a run."""
 
 
 class Listings:
@@ -115,9 +118,9 @@ class Listings:
         )
 
     def _ahead(self, run: Run) -> int:
-        rows = self._read(listings.runs_ahead, queue=run.queue, priority=run.priority, ready_ms=run.ready_ms, id=run.id)
-        count: int = rows[0][0]
-        return count
+        place: dict[str, Any] = {name: getattr(run, name) for name in ("queue", "priority", "ready_ms", "id")}
+        row = read_row(self._connection, "read_ahead", limit=_AHEAD_MAX, **place)
+        return row[0] if row is not None and isinstance(row[0], int) else 0
 
     def _read(self, make: search.Make, **values: Any) -> list[Any]:
         return self._read_shape(make, (), values)
