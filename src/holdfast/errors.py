@@ -304,6 +304,13 @@ class CommandRefused(Conflict):
     template = "run {run_id} cannot obey {command!r}: {why}; while it is {status} it obeys: {allowed}"
 
 
+class MoveRefused(Conflict):
+    """The run cannot go on with that version: what it has recorded disagrees with it. ``problems`` says where."""
+
+    code = "move_refused"
+    template = "run {run_id} cannot be moved to version {version}:\n{listing}"
+
+
 class ApprovalNotFound(NotFound):
     """The run has asked for no approval under that key."""
 

@@ -23,7 +23,7 @@ from holdfast.model.status import (
     RunStatus,
 )
 from holdfast.store.port import WORKER_KEPT_MS, Store, count_runs
-from tests.contract.commands import draw_command
+from tests.contract.commands import HASHES, draw_command
 from tests.contract.filters import ATTRIBUTES, RENAMED, choose_filter
 from tests.contract.inbox import SIGNALS, asked_of, choose_answer, choose_wait, read_inbox
 from tests.contract.scene import (
@@ -42,8 +42,8 @@ from tests.contract.steps import Step, accepted, claimed
 from tests.contract.stores import OpenStore
 
 TENANTS = (DEFAULT_TENANT, OTHER_TENANT)
-WORKFLOWS, HASH = ("order", "ship"), "ab" * 32
-CODES = (*WORKFLOWS, *(code_name(name, HASH) for name in WORKFLOWS))
+WORKFLOWS = ("order", "ship")
+CODES = (*WORKFLOWS, *(code_name(name, each) for name in WORKFLOWS for each in HASHES))
 QUEUES = ("default", "slow")
 WORKERS = (ALICE, BOB)
 EVERYTHING = 1_000
@@ -131,7 +131,7 @@ class Script:
             "tenant": DEFAULT_TENANT if self._chance(0.85) else OTHER_TENANT,
             "workflow": pick.choice(WORKFLOWS),
             "queue": pick.choice(QUEUES),
-            **({"version": 2, "definition_hash": HASH} if self._chance(0.2) else {}),
+            **({"version": 2, "definition_hash": HASHES[0]} if self._chance(0.2) else {}),
             "priority": pick.choice((-1, 0, 0, 1)),
             "delay_ms": pick.choice((0, 0, 0, 0, 150)),
             "timeout_ms": pick.choice((None, None, None, 400, 2_000)),

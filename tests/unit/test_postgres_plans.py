@@ -52,6 +52,11 @@ MOVED: Params = {
     "from_status": "queued",
     "from_epoch": 1,
     "from_worker": None,
+    "from_hash": None,
+    "seen_seq": None,
+    "version": None,
+    "definition_hash": None,
+    "moved": None,
     "ends": True,
     "key": None,
     "actor": "ann",
@@ -70,6 +75,7 @@ SETTLED: Params = {
     "settled_by": "ann",
 }
 COPIED: Params = {
+    "from_hash": None,
     "copy_id": run_id(8_000_000),
     "retry": True,
     "journal": ["k"],
@@ -214,6 +220,7 @@ def commands(one: Params, ids: Params) -> list[Step]:
         ("command_settle", {**one, **MOVED, **SETTLED}),
         ("command_lock", one),
         ("command_move", {**one, **MOVED}),
+        ("command_rename", {**one, "renamed": document({"charge": "pay"})}),
         ("command_waits", {**one, "closings": document([]), "updated_ms": 1}),
         ("cancel_children", ids),
     ]

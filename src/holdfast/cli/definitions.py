@@ -187,7 +187,7 @@ def import_version(
     as_json: options.AsJson = False,
 ) -> None:
     """Store a document as a version; content that is stored already is found again."""
-    text = _read(file)
+    text = read_document(file)
     if form is None:
         form = Format.JSON if file.endswith(".json") else Format.YAML
     with open_session(database, tenant) as session:
@@ -321,7 +321,8 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _read(file: str) -> bytes:
+def read_document(file: str) -> bytes:
+    """What a file, or standard input, holds. Raises UsageError if it cannot be read."""
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:

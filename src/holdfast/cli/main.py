@@ -21,6 +21,7 @@ from holdfast.cli import (
     events,
     lineage,
     lint,
+    moving,
     replay,
     runs,
     tenants,
@@ -61,6 +62,7 @@ cli.command("start")(commands.start)
 control.register(runs.commands)
 lineage.register(runs.commands)
 events.register(runs.commands)
+moving.register(runs.commands)
 cli.add_typer(runs.commands)
 cli.command("events", short_help="Tell what happened to all runs, and what happens.")(events.events)
 cli.add_typer(definitions.commands)

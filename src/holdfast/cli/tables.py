@@ -258,7 +258,7 @@ def transition_table(transitions: Sequence[Transition], now_ms: UnixMs) -> Table
             str(one.seq),
             show_ago(now_ms, one.at_ms),
             show_status(one.to_status),
-            clean(one.reason),
+            clean(one.reason) + ("" if one.moved is None else f" {one.moved.from_version} to {one.moved.to_version}"),
             str(one.epoch),
             one.worker or "",
         )

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack
 from msgspec import Struct
 
 from holdfast.client.closings import Closings
-from holdfast.client.control import PRIORITY_MAX, Control
+from holdfast.client.control import PRIORITY_MAX
 from holdfast.client.definitions import Definitions
 from holdfast.client.events import Events
+from holdfast.client.moving import Moving
 from holdfast.client.results import Results
 from holdfast.core.attributes import check_attributes
 from holdfast.core.codec import Codec
@@ -164,7 +165,7 @@ class RunHandle(Generic[R_co]):
         return f"<Run {self.id}>"
 
 
-class Client(Control, Events):
+class Client(Moving, Events):
     """Asynchronous; ``SyncClient`` is its blocking form. One tenant; one database."""
 
     def __init__(

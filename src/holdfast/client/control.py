@@ -181,6 +181,7 @@ class Control(Requests):
             retry=True,
             journal=kept.journal,
             waits=kept.waits,
+            definition_hash=source.definition_hash,
             actor=actor,
             note=reason,
         )
@@ -233,6 +234,7 @@ class Control(Requests):
             retry=False,
             journal=kept.journal,
             waits=kept.waits,
+            definition_hash=source.definition_hash,
             input=None if args is None else self._codec.encode_arguments(tuple(args), {}, where),
             replaced=replaced,
             actor=actor,

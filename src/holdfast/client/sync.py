@@ -14,8 +14,8 @@ from holdfast.client.messages import AnswerOptions, SignalOptions
 from holdfast.client.outputs import Published, StreamItem
 from holdfast.client.portal import Portal
 from holdfast.client.sync_closings import SyncClosings
-from holdfast.client.sync_control import SyncControl
 from holdfast.client.sync_definitions import SyncDefinitions
+from holdfast.client.sync_moving import SyncMoving
 from holdfast.core.explain import Explanation
 from holdfast.model.event import Event
 from holdfast.model.ids import RunId
@@ -66,7 +66,7 @@ class SyncRunHandle(Generic[R_co]):
         return self._portal.call(self._handle.explain())
 
 
-class SyncClient(SyncControl):
+class SyncClient(SyncMoving):
     """See ``Client``: every method does what its namesake does, and blocks."""
 
     def __init__(self, client: Client) -> None:

@@ -10,23 +10,26 @@ from typing import Any, assert_never
 
 from msgspec import Struct, structs
 
-from holdfast.errors import CommandRefused, RunFinished
+from holdfast.core.definitions.moving import MovePlan, Recorded, plan_move
+from holdfast.errors import CommandRefused, MoveRefused, RunFinished
 from holdfast.model.command import (
     Cancel,
     Change,
     CloseStuck,
     Command,
+    MoveTo,
     Order,
     Pause,
     ReleaseStuck,
     Resume,
+    RunCopy,
     Settle,
     Terminate,
     allowed_from,
     word_of,
 )
 from holdfast.model.ids import Json, UnixMs
-from holdfast.model.run import Attempt, Entry, Run, Transition, Wait
+from holdfast.model.run import Attempt, Entry, Run, Transition, VersionMove, Wait
 from holdfast.model.status import TERMINAL_STATUSES, EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 
 _S = RunStatus
@@ -44,7 +47,7 @@ class Situation(Struct, frozen=True, kw_only=True):
     transitions: list[Transition] = []
 
 
-LOOKS = (Settle, Change, ReleaseStuck)
+LOOKS = (Settle, Change, ReleaseStuck, MoveTo)
 """The commands whose effect depends on more than the run's row."""
 
 
@@ -67,6 +70,11 @@ class Effect(Struct, frozen=True, kw_only=True):
     """The step or wait that it is about."""
     closings: list[Closing] = []
     entry: Entry | None = None
+    renamed: dict[str, str] = {}
+    """Journal keys that get another name, wherever they stand."""
+    moved: VersionMove | None = None
+    seen_seq: int | None = None
+    """The run's last transition that the decision saw, if it depends on there being no later one."""
 
     def ends(self, before: Run) -> bool:
         """Whether it ends the run, so that its waits are closed and its parent and children hear of it."""
@@ -96,6 +104,8 @@ def decide(situation: Situation, order: Order) -> Effect | None:
             return _settle(situation, command, order.actor)
         case Change() as command:
             return _change(situation, command)
+        case MoveTo() as command:
+            return _move(situation, command)
         case _:
             assert_never(order.command)
 
@@ -337,6 +347,49 @@ def _delayed_ms(wake_ms: UnixMs, run: Run, deadline_ms: UnixMs | None) -> UnixMs
     if deadline_ms is None:
         return wake_ms
     return deadline_ms if wake_ms == run.deadline_ms else min(wake_ms, deadline_ms)
+
+
+def check_move(recorded: Recorded, command: MoveTo) -> MovePlan | None:
+    """How a run is moved; None if it follows that version already. Raises RunFinished, CommandRefused, MoveRefused."""
+    run = recorded.run
+    stands = run.worker is None and (run.status not in TERMINAL_STATUSES or run.status is _S.STUCK)
+    if not stands or run.status is _S.COMPENSATING:
+        raise _refuse(run, command, "a worker holds it: pause it first" if run.worker is not None else "")
+    if run.version is None:
+        raise _refuse(run, command, "it is a function's run, which follows no stored version")
+    if run.definition_hash == command.definition_hash:
+        return None
+    if run.definition_hash != command.from_hash:
+        raise _refuse(run, command, f"it follows version {run.version} by now: plan the move again")
+    plan = plan_move(command.before, command.after, recorded, command.mapping)
+    if not plan.allowed:
+        listing = "\n".join(f"  {problem}" for problem in plan.problems)
+        raise MoveRefused(run_id=run.id, version=command.version, problems=plan.problems, listing=listing)
+    return plan
+
+
+def _move(situation: Situation, command: MoveTo) -> Effect | None:
+    plan, run = check_move(situation, command), situation.run
+    if plan is None or run.version is None:
+        return None
+    changes: dict[str, Any] = {"version": command.version, "definition_hash": command.definition_hash}
+    # A parked run looks again: the new version may have something to begin with at once.
+    parked = run.status is _S.WAITING
+    after = (_in_line if parked else _moved)(situation, _S.QUEUED if parked else run.status, "moved", **changes)
+    return Effect(
+        after=after,
+        renamed=plan.renamed,
+        moved=VersionMove(from_version=run.version, to_version=command.version, renamed=plan.nodes),
+        seen_seq=situation.transitions[-1].seq,
+    )
+
+
+def check_source(run: Run, copy: RunCopy) -> None:
+    """Refuse to copy records by the keys of a version that the run does not follow any more. Raises CommandRefused."""
+    if run.definition_hash != copy.definition_hash:
+        word = "retry" if copy.retry else "fork"
+        why = f"it was moved to version {run.version} meanwhile: ask again"
+        raise CommandRefused(run_id=run.id, status=run.status, command=word, allowed=word, why=why)
 
 
 def check_retry(run: Run, *, again: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from holdfast.model.definition import Definition
 from holdfast.model.ids import Json, RunId
 from holdfast.model.status import TRANSITIONS, RunEvent, RunStatus
 
@@ -65,7 +66,24 @@ class Change(Struct, frozen=True, tag="set", kw_only=True):
     """Make it claimable now: a delayed start begins, a parked run looks again."""
 
 
-Command = Cancel | Terminate | Pause | Resume | ReleaseStuck | CloseStuck | Settle | Change
+class MoveTo(Struct, frozen=True, tag="move", kw_only=True):
+    """Let a run that nobody holds go on with another version of its graph, if that agrees with what is recorded.
+
+    The documents come with the command, so that whether they agree is decided from the record as it is then.
+    """
+
+    from_hash: str
+    """The content hash of ``before``: the version that the run follows."""
+    before: Definition
+    version: int
+    """The number of the version that it is to follow."""
+    definition_hash: str
+    after: Definition
+    mapping: dict[str, str] = {}
+    """Nodes that have another key in the new version, old path to new (``outer/inner``)."""
+
+
+Command = Cancel | Terminate | Pause | Resume | ReleaseStuck | CloseStuck | Settle | Change | MoveTo
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -91,6 +109,7 @@ EVENTS: Final[dict[str, frozenset[RunEvent]]] = {
     "close": frozenset({_E.CLOSE_STUCK}),
     "settle": frozenset({_E.SETTLE}),
     "set": frozenset({_E.CHANGE}),
+    "move": frozenset({_E.MOVE}),
 }
 """Which moves of the transition table each command may make."""
 
@@ -118,6 +137,8 @@ class RunCopy(Struct, frozen=True, kw_only=True):
     """The keys of the source's outcomes that it begins with."""
     waits: list[str]
     """The keys of the source's closed waits that it begins with."""
+    definition_hash: str | None = None
+    """Of the version that the source followed when these keys were read: a run that is moved gives some up."""
     input: Json | None = None
     """Another input; the source's own if None."""
     replaced: dict[str, Json] = {}

@@ -165,6 +165,15 @@ class Attempt(Struct, frozen=True, kw_only=True):
     ended_ms: UnixMs
 
 
+class VersionMove(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A run goes on with another version of its graph."""
+
+    from_version: int
+    to_version: int
+    renamed: dict[str, str] = {}
+    """Recorded nodes that have another key from now on, old path to new (``outer/inner``)."""
+
+
 class Transition(Struct, frozen=True, kw_only=True):
     """One row of the append-only log of a run's moves: structural facts and the words of who asked, never payloads."""
 
@@ -182,6 +191,8 @@ class Transition(Struct, frozen=True, kw_only=True):
     """Why, in the actor's own words."""
     command_id: RunId | None = None
     """The command's own id: the same one is obeyed once."""
+    moved: VersionMove | None = None
+    """Between which versions the run was moved; None for every other transition."""
 
 
 class ClaimedRun(Struct, frozen=True, kw_only=True):

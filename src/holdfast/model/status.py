@@ -48,6 +48,8 @@ class RunEvent(StrEnum):
     """Its place in the line or its deadline was set by hand."""
     SETTLE = "settle"
     """A step or wait of it was given its outcome by hand."""
+    MOVE = "move"
+    """It goes on with another version of its graph."""
     RELEASE_STUCK = "release_stuck"
     RELEASE_UNDOING = "release_undoing"
     """It was set aside while it compensated, and goes on with that."""
@@ -66,6 +68,7 @@ TRANSITIONS: Final[dict[RunStatus, dict[RunEvent, RunStatus]]] = {
         _E.ASK: _S.QUEUED,
         _E.CHANGE: _S.QUEUED,
         _E.SETTLE: _S.QUEUED,
+        _E.MOVE: _S.QUEUED,
     },
     _S.RUNNING: {
         _E.PARK: _S.WAITING,
@@ -87,6 +90,7 @@ TRANSITIONS: Final[dict[RunStatus, dict[RunEvent, RunStatus]]] = {
         _E.TERMINATE: _S.CANCELLED,
         _E.CHANGE: _S.WAITING,
         _E.SETTLE: _S.QUEUED,
+        _E.MOVE: _S.QUEUED,
     },
     _S.PAUSED: {
         _E.RESUME: _S.QUEUED,
@@ -94,6 +98,7 @@ TRANSITIONS: Final[dict[RunStatus, dict[RunEvent, RunStatus]]] = {
         _E.TERMINATE: _S.CANCELLED,
         _E.CHANGE: _S.PAUSED,
         _E.SETTLE: _S.PAUSED,
+        _E.MOVE: _S.PAUSED,
     },
     _S.COMPENSATING: {
         _E.CLAIM: _S.COMPENSATING,
@@ -117,6 +122,7 @@ TRANSITIONS: Final[dict[RunStatus, dict[RunEvent, RunStatus]]] = {
         _E.RELEASE_UNDOING: _S.COMPENSATING,
         _E.CLOSE_STUCK: _S.FAILED,
         _E.SETTLE: _S.STUCK,
+        _E.MOVE: _S.STUCK,
     },
 }
 

@@ -11,13 +11,14 @@ from holdfast.core.approvals import is_escalated, read_question
 from holdfast.core.attributes import read_attributes
 from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs, WorkerId
-from holdfast.model.run import Approval, Attempt, Entry, Run, Transition, Wait, WorkerRow
+from holdfast.model.run import Approval, Attempt, Entry, Run, Transition, VersionMove, Wait, WorkerRow
 from holdfast.model.search import AttributeValue
 from holdfast.model.status import EntryKind, EntryStatus, ParentPolicy, RunStatus, WaitKind, WaitOutcome
 
 Row = Sequence[Any]
 
 _texts = msgspec.json.Decoder(list[str])
+_version_moves = msgspec.json.Decoder(VersionMove)
 _text_lists = msgspec.json.Decoder(dict[str, list[str]])
 
 
@@ -127,6 +128,7 @@ def transition_from(row: Row) -> Transition:
         actor=row[8],
         note=row[9],
         command_id=_id(row[10]),
+        moved=None if row[11] is None else _version_moves.decode(_given(row[11])),
     )
 
 

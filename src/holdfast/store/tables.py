@@ -142,6 +142,7 @@ TRANSITIONS: Final = Table(
     *_times("at_ms"),
     *_texts("actor", "note"),
     _id("command_id"),
+    *_texts("moved"),
     Column("position", BigInteger),
 )
 

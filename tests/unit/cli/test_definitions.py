@@ -165,3 +165,58 @@ def test_a_run_is_drawn_with_the_states_of_its_nodes(ask: Ask, database: str) ->
     assert ":::skipped" in ask("runs", "draw", started.id)
     assert 'stroke-dasharray="4 3"' in ask("runs", "draw", started.id, "--format", "svg")
     assert run(["runs", "draw", plain.id, "--database", database]) == Exit.USAGE
+
+
+# Moving and appending
+
+
+def started(database: str) -> RunId:
+    """A run of version 1 that nobody holds."""
+    new = new_run(1, workflow="signup", version=1, definition_hash=content_hash(chain("account", "mail")))
+    return start_stored(database, new)
+
+
+@pytest.mark.requirement("promise-9")
+def test_a_run_is_moved_to_a_release_and_its_log_says_so(ask: Ask, database: str) -> None:
+    run_id = started(database)
+    ask("definitions", "promote", "signup", "2")
+
+    plan = ask("runs", "move", run_id, "--to", "live", "--dry-run", "--json")["plan"]
+    before = ask("runs", "show", run_id, "--json")["run"]["version"]
+    said = ask("runs", "move", run_id, "--to", "live", "--actor", "ann", "--reason", "letters")
+
+    assert (plan["allowed"], plan["problems"], before) == (True, [], 1)
+    assert said == f"run {run_id} is queued and follows version 2\n"
+    assert "moved 1 to 2" in ask("runs", "show", run_id)
+
+
+def test_a_dry_run_says_for_each_node_why_a_run_cannot_be_moved(ask: Ask, database: str) -> None:
+    run_id = started(database)
+
+    text = ask("runs", "move", run_id, "--to", "2", "--map", "mail=post", "--dry-run", code=Exit.FAILED)
+    ask("runs", "move", run_id, "--to", "2", "--map", "mail=post", code=Exit.CONFLICT)
+    ask("runs", "move", run_id, "--to", "2", "--map", "mail", code=Exit.USAGE)
+    ask("runs", "move", run_id, "--to", "7", code=Exit.NOT_FOUND)
+
+    assert "refused: mail: the new version has no node 'post'" in text
+    assert text.endswith("cannot be moved to version 2\n")
+    assert ask("runs", "show", run_id, "--json")["run"]["version"] == 1
+
+
+@pytest.mark.requirement("O-02")
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_nodes_of_a_file_are_appended_to_a_run(ask: Ask, database: str, tmp_path: Path, form: str) -> None:
+    run_id = started(database)
+    file = tmp_path / f"more.{form}"
+    file.write_text(
+        '{"nodes": [{"kind": "step", "key": "stamp", "handler": "signup.stamp"}], '
+        '"edges": [{"source": "mail", "target": "stamp"}]}'
+    )
+
+    first = ask("runs", "append", run_id, str(file), "--json")["run"]
+    again = ask("runs", "append", run_id, str(file), "--json")["run"]
+    stored = ask("definitions", "show", "signup", "3", "--json")
+
+    assert (first["version"], again["version"]) == (3, 3)
+    assert stored["version"]["source"] == f"append:{run_id}"
+    assert [node["key"] for node in stored["definition"]["nodes"]] == ["account", "mail", "stamp"]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from holdfast.core.control import Situation, check_retry, decide
+from holdfast.core.control import Situation, check_retry, check_source, decide
 from holdfast.core.quotas import check_quotas
 from holdfast.errors import RunFinished, UsageError
 from holdfast.model.command import Order, RunCopy
@@ -460,6 +460,7 @@ class MemoryStore:
             source = self._tables.find(tenant, copy.source_id)
             if copy.id in self._tables.records:
                 return Started(copy.id, created=False)
+            check_source(source.run, copy)
             runs = [record.run for record in self._tables.records.values()]
             place = (source.run.root_id, source.run.attempt + 1)
             if copy.retry:

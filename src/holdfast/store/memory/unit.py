@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import structs
@@ -98,8 +99,11 @@ class Unit:
                 child_status=one.child_status,
             )
             record.waits[one.key] = StoredWait(wait, stored.epoch)
+        if effect.renamed:
+            self._rename(record, effect.renamed)
         record.run = effect.after
         self._append(record, before, effect.after.status_reason, effect.key, order)
+        record.transitions[-1] = structs.replace(record.transitions[-1], moved=effect.moved)
         self._work = self._work or effect.after.ready_ms is not None
         if effect.tells_holder(before):
             self.tell_holder(record)
@@ -107,6 +111,25 @@ class Unit:
             self._tell_of_end(record)
             if record.run.status is RunStatus.CANCELLED:
                 self.cancel_children(record.run)
+
+    def _rename(self, record: Record, renamed: Mapping[str, str]) -> None:
+        """Give records other keys."""
+
+        def new(key: str) -> str:
+            return renamed.get(key, key)
+
+        record.journal = {new(key): structs.replace(one, key=new(key)) for key, one in record.journal.items()}
+        record.waits = {
+            new(key): structs.replace(one, wait=structs.replace(one.wait, key=new(key)))
+            for key, one in record.waits.items()
+        }
+        record.attempts = {
+            (new(key), number): structs.replace(one, attempt=structs.replace(one.attempt, key=new(key)))
+            for (key, number), one in record.attempts.items()
+        }
+        for child in self.tables.records.values():
+            if child.run.parent_id == record.run.id and child.run.parent_key is not None:
+                child.run = structs.replace(child.run, parent_key=new(child.run.parent_key))
 
     def start_copy(self, source: Record, copy: RunCopy) -> None:
         """Record a run that begins with records of another."""

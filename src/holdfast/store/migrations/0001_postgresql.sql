@@ -254,6 +254,7 @@ create table holdfast.transitions (
     actor text,
     note text,
     command_id uuid,
+    moved json,
     position bigint not null default holdfast.transition_position(),
     primary key (shard, run_id, seq),
     constraint transitions_from check (from_status in (

@@ -208,6 +208,7 @@ create table transitions (
     actor text,
     note text,
     command_id text,
+    moved text check (moved is null or json_valid(moved)),
     unique (shard, run_id, seq)
 ) strict;
 

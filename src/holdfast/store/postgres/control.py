@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Raw, Struct
 
-from holdfast.core.control import LOOKS, Closing, Effect, Situation, check_retry, decide
+from holdfast.core.control import LOOKS, Closing, Effect, Situation, check_retry, check_source, decide
 from holdfast.errors import RunNotFound, StoreError
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.ids import RunId, Tenant, UnixMs
@@ -85,6 +85,9 @@ def _write(cursor: Cursor, run: Run, effect: Effect, order: Order, params: Param
         "from_status": run.status.value,
         "from_epoch": run.epoch,
         "from_worker": run.worker,
+        "from_hash": run.definition_hash,
+        "seen_seq": effect.seen_seq,
+        "moved": None if effect.moved is None else document(effect.moved),
         "ends": effect.ends(run),
         "key": effect.key,
         "actor": order.actor,
@@ -92,6 +95,8 @@ def _write(cursor: Cursor, run: Run, effect: Effect, order: Order, params: Param
     }
     if effect.entry is not None:
         rows_of(cursor, "command_settle", {**given, **_entry(effect.entry)})
+    if effect.renamed:
+        rows_of(cursor, "command_rename", {**given, "renamed": document(effect.renamed)})
     if effect.closings:
         rows_of(cursor, "command_waits", {**given, "closings": document([_closing(one) for one in effect.closings])})
     if rows_of(cursor, "command_move", given) != [(1,)]:
@@ -100,6 +105,8 @@ def _write(cursor: Cursor, run: Run, effect: Effect, order: Order, params: Param
 
 _COLUMNS = (
     "status_reason",
+    "version",
+    "definition_hash",
     "terminal_reason",
     "queue",
     "priority",
@@ -153,6 +160,7 @@ def start_copy(session: Session, tenant: Tenant, copy: RunCopy, params: Params) 
         "id": copy.source_id,
         "copy_id": copy.id,
         "retry": copy.retry,
+        "from_hash": copy.definition_hash,
         "journal": copy.journal,
         "waits": copy.waits,
         "input": None if copy.input is None else Document(copy.input),
@@ -168,6 +176,7 @@ def start_copy(session: Session, tenant: Tenant, copy: RunCopy, params: Params) 
         source = run_from(rows_of(cursor, "get_run", given)[0])
         if rows_of(cursor, "get_run", {**given, "id": copy.id}):
             return Started(copy.id, created=False)
+        check_source(source, copy)
         place = {**given, "root_id": source.root_id, "attempt": source.attempt + 1}
         if copy.retry:
             check_retry(source, again=bool(rows_of(cursor, "start_copy_place", place)))

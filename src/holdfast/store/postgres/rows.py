@@ -106,7 +106,7 @@ def raw(payload: Json | None) -> Raw | None:
     return None if payload is None else Raw(payload)
 
 
-def document(rows: Sequence[Any] | Mapping[str, Any]) -> Document:
+def document(rows: Sequence[Any] | Mapping[str, Any] | Struct) -> Document:
     """Rows, or whatever else, as one JSON parameter. Raises UnicodeEncodeError for a text with a lone surrogate."""
     return Document(_ENCODE(rows))
 

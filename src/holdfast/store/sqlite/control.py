@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from holdfast.core.control import LOOKS, Effect, Situation, check_retry, decide
+from holdfast.core.control import LOOKS, Effect, Situation, check_retry, check_source, decide
 from holdfast.errors import StoreError
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.ids import RunId, Tenant
@@ -44,6 +44,8 @@ def _write(change: Change, before: Run, effect: Effect, order: Order) -> None:
     connection, after = change.connection, effect.after
     if effect.entry is not None:
         _settle(connection, before.id, effect.entry)
+    if effect.renamed:
+        _rename(connection, before.id, effect.renamed)
     for closing in effect.closings:
         run(
             connection,
@@ -66,16 +68,22 @@ def _write(change: Change, before: Run, effect: Effect, order: Order) -> None:
         from_status=before.status.value,
         from_epoch=before.epoch,
         from_worker=before.worker,
+        from_hash=before.definition_hash,
+        seen_seq=effect.seen_seq,
         **{name: getattr(after, name) for name in _COLUMNS},
     )
     if moved != 1:
         raise StoreError(f"run {before.id} was moved by others while it was locked; nothing was done")
     signs: dict[str, Value] = {"actor": order.actor, "note": order.note, "command_id": order.id, "key": effect.key}
+    signs["moved"] = None if effect.moved is None else as_json(effect.moved)
     run(connection, "command_sign", run_id=before.id, **signs)
 
 
 _COLUMNS = (
     "status_reason",
+    "version",
+    "definition_hash",
+    "code",
     "terminal_reason",
     "queue",
     "priority",
@@ -92,6 +100,13 @@ _COLUMNS = (
     "finalized_ms",
     "updated_ms",
 )
+
+
+def _rename(connection: sqlite3.Connection, run_id: RunId, renamed: dict[str, str]) -> None:
+    refuse_nul(*renamed.values())
+    pairs = as_json(renamed)
+    for records in ("journal", "waits", "attempts", "children"):
+        run(connection, f"command_rename_{records}", run_id=run_id, renamed=pairs)
 
 
 def _settle(connection: sqlite3.Connection, run_id: RunId, entry: Entry) -> None:
@@ -120,8 +135,10 @@ def start_copy(change: Change, tenant: Tenant, copy: RunCopy) -> Started:
     source = Listings(connection).get_run(tenant, copy.source_id)
     if read_json(connection, "start_runs_known", IDS, run_ids=as_json([copy.id])):
         return Started(copy.id, created=False)
+    check_source(source, copy)
     ids: dict[str, Value] = {"id": copy.id, "source_id": copy.source_id}
     params: dict[str, Value] = {"retry": copy.retry, "tenant": tenant, "input": text_of(copy.input)}
+    params["from_hash"] = copy.definition_hash
     try:
         started = run(connection, "start_copy", **ids, **params, now_ms=change.now_ms)
     except sqlite3.IntegrityError as error:
@@ -138,6 +155,15 @@ def start_copy(change: Change, tenant: Tenant, copy: RunCopy) -> Started:
     run(connection, "start_copy_journal", **ids, keys=keys, replaced=replaced, changed=changed, actor=copy.actor)
     run(connection, "start_copy_waits", **ids, keys=as_json(copy.waits))
     run(connection, "start_copy_attributes", **ids, now_ms=change.now_ms)
-    run(connection, "command_sign", run_id=copy.id, actor=copy.actor, note=copy.note, command_id=None, key=None)
+    run(
+        connection,
+        "command_sign",
+        run_id=copy.id,
+        actor=copy.actor,
+        note=copy.note,
+        command_id=None,
+        key=None,
+        moved=None,
+    )
     change.work = True
     return Started(copy.id, created=True)

@@ -1,7 +1,8 @@
 -- Write what a command makes of a locked run, with its transition; if it ends the run, close what that waited for,
 -- and tell who is subscribed.
 -- A statement of its own after the one that locked the run.
--- Guard: the run is where it was when it was decided what to do: its status, its epoch and its holder.
+-- Guard: the run is where it was when it was decided what to do: its status, its epoch and its holder;
+-- it follows the version that was seen, and has not been moved since by anything, if the decision depends on that.
 -- Index: primary keys, waits_open. Returns: one row, how many runs were moved: one.
 with moved as (
     update holdfast.runs r
@@ -16,10 +17,13 @@ with moved as (
            pause_requested = %(pause_requested)s::boolean, ready_ms = %(ready_ms)s::bigint,
            wake_ms = %(wake_ms)s::bigint, kept_wake_ms = %(kept_wake_ms)s::bigint,
            deadline_ms = %(deadline_ms)s::bigint, finalized_ms = %(finalized_ms)s::bigint,
-           updated_ms = %(updated_ms)s::bigint, transition_seq = r.transition_seq + 1
+           updated_ms = %(updated_ms)s::bigint, version = %(version)s::integer,
+           definition_hash = %(definition_hash)s, transition_seq = r.transition_seq + 1
      where r.shard = %(shard)s::smallint and r.id = %(id)s::uuid and r.tenant = %(tenant)s
        and r.status = %(from_status)s and r.epoch = %(from_epoch)s::bigint
        and r.worker is not distinct from %(from_worker)s::text
+       and r.definition_hash is not distinct from %(from_hash)s::text
+       and (%(seen_seq)s::bigint is null or r.transition_seq = %(seen_seq)s::bigint)
     returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms,
               r.tenant, r.workflow, r.key, r.terminal_reason, r.error_type, r.error_message
 ), closed as (
@@ -43,10 +47,10 @@ with moved as (
         on conflict do nothing
 ), logged as (
     insert into holdfast.transitions (
-           shard, run_id, seq, from_status, to_status, reason, key, worker, epoch, at_ms, actor, note, command_id)
+           shard, run_id, seq, from_status, to_status, reason, key, worker, epoch, at_ms, actor, note, command_id, moved)
     select m.shard, m.id, m.transition_seq, %(from_status)s, m.status, m.status_reason, %(key)s,
            coalesce(%(worker)s::text, %(from_worker)s::text), m.epoch, m.updated_ms, %(actor)s, %(note)s,
-           %(command_id)s::uuid
+           %(command_id)s::uuid, %(moved)s::json
       from moved m
 )
 select count(*) as moved from moved

@@ -1,11 +1,12 @@
 -- Record a run that begins with records of another: outcomes, some with another result, and closed waits.
--- Guard: the source, locked before, is this tenant's, and ended without success if it is retried; one run per root and
+-- Guard: the source, locked before, is this tenant's, follows the version whose keys are copied, and ended without success if it is retried; one run per root and
 -- attempt. Its epoch is 1: under its first claim's epoch it has records already.
 -- Index: primary keys, runs_attempt. Returns: one row, how many runs were recorded.
 with source as materialized (
     select s.*, holdfast.now_ms(%(now_ms)s) as now_ms
       from holdfast.runs s
      where s.shard = %(shard)s::smallint and s.id = %(id)s::uuid and s.tenant = %(tenant)s
+       and s.definition_hash is not distinct from %(from_hash)s::text
        and (not %(retry)s::boolean or s.status in ('failed', 'cancelled', 'stuck'))
 ), inserted as (
     insert into holdfast.runs (

@@ -1,0 +1,196 @@
+"""Live runs that go on with another version of their graph, or with steps that were appended to it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import holdfast as hf
+from holdfast.core.definitions import DefinitionError, GraphError
+from holdfast.core.history import history_of
+from holdfast.errors import CommandRefused, MoveRefused, RunFinished
+from holdfast.model.status import RunStatus
+from holdfast.testing.replay import replay
+from tests.engine.conftest import Engine
+from tests.engine.test_versions import account, client_of, first_program, mail, parked, second_program, until
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.requirement("promise-9", "promise-2")
+async def test_a_parked_run_is_moved_and_ends_on_the_version_it_was_moved_to(engine: Engine) -> None:
+    old_app, old = first_program()
+    new_app, new = second_program(knows_mail=False)
+    async with engine.worker(old_app):
+        run = await client_of(engine, old_app).start(old)
+        await parked(engine, run.id)
+    client = client_of(engine, new_app)
+    version = (await client.definitions.put(new)).version.number
+
+    plan = await client.plan_move(run.id, version)
+    moved = await client.move(run.id, version, actor="ann", reason="letters from now on")
+
+    assert (plan.allowed, plan.kept) == (True, ["account", "consent"])
+    assert moved.version == version
+    async with engine.worker(new_app):
+        await run.signal("go")
+        assert await run.result(20) == {"letter": "letter"}
+    detail = engine.detail(run.id)
+    assert [entry.key for entry in detail.journal] == ["account", "letter"]
+    assert (await asyncio.to_thread(replay, new_app, [history_of(detail)])).replayed == 1
+
+
+def renamed_program() -> tuple[hf.App, hf.Graph]:
+    """Every node that the first program has, under another key, and one more."""
+    app = hf.App("tests")
+    for name, function in (("signup.account", account), ("signup.mail", mail)):
+        app.step(name=name)(function)
+    graph = app.graph("signup").step("user", app.find_step("signup.account") or account)
+    graph.wait_for_signal("agreed", "go").step("mail", app.find_step("signup.mail") or mail)
+    return app, graph
+
+
+@pytest.mark.requirement("promise-2", "promise-9")
+async def test_a_run_goes_on_with_renamed_nodes_and_calls_nothing_twice(engine: Engine) -> None:
+    old_app, old = first_program()
+    new_app, new = renamed_program()
+    async with engine.worker(old_app):
+        run = await client_of(engine, old_app).start(old)
+        await parked(engine, run.id)
+    client = client_of(engine, new_app)
+    await client.definitions.put(new)
+
+    with pytest.raises(MoveRefused) as refused:
+        await client.move(run.id, 2)
+    await client.move(run.id, 2, {"account": "user", "consent": "agreed"})
+
+    assert [problem.node for problem in refused.value.problems] == ["account", "consent"]
+    async with engine.worker(new_app):
+        await parked(engine, run.id)
+        await run.signal("go")
+        assert await run.result(20) == {"mail": "mail"}
+    detail = engine.detail(run.id)
+    assert [entry.key for entry in detail.journal] == ["user", "mail"]
+    assert (await asyncio.to_thread(replay, new_app, [history_of(detail)])).replayed == 1
+
+
+async def test_a_new_root_begins_as_soon_as_a_waiting_run_is_moved(engine: Engine) -> None:
+    old_app, old = first_program()
+    new_app, new = second_program()
+    new.step("welcome", mail, after=[])
+    async with engine.worker(old_app):
+        run = await client_of(engine, old_app).start(old)
+        await parked(engine, run.id)
+    client = client_of(engine, new_app)
+    await client.definitions.put(new)
+    await client.move(run.id, 2)
+
+    async def welcomed() -> bool:
+        return "welcome" in [entry.key for entry in engine.detail(run.id).journal]
+
+    async with engine.worker(new_app):
+        await until(welcomed)
+        await run.signal("go")
+        assert await run.result(20) == {"letter": "letter", "welcome": "mail"}
+
+
+LETTER = {"kind": "step", "key": "letter", "handler": "signup.letter"}
+AFTER_MAIL = [{"source": "mail", "target": "letter"}]
+
+
+@pytest.mark.requirement("O-02")
+async def test_steps_are_appended_to_a_live_run_and_to_no_other(engine: Engine) -> None:
+    app, graph = first_program()
+    app.step(name="signup.letter")(lambda: "letter")
+    client = client_of(engine, app)
+    async with engine.worker(app):
+        run, other = [await client.start(graph) for _ in range(2)]
+        await parked(engine, run.id)
+        await parked(engine, other.id)
+
+        changed = await client.append(run.id, LETTER, edges=AFTER_MAIL, actor="ann")
+        again = await client.append(run.id, LETTER, edges=AFTER_MAIL, actor="ann")
+        for one in (run, other):
+            await one.signal("go")
+
+        assert await run.result(20) == {"letter": "letter"}
+        assert await other.result(20) == {"mail": "mail"}
+    assert (changed.version, again.version) == (2, 2)
+    stored = await client.definitions.get("signup", 2)
+    assert (stored.version.source, stored.version.created_by) == (f"append:{run.id}", "ann")
+    assert [one.moved is not None for one in engine.detail(run.id).transitions].count(True) == 1
+
+
+@pytest.mark.requirement("O-02")
+async def test_what_cannot_be_appended_is_refused_and_leaves_nothing(engine: Engine) -> None:
+    app, graph = first_program()
+    client = client_of(engine, app)
+    run = await client.start(graph)
+    into_old = [{"source": "letter", "target": "mail"}]
+    bad: list[tuple[type[Exception], tuple[dict[str, Any], ...], list[dict[str, Any]]]] = [
+        (GraphError, (), []),
+        (GraphError, ({**LETTER, "key": "mail"},), []),
+        (GraphError, (LETTER,), into_old),
+        (GraphError, (LETTER,), [{"source": "nobody", "target": "letter"}]),
+        (DefinitionError, ({"kind": "stamp", "key": "letter"},), []),
+    ]
+
+    for error, nodes, edges in bad:
+        with pytest.raises(error):
+            await client.append(run.id, *nodes, edges=edges)
+
+    assert [one.number for one in await client.definitions.list("signup")] == [1]
+    await client.terminate(run.id)
+    with pytest.raises(RunFinished):
+        await client.append(run.id, LETTER)
+    assert [one.number for one in await client.definitions.list("signup")] == [1]
+
+
+async def test_a_functions_run_is_neither_moved_nor_appended_to(engine: Engine) -> None:
+    @engine.app.workflow
+    async def nap() -> None:
+        await hf.sleep(100)
+
+    run = await engine.client.start(nap)
+
+    with pytest.raises(CommandRefused, match="a function's run"):
+        await engine.client.plan_move(run.id, 1)
+    with pytest.raises(CommandRefused, match="a function's run"):
+        await engine.client.move(run.id, 1)
+    with pytest.raises(CommandRefused, match="a function's run"):
+        await engine.client.append(run.id, LETTER)
+
+
+@pytest.mark.requirement("O-02")
+async def test_a_run_that_a_worker_holds_is_paused_appended_to_and_resumed(engine: Engine) -> None:
+    app = hf.App("tests")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @app.step
+    async def slow() -> str:
+        begun.set()
+        await go_on.wait()
+        return "slow"
+
+    app.step(name="signup.letter")(lambda: "letter")
+    graph = app.graph("long").step("slow", slow).step("mail", mail)
+    client = client_of(engine, app)
+    async with engine.worker(app):
+        run = await client.start(graph)
+        await begun.wait()
+        with pytest.raises(CommandRefused, match="a worker holds it: pause it first"):
+            await client.append(run.id, LETTER, edges=AFTER_MAIL)
+
+        await client.pause(run.id)
+        go_on.set()
+
+        async def is_paused() -> bool:
+            return (await client.get(run.id)).status is RunStatus.PAUSED
+
+        await until(is_paused)
+        await client.append(run.id, LETTER, edges=AFTER_MAIL)
+        await client.resume(run.id)
+
+        assert await run.result(20) == {"letter": "letter"}
