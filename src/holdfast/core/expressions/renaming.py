@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from holdfast.core.expressions import parse
 from holdfast.core.expressions.nodes import Field, Name
@@ -21,7 +21,8 @@ def rename_nodes(source: str, renamed: Mapping[str, str]) -> str:
 
 def _rename(part: Any, renamed: Mapping[str, str]) -> Any:
     if isinstance(part, tuple):
-        return tuple(_rename(one, renamed) for one in cast("tuple[Any, ...]", part))
+        parts: tuple[Any, ...] = part
+        return tuple(_rename(one, renamed) for one in parts)
     if not is_dataclass(part) or isinstance(part, type):
         return part
     changed = {each.name: _rename(getattr(part, each.name), renamed) for each in fields(part)}
