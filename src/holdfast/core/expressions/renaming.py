@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final
 
@@ -20,12 +20,14 @@ def rename_nodes(source: str, renamed: Mapping[str, str]) -> str:
 
 
 def _rename(part: Any, renamed: Mapping[str, str]) -> Any:
-    if isinstance(part, tuple):
-        parts: tuple[Any, ...] = part
-        return tuple(_rename(one, renamed) for one in parts)
-    if not is_dataclass(part) or isinstance(part, type):
-        return part
+    if not is_dataclass(part):
+        return _rename_all(part, renamed) if part.__class__ is tuple else part
+    assert not isinstance(part, type)
     changed = {each.name: _rename(getattr(part, each.name), renamed) for each in fields(part)}
     if isinstance(part, Field) and isinstance(part.target, Name) and part.target.name in _BY_KEY:
         changed["name"] = renamed.get(part.name, part.name)
     return replace(part, **changed)
+
+
+def _rename_all(parts: Iterable[Any], renamed: Mapping[str, str]) -> tuple[Any, ...]:
+    return tuple(_rename(one, renamed) for one in parts)
