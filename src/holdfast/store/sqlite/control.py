@@ -102,11 +102,14 @@ _COLUMNS = (
 )
 
 
+_RENAMES = ("command_rename_journal", "command_rename_waits", "command_rename_attempts", "command_rename_children")
+
+
 def _rename(connection: sqlite3.Connection, run_id: RunId, renamed: dict[str, str]) -> None:
     refuse_nul(*renamed.values())
     pairs = as_json(renamed)
-    for records in ("journal", "waits", "attempts", "children"):
-        run(connection, f"command_rename_{records}", run_id=run_id, renamed=pairs)
+    for statement in _RENAMES:
+        run(connection, statement, run_id=run_id, renamed=pairs)
 
 
 def _settle(connection: sqlite3.Connection, run_id: RunId, entry: Entry) -> None:
