@@ -8,11 +8,14 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-from tests.postgres_server import empty_tables, fresh_database, run_server
+from tests.postgres_server import as_role, empty_tables, fresh_database, make_login, run_server
 
 # No test shall fail because the machine is busy.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+CLIENT_LOGIN, WORKER_LOGIN = "holdfast_test_client", "holdfast_test_worker"
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +48,34 @@ def postgres_url(_postgres_shared: str) -> str:
     """The URL of a migrated database without rows. All tests of this process use the same one, one after the other."""
     empty_tables(_postgres_shared)
     return _postgres_shared
+
+
+@pytest.fixture(scope="session")
+def _walled_shared(postgres_server_url: str, postgres_template: str) -> Generator[str, None, None]:
+    from holdfast.store.postgres.wall import raise_wall
+
+    name = f"holdfast_walled_{os.getpid()}"
+    with fresh_database(postgres_server_url, name, template=postgres_template) as url:
+        raise_wall(url, settle_s=0)
+        yield url
+
+
+@pytest.fixture
+def walled_admin_url(_walled_shared: str) -> str:
+    """The URL of an empty database with a wall between its tenants, for its superuser."""
+    empty_tables(_walled_shared)
+    return _walled_shared
+
+
+@pytest.fixture
+def walled_client_url(walled_admin_url: str) -> str:
+    """The same, for a role that acts for one tenant at a time."""
+    make_login(walled_admin_url, CLIENT_LOGIN, "holdfast_client")
+    return as_role(walled_admin_url, CLIENT_LOGIN)
+
+
+@pytest.fixture
+def walled_url(walled_admin_url: str) -> str:
+    """The same, for a role that may also act for all tenants."""
+    make_login(walled_admin_url, WORKER_LOGIN, "holdfast_worker")
+    return as_role(walled_admin_url, WORKER_LOGIN)

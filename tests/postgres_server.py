@@ -83,3 +83,19 @@ def empty_tables(url: str) -> None:
         for (name,) in sorted(tables, key=lambda row: row[0] != "runs"):
             if name != VERSION_TABLE:
                 connection.execute(sql.SQL("delete from holdfast.{}").format(sql.Identifier(name)))
+
+
+def make_login(url: str, name: str, group: str) -> None:
+    """A role that may log in, with the rights of ``group``, and may make tables of its own in this database."""
+    with psycopg.connect(url) as connection:
+        role = sql.Identifier(name)
+        # Roles are the server's: two databases may make one at once.
+        connection.execute("select pg_advisory_xact_lock(1)")
+        if connection.execute("select from pg_roles where rolname = %s", [name]).fetchone() is None:
+            connection.execute(sql.SQL("create role {} login in role {}").format(role, sql.Identifier(group)))
+        connection.execute(sql.SQL("grant create on schema public to {}").format(role))
+
+
+def as_role(url: str, name: str) -> str:
+    """The same database's URL, for another role."""
+    return make_url(url).set(username=name).render_as_string(hide_password=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 from holdfast.store.port import Store
 from tests.contract.scene import Scene
 from tests.contract.stores import KINDS, ManualClock, OpenStore, open_memory, open_postgres, open_sqlite
+
+WALL_VARIABLE = "HOLDFAST_TEST_WALL"
+"""Set it, and every test of the PostgreSQL store runs behind the wall between tenants."""
+
 
 Opener = Callable[[str, ManualClock], AbstractContextManager[OpenStore]]
 
@@ -36,9 +41,11 @@ def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
         elif kind == "sqlite":
             template: Path = request.getfixturevalue("sqlite_template")
             opening = open_sqlite(clock, template, tmp_path / "holdfast.db")
+        elif kind == "walled" or WALL_VARIABLE in os.environ:
+            url: str = request.getfixturevalue("walled_url")
+            opening = open_postgres(clock, url, request.getfixturevalue("walled_admin_url"))
         else:
-            url: str = request.getfixturevalue("postgres_url")
-            opening = open_postgres(clock, url)
+            opening = open_postgres(clock, request.getfixturevalue("postgres_url"))
         with opening as opened:
             yield opened
 

@@ -49,6 +49,8 @@ class OpenStore:
     clock: ManualClock
     transactions: dict[type, Opening]
     """By class of connection, the driver's first: committed at the end, rolled back if an exception leaves it."""
+    owner: Opening | None = None
+    """The same, of the driver's class, for one whom no wall stops; None if none stands."""
 
     @property
     def connection(self) -> type:
@@ -58,6 +60,10 @@ class OpenStore:
     def transaction(self) -> AbstractContextManager[Any]:
         """A transaction on such a connection."""
         return self.transactions[self.connection]()
+
+    def owner_transaction(self) -> AbstractContextManager[Any]:
+        """A transaction that sees and may do everything."""
+        return (self.owner or self.transaction)()
 
 
 @contextmanager
@@ -95,8 +101,8 @@ def open_sqlite(clock: ManualClock, template: Path, path: Path) -> Generator[Ope
 
 
 @contextmanager
-def open_postgres(clock: ManualClock, url: str) -> Generator[OpenStore, None, None]:
-    """The migrated and empty database at ``url``."""
+def open_postgres(clock: ManualClock, url: str, owner_url: str | None = None) -> Generator[OpenStore, None, None]:
+    """The migrated and empty database at ``url``; where a wall stands, that of a worker, and of the tables' owner."""
     import psycopg
 
     from holdfast.store.postgres.adapter import PostgresStore
@@ -108,7 +114,11 @@ def open_postgres(clock: ManualClock, url: str) -> Generator[OpenStore, None, No
 
     try:
         yield OpenStore(
-            "postgres", store, clock, {psycopg.Connection: connect, **_alchemy("postgresql+psycopg://", connect)}
+            "postgres",
+            store,
+            clock,
+            {psycopg.Connection: connect, **_alchemy("postgresql+psycopg://", connect)},
+            None if owner_url is None else lambda: psycopg.connect(owner_url),
         )
     finally:
         store.close()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-import psycopg
 import pytest
 
 from holdfast.errors import StoreCorrupt
@@ -27,7 +24,7 @@ def test_a_row_that_cannot_be_read_is_shown_as_broken_and_hides_no_other(open_st
         scene = Scene(opened)
         for number in (1, 2, 3):
             scene.start(number)
-        with opened.transactions[sqlite3.Connection if kind == "sqlite" else psycopg.Connection]() as connection:
+        with opened.owner_transaction() as connection:
             connection.execute(BREAK[kind], (run_id(2),))
 
         page = opened.store.list_runs(DEFAULT_TENANT, RunFilter(), limit=2, after=None)

@@ -116,9 +116,9 @@ def test_the_database_itself_refuses_to_change_a_version_or_a_release(opened: Op
     catalog.promote(DEFAULT_TENANT, "signup", 1)
 
     with pytest.raises(UsageError, match=r"never changed|append-only"):
-        opened.store.transact(lambda s: s.changed(update(DEFINITIONS).values(source="x")))
+        opened.store.transact(None, lambda s: s.changed(update(DEFINITIONS).values(source="x")))
     with pytest.raises(UsageError, match="append-only"):
-        opened.store.transact(lambda s: s.changed(update(RELEASES).values(version=2)))
+        opened.store.transact(None, lambda s: s.changed(update(RELEASES).values(version=2)))
 
     assert catalog.get(DEFAULT_TENANT, "signup", version=1).version.source == "client"
 
@@ -195,7 +195,7 @@ def test_a_document_that_is_not_what_was_hashed_is_reported_as_corrupt(opened: O
         "created_by": "",
         "created_ms": 1,
     }
-    opened.store.transact(lambda s: s.changed(insert_new(DEFINITIONS).values(values)))
+    opened.store.transact(None, lambda s: s.changed(insert_new(DEFINITIONS).values(values)))
 
     with pytest.raises(StoreCorrupt, match="version 1 of workflow 'signup'"):
         catalog.get(DEFAULT_TENANT, "signup", version=1)
@@ -207,7 +207,7 @@ def test_a_put_in_the_callers_transaction_goes_with_it(opened: OpenStore, catalo
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        opened.store.transact(work)
+        opened.store.transact(None, work)
 
     assert catalog.find(DEFAULT_TENANT, "signup") is None
 

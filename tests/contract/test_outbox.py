@@ -225,7 +225,7 @@ def rows(scene: Scene) -> int:
     from holdfast.store.tables import OUTBOX
 
     count = select(func.count()).select_from(OUTBOX)
-    return int(scene.store.transact(lambda statements: statements.rows(count))[0][0])
+    return int(scene.store.transact(None, lambda statements: statements.rows(count))[0][0])
 
 
 def test_nothing_is_written_for_a_run_that_nobody_listens_to(scene: Scene, outbox: Outbox) -> None:

@@ -30,7 +30,7 @@ def pin(scene: Scene, run: RunId, content_hash: str, version: int) -> None:
     pinned = update(RUNS).where(RUNS.c.id == run).values(definition_hash=content_hash, version=version)
     if scene.opened.kind == "sqlite":  # elsewhere the column is generated
         pinned = pinned.values(code=RUNS.c.workflow + f"@{content_hash[:12]}")
-    assert scene.store.transact(lambda s: s.changed(pinned)) == 1
+    assert scene.store.transact(None, lambda s: s.changed(pinned)) == 1
 
 
 @pytest.mark.requirement("L-54")
@@ -60,7 +60,7 @@ def test_a_retry_on_the_latest_is_refused_if_recorded_steps_are_gone_or_somethin
     renamed = update(RUNS).where(RUNS.c.id == held.id).values(workflow="signup")
     if scene.opened.kind == "sqlite":
         renamed = renamed.values(code="signup")
-    scene.store.transact(lambda s: s.changed(renamed))
+    scene.store.transact(None, lambda s: s.changed(renamed))
     pin(scene, held.id, second.hash, 1)
     desk.save(graph(SleepNode(key="a", duration_ms=1), step("c")), 1)
 

@@ -166,7 +166,7 @@ def test_the_database_refuses_a_second_owner(desk: Desk) -> None:
     }
 
     with pytest.raises(UsageError):
-        desk.opened.store.transact(lambda s: s.changed(MEMBERS.insert().values(row)))
+        desk.opened.store.transact(None, lambda s: s.changed(MEMBERS.insert().values(row)))
 
 
 @pytest.mark.requirement("L-53")
@@ -202,7 +202,7 @@ def test_every_change_is_in_the_audit_log_of_its_project(desk: Desk) -> None:
 
 def test_the_audit_log_is_append_only(desk: Desk) -> None:
     with pytest.raises(UsageError):
-        desk.opened.store.transact(lambda s: s.changed(AUDIT.update().values(subject="nobody")))
+        desk.opened.store.transact(None, lambda s: s.changed(AUDIT.update().values(subject="nobody")))
 
 
 # Triggers
@@ -279,7 +279,7 @@ def test_a_secrets_value_is_refused_and_repeated_nowhere(desk: Desk, value: str)
         triggers.put(desk.of(Role.ADMIN), SIGNUP, HOOK, trigger)
 
     assert value in {"", "secret:"} or value not in str(caught.value)
-    assert desk.opened.store.transact(lambda s: s.rows(select(TRIGGERS.c.id))) == []
+    assert desk.opened.store.transact(None, lambda s: s.rows(select(TRIGGERS.c.id))) == []
 
 
 def test_what_is_stored_names_secrets_and_tells_them_to_those_who_manage_them(desk: Desk) -> None:
@@ -294,7 +294,7 @@ def test_what_is_stored_names_secrets_and_tells_them_to_those_who_manage_them(de
     def all_texts(s: Statements) -> str:
         return repr([s.rows(select(table)) for table in (AUDIT, DRAFTS)])
 
-    assert "secret:" not in desk.opened.store.transact(all_texts)
+    assert "secret:" not in desk.opened.store.transact(None, all_texts)
 
 
 @pytest.mark.parametrize(

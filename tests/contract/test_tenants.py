@@ -36,7 +36,7 @@ DAY_MS = 86_400_000
 
 def _limit(scene: Scene, **limits: Any) -> None:
     policy = TenantPolicy(tenant=limits.pop("tenant", DEFAULT_TENANT), **limits)
-    scene.store.transact(lambda statements: write_policy(statements, policy))
+    scene.store.transact(None, lambda statements: write_policy(statements, policy))
 
 
 def _ended(scene: Scene, number: int, **given: Any) -> None:
@@ -190,15 +190,15 @@ def test_an_erased_tenant_has_nothing_left_and_nobody_else_lost_anything(scene: 
         scene.store.send_signal(message(first + 1, None, tenant=tenant))
         _limit(scene, tenant=tenant, queued_max=100)
     kept = [scene.detail(run_id(number), OTHER_TENANT) for number in (11, 12, 13)]
-    rows = scene.store.transact(lambda s: count_rows(s, OTHER_TENANT), read_only=True)
+    rows = scene.store.transact(None, lambda s: count_rows(s, OTHER_TENANT), read_only=True)
 
     done = [scene.store.prune(Everything(DEFAULT_TENANT), limit=2) for _ in range(3)]
 
     assert done == [2, 1, 0]
-    assert scene.store.transact(lambda s: count_rows(s, DEFAULT_TENANT), read_only=True) == {}
+    assert scene.store.transact(None, lambda s: count_rows(s, DEFAULT_TENANT), read_only=True) == {}
     assert _numbers(scene) == []
     assert [scene.detail(run_id(number), OTHER_TENANT) for number in (11, 12, 13)] == kept
-    assert scene.store.transact(lambda s: count_rows(s, OTHER_TENANT), read_only=True) == rows
+    assert scene.store.transact(None, lambda s: count_rows(s, OTHER_TENANT), read_only=True) == rows
 
 
 @pytest.mark.requirement("L-33", "promise-4")
@@ -216,8 +216,8 @@ def test_tenants_are_listed_with_their_limits_and_runs(opened: OpenStore) -> Non
     _limit(scene, tenant="zoo", queued_max=5, retention_ms=DAY_MS)
     _limit(scene, tenant="zoo", running_max=7)
 
-    listed = opened.store.transact(list_tenants, read_only=True)
-    policy = opened.store.transact(lambda statements: read_policy(statements, Tenant("zoo")))
+    listed = opened.store.transact(None, list_tenants, read_only=True)
+    policy = opened.store.transact(None, lambda statements: read_policy(statements, Tenant("zoo")))
 
     assert policy == TenantPolicy(tenant=Tenant("zoo"), running_max=7)
     assert listed[-1].policy == policy
@@ -241,7 +241,7 @@ def test_an_export_holds_every_row_of_its_tenant_and_no_other(
         lines = list(export(opened.store, DEFAULT_TENANT))
 
         tables = [line.partition(b'"table":"')[2].partition(b'"')[0].decode() for line in lines]
-        counted = opened.store.transact(lambda s: count_rows(s, DEFAULT_TENANT), read_only=True)
+        counted = opened.store.transact(None, lambda s: count_rows(s, DEFAULT_TENANT), read_only=True)
         assert {name: tables.count(name) for name in set(tables)} == counted
         assert counted["transitions"] == 15
         assert not any(run_id(7).encode() in line for line in lines)
@@ -273,8 +273,7 @@ def test_nobody_changes_or_deletes_a_transition_of_a_run_that_is_there(open_stor
 
         for statement in TAMPERING[kind]:
             refused = sqlite3.IntegrityError if kind == "sqlite" else psycopg.errors.CheckViolation
-            driver = sqlite3.Connection if kind == "sqlite" else psycopg.Connection
-            with pytest.raises(refused), opened.transactions[driver]() as connection:
+            with pytest.raises(refused), opened.owner_transaction() as connection:
                 connection.execute(statement)
 
         assert scene.detail(run_id(1)).transitions == before

@@ -25,19 +25,19 @@ def _values(statements: Statements) -> list[str]:
 
 
 def test_what_a_transaction_wrote_is_there_for_the_next(opened: OpenStore) -> None:
-    written = opened.store.transact(_insert)
+    written = opened.store.transact(None, _insert)
 
     assert written == 1
-    assert opened.store.transact(_values, read_only=True) == ["Oslo"]
+    assert opened.store.transact(None, _values, read_only=True) == ["Oslo"]
 
 
 def test_inserting_a_row_twice_changes_nothing_the_second_time(opened: OpenStore) -> None:
-    opened.store.transact(_insert)
+    opened.store.transact(None, _insert)
 
-    again = opened.store.transact(_insert)
+    again = opened.store.transact(None, _insert)
 
     assert again == 0
-    assert opened.store.transact(_values) == ["Oslo"]
+    assert opened.store.transact(None, _values) == ["Oslo"]
 
 
 def test_what_the_work_raises_rolls_back_and_comes_out(opened: OpenStore) -> None:
@@ -46,28 +46,30 @@ def test_what_the_work_raises_rolls_back_and_comes_out(opened: OpenStore) -> Non
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        opened.store.transact(work)
+        opened.store.transact(None, work)
 
-    assert opened.store.transact(_values) == []
+    assert opened.store.transact(None, _values) == []
 
 
 def test_a_row_that_the_database_refuses_is_a_usage_error(opened: OpenStore) -> None:
     with pytest.raises(UsageError):
-        opened.store.transact(lambda s: s.changed(insert_new(ATTRIBUTES).values({**ROW, "tenant": None})))
+        opened.store.transact(None, lambda s: s.changed(insert_new(ATTRIBUTES).values({**ROW, "tenant": None})))
 
-    assert opened.store.transact(_values) == []
+    assert opened.store.transact(None, _values) == []
 
 
 def test_a_guard_says_how_many_rows_it_let_through(opened: OpenStore) -> None:
-    opened.store.transact(_insert)
+    opened.store.transact(None, _insert)
 
-    missed = opened.store.transact(lambda s: s.changed(update(ATTRIBUTES).where(C.name == "town").values(text="x")))
-    met = opened.store.transact(lambda s: s.changed(update(ATTRIBUTES).where(C.name == "city").values(text="y")))
-    gone = opened.store.transact(lambda s: s.rows(delete(ATTRIBUTES).where(C.name == "city").returning(C.text)))
+    missed = opened.store.transact(
+        None, lambda s: s.changed(update(ATTRIBUTES).where(C.name == "town").values(text="x"))
+    )
+    met = opened.store.transact(None, lambda s: s.changed(update(ATTRIBUTES).where(C.name == "city").values(text="y")))
+    gone = opened.store.transact(None, lambda s: s.rows(delete(ATTRIBUTES).where(C.name == "city").returning(C.text)))
 
     assert (missed, met, [tuple(row) for row in gone]) == (0, 1, [("y",)])
 
 
 def test_a_transaction_knows_the_time_of_the_store(opened: OpenStore) -> None:
-    assert opened.store.transact(lambda s: s.now_ms) == opened.clock.now_ms
-    assert opened.store.transact(lambda s: s.now_ms, read_only=True) == opened.clock.now_ms
+    assert opened.store.transact(None, lambda s: s.now_ms) == opened.clock.now_ms
+    assert opened.store.transact(None, lambda s: s.now_ms, read_only=True) == opened.clock.now_ms

@@ -150,7 +150,7 @@ async def test_a_tenant_at_its_quota_delays_its_own_handlers_alone(engine: Engin
     run = await full.start(order)
     await full.cancel(run.id)
     policy = TenantPolicy(tenant=Tenant("full"), queued_max=0)
-    engine.store.transact(lambda statements: write_policy(statements, policy))
+    engine.store.transact(None, lambda statements: write_policy(statements, policy))
     async with engine.worker():
         await engine.client.start(order)
         await until_told(told, 1)

@@ -283,7 +283,7 @@ async def test_a_child_that_is_purged_is_none_while_it_is_waited_for_and_remembe
         if engine.opened.kind == "memory":
             engine.store._tables.forget(RunId(run_id))  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
         else:
-            engine.store.transact(work)
+            engine.store.transact(None, work)
 
     async def waited_for(run_id: str, key: str) -> str:
         await until(engine, run_id, lambda dag: states(dag)[key] is WAITING)

@@ -107,6 +107,8 @@ def examine(url: str, tenant: Tenant) -> Iterator[Check]:
             yield _guarded("workers", lambda: _check_workers(store))
             yield _guarded("unknown", lambda: _check_unknown(store, tenant))
             yield _guarded("stuck", lambda: _check_stuck(store, tenant))
+            if sqlite_file(url) is None:
+                yield _guarded("wall", lambda: _check_wall(url))
     finally:
         store.close()
 
@@ -241,3 +243,21 @@ def _check_stuck(store: Store, tenant: Tenant) -> Check:
         finding=f"{number} run(s) are set aside: they took their worker down again and again",
         advice="`holdfast runs list --status stuck`, and look into the workers' logs",
     )
+
+
+def _check_wall(url: str) -> Check:
+    from holdfast.cli.wall import describe
+    from holdfast.store.postgres.wall import inspect_wall
+
+    report = inspect_wall(url)
+    finding = describe(report)
+    if not report.closed:
+        advice = "`holdfast tenants wall on` lets PostgreSQL keep tenants apart, too" if report.announced else ""
+        verdict = Verdict.WARN if report.announced else Verdict.OK
+        return Check(name="wall", verdict=verdict, finding=finding, advice=advice)
+    if report.open:
+        return Check(name="wall", verdict=Verdict.FAIL, finding=finding, advice="run `holdfast tenants wall on` again")
+    if report.bypass is not None:
+        advice = "connect as a role that is a member of holdfast_worker or holdfast_client, and nothing more"
+        return Check(name="wall", verdict=Verdict.WARN, finding=finding, advice=advice)
+    return Check(name="wall", verdict=Verdict.OK, finding=finding)

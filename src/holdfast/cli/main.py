@@ -25,6 +25,7 @@ from holdfast.cli import (
     replay,
     runs,
     tenants,
+    wall,
     work,
 )
 from holdfast.cli.exits import Exit, exit_of, way_out
@@ -72,6 +73,7 @@ cli.command("cancel", short_help="Cancel a run.")(control.cancel)
 cli.command("replay", short_help="Hold recorded runs against the code at hand.")(replay.replay)
 cli.command("lint", short_help="Find what workflow bodies must not do.")(lint.lint)
 cli.command("workers")(commands.workers)
+tenants.commands.add_typer(wall.commands)
 cli.add_typer(tenants.commands)
 cli.add_typer(tenants.retention)
 cli.command("migrate", short_help="Bring the tables to this version's revision.")(commands.migrate)

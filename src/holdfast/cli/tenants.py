@@ -1,4 +1,7 @@
-"""``holdfast tenants`` and ``holdfast retention``: what an operator decides about tenants, and what belongs to them."""
+"""``holdfast tenants`` and ``holdfast retention``: what an operator decides about tenants, and what belongs to them.
+
+``holdfast tenants wall`` is in ``wall.py``.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def list_all(*, database: options.Database = None, as_json: options.AsJson = Fal
 
     output = Output(as_json=as_json)
     with _open(database) as store:
-        rows = store.transact(list_tenants, read_only=True)
+        rows = store.transact(None, list_tenants, read_only=True)
     if as_json:
         output.document({"tenants": [{**plain(row.policy), "runs": row.runs} for row in rows]})
     elif rows:
@@ -98,7 +101,7 @@ def erase_tenant(
     name = _named(tenant)
     with _open(database) as store:
         deleted = _prune(store, Everything(name))
-        left = store.transact(lambda statements: count_rows(statements, name), read_only=True)
+        left = store.transact(name, lambda statements: count_rows(statements, name), read_only=True)
     if as_json:
         output.document({"tenant": name, "runs_deleted": deleted, "rows_left": left})
     else:
@@ -179,7 +182,7 @@ def _change(store: Store, tenant: str, changes: dict[str, int | None]) -> Tenant
             write_policy(statements, policy)
         return policy
 
-    return store.transact(change)
+    return store.transact(name, change)
 
 
 def _named(tenant: str) -> Tenant:

@@ -385,7 +385,7 @@ class Catalog:
     ) -> Put:
         """See ``put_in``."""
         return self._store.transact(
-            lambda s: put_in(s, tenant, definition, version=version, source=source, created_by=created_by)
+            tenant, lambda s: put_in(s, tenant, definition, version=version, source=source, created_by=created_by)
         )
 
     def find(
@@ -393,7 +393,7 @@ class Catalog:
     ) -> StoredDefinition | None:
         """See ``find_in``; the newest version if neither is given."""
         return self._store.transact(
-            lambda s: find_in(s, tenant, workflow, version=version, digest=digest), read_only=True
+            tenant, lambda s: find_in(s, tenant, workflow, version=version, digest=digest), read_only=True
         )
 
     def get(
@@ -422,7 +422,7 @@ class Catalog:
                 raise ReleaseNotFound(workflow=workflow, name=reference)
             return find_in(s, tenant, workflow, version=move.version)
 
-        found = self._store.transact(read, read_only=True)
+        found = self._store.transact(tenant, read, read_only=True)
         if found is None:
             raise DefinitionNotFound(workflow=workflow, version=reference)
         return found
@@ -436,17 +436,17 @@ class Catalog:
 
     def find_code(self, workflow: str, digest: str) -> StoredDefinition | None:
         """See ``find_code_in``."""
-        return self._store.transact(lambda s: find_code_in(s, workflow, digest), read_only=True)
+        return self._store.transact(None, lambda s: find_code_in(s, workflow, digest), read_only=True)
 
     def versions(self, tenant: Tenant, workflow: str, *, limit: int = 100, before: int | None = None) -> list[Version]:
         """See ``versions_in``."""
         return self._store.transact(
-            lambda s: versions_in(s, tenant, workflow, limit=limit, before=before), read_only=True
+            tenant, lambda s: versions_in(s, tenant, workflow, limit=limit, before=before), read_only=True
         )
 
     def workflows(self, tenant: Tenant, *, limit: int = 100, after: str | None = None) -> list[CatalogEntry]:
         """See ``workflows_in``."""
-        return self._store.transact(lambda s: workflows_in(s, tenant, limit=limit, after=after), read_only=True)
+        return self._store.transact(tenant, lambda s: workflows_in(s, tenant, limit=limit, after=after), read_only=True)
 
     def diff(self, tenant: Tenant, workflow: str, before: str, after: str) -> Difference:
         """What leads from one version to another, each named as for ``get_named``. Raises as that does."""
@@ -455,14 +455,14 @@ class Catalog:
 
     def release(self, tenant: Tenant, workflow: str, name: str = LIVE) -> ReleaseMove | None:
         """See ``release_in``."""
-        return self._store.transact(lambda s: release_in(s, tenant, workflow, name), read_only=True)
+        return self._store.transact(tenant, lambda s: release_in(s, tenant, workflow, name), read_only=True)
 
     def history(
         self, tenant: Tenant, workflow: str, name: str = LIVE, *, limit: int = 100, before: int | None = None
     ) -> list[ReleaseMove]:
         """See ``history_in``."""
         return self._store.transact(
-            lambda s: history_in(s, tenant, workflow, name, limit=limit, before=before), read_only=True
+            tenant, lambda s: history_in(s, tenant, workflow, name, limit=limit, before=before), read_only=True
         )
 
     def promote(
@@ -477,7 +477,7 @@ class Catalog:
     ) -> ReleaseMove:
         """See ``promote_in``."""
         return self._store.transact(
-            lambda s: promote_in(s, tenant, workflow, version, name=name, moved_by=moved_by, expected=expected)
+            tenant, lambda s: promote_in(s, tenant, workflow, version, name=name, moved_by=moved_by, expected=expected)
         )
 
     def restore(
@@ -492,5 +492,6 @@ class Catalog:
     ) -> ReleaseMove:
         """See ``restore_in``."""
         return self._store.transact(
-            lambda s: restore_in(s, tenant, workflow, number=number, name=name, moved_by=moved_by, expected=expected)
+            tenant,
+            lambda s: restore_in(s, tenant, workflow, number=number, name=name, moved_by=moved_by, expected=expected),
         )

@@ -46,7 +46,7 @@ class Outbox:
                 row = {"tenant": tenant or EVERY, "workflow": workflow, "name": name, "created_ms": statements.now_ms}
                 statements.changed(insert_new(SUBSCRIPTIONS).values(row))
 
-        self._store.transact(work)
+        self._store.transact(tenant, work)
 
     def unsubscribe(self, tenant: Tenant | None, name: str, workflow: str | None = None) -> bool:
         """Tell a reader no more, of one workflow or of any; with its last subscription goes what waits for it.
@@ -64,7 +64,7 @@ class Outbox:
                 statements.changed(delete(OUTBOX).where(*_lines(tenant, name)))
             return count > 0
 
-        return self._store.transact(work)
+        return self._store.transact(tenant, work)
 
     def subscriptions(self, tenant: Tenant | None) -> list[Subscription]:
         """A tenant's subscriptions, or those of the handlers of programs, by name and workflow."""
@@ -81,7 +81,7 @@ class Outbox:
                 for row in rows
             ]
 
-        return self._store.transact(work, read_only=True)
+        return self._store.transact(tenant, work, read_only=True)
 
     def claim(self, tenant: Tenant | None, names: Sequence[str], *, limit: int, lease_ms: int) -> list[Closing]:
         """Up to ``limit`` ends that nobody works on, first ended first; they come again after ``lease_ms``.
@@ -96,7 +96,7 @@ class Outbox:
                     found += _claim(statements, tenant, name, limit - len(found), lease_ms)
             return found
 
-        return self._store.transact(work)
+        return self._store.transact(tenant, work)
 
     def acknowledge(self, closings: Sequence[Closing]) -> None:
         """Deliver these no more."""
@@ -109,7 +109,8 @@ class Outbox:
                 statements.changed(delete(OUTBOX).where(_O.subscription == name, _is_one_of(ends)))
 
         if by_name:
-            self._store.transact(work)
+            tenants = {one.tenant for one in closings}
+            self._store.transact(tenants.pop() if len(tenants) == 1 else None, work)
 
 
 def _lines(tenant: Tenant | None, name: str) -> list[Any]:

@@ -130,8 +130,11 @@ class Store(Protocol):
         """The store's time."""
         ...
 
-    def transact(self, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
+    def transact(self, tenant: Tenant | None, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
         """One transaction of statements that are not hot, written once for all databases; what ``work`` answers.
+
+        ``tenant`` is in whose name it acts; None for what workers and operators do for all of them. Where a wall stands
+        between tenants, PostgreSQL shows and takes no other tenant's rows.
 
         ``work`` may be called again if it collides with others: it does nothing but run statements and read rows. What
         it raises rolls back and comes out. Isolation is READ COMMITTED, or one snapshot if ``read_only``: what must

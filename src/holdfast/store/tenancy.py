@@ -177,7 +177,7 @@ def export(store: Store, tenant: Tenant) -> Iterator[bytes]:
             continue
         after: tuple[Any, ...] | None = None
         while True:
-            rows = store.transact(_reading(table, tenant, after), read_only=True)
+            rows = store.transact(tenant, _reading(table, tenant, after), read_only=True)
             for row in rows:
                 yield _line(table, row)
             if len(rows) < PAGE:

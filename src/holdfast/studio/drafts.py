@@ -55,7 +55,7 @@ class Drafts:
             find_workflow(s, scope, workflow_id)
             return _get(s, scope, workflow_id)
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
     def put(
         self, scope: Scope, workflow_id: str, definition: Definition, *, base_version: int, revision: int = 0
@@ -76,7 +76,7 @@ class Drafts:
             _check_base(s, workflow, workflow_id, base_version)
             return _put(s, scope, workflow_id, document, base_version=base_version, revision=revision)
 
-        return self._store.transact(write)
+        return self._store.transact(scope.tenant, write)
 
     def discard(self, scope: Scope, workflow_id: str, *, revision: int) -> None:
         """Delete the draft of that revision. Raises DraftMoved if it is at another, DraftNotFound if there is none."""
@@ -91,7 +91,7 @@ class Drafts:
             facts = {"base_version": draft.base_version, "revision": revision}
             record(s, scope, "draft.discarded", workflow_id=draft.workflow_id, **facts)
 
-        self._store.transact(write)
+        self._store.transact(scope.tenant, write)
 
     def rebase(self, scope: Scope, workflow_id: str, *, revision: int) -> Rebase:
         """Bring the draft to the current version, if what was saved since and what was edited fit together.
@@ -121,7 +121,7 @@ class Drafts:
             draft = _put(s, scope, workflow_id, document, base_version=number, revision=revision)
             return Rebase(draft=draft, version=number, merge=merged)
 
-        return self._store.transact(write)
+        return self._store.transact(scope.tenant, write)
 
 
 def _here(scope: Scope, workflow_id: str) -> tuple[Any, Any]:

@@ -57,11 +57,11 @@ class Projects:
                 raise NameTaken(what="project", name=name)
             return found[0]
 
-        return self._store.transact(write)
+        return self._store.transact(actor.tenant, write)
 
     def list(self, actor: Actor) -> list[Project]:
         """The projects that the actor is a member of, by name."""
-        return self._store.transact(lambda s: _projects(s, actor), read_only=True)
+        return self._store.transact(actor.tenant, lambda s: _projects(s, actor), read_only=True)
 
     def get(self, scope: Scope) -> Project:
         """The project. Raises ProjectNotFound."""
@@ -71,7 +71,7 @@ class Projects:
             [found] = _projects(s, scope, _P.id == check_id("project", scope.project_id))
             return found
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
     def workflows(self, scope: Scope) -> Sequence[DrawnWorkflow]:
         """The project's workflows that were not deleted, by name. Raises ProjectNotFound, Forbidden."""
@@ -82,7 +82,7 @@ class Projects:
             query = select(*WORKFLOW_COLUMNS).where(*mine, _W.deleted_ms.is_(None)).order_by(_W.name)
             return [drawn(row) for row in s.rows(query)]
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
     def members(self, scope: Scope) -> Sequence[Member]:
         """The members, by name. Raises ProjectNotFound, Forbidden."""
@@ -95,7 +95,7 @@ class Projects:
                 for row in s.rows(query)
             ]
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
     def set_member(self, scope: Scope, subject: str, role: Role) -> None:
         """Add a member, or change their role. Repeatable.
@@ -114,7 +114,7 @@ class Projects:
                     raise OwnerStays(subject=subject, project_id=scope.project_id)
             record(s, scope, "member.set", member=subject, role=role.value)
 
-        self._store.transact(write)
+        self._store.transact(scope.tenant, write)
 
     def remove_member(self, scope: Scope, subject: str) -> None:
         """Remove a member. Raises MemberNotFound; OwnerStays; ProjectNotFound, Forbidden."""
@@ -128,7 +128,7 @@ class Projects:
                 raise MemberNotFound(subject=subject, project_id=scope.project_id)
             record(s, scope, "member.removed", member=subject)
 
-        self._store.transact(write)
+        self._store.transact(scope.tenant, write)
 
     def transfer(self, scope: Scope, subject: str) -> None:
         """Make another member the owner; the one before becomes an admin.
@@ -147,7 +147,7 @@ class Projects:
                 raise MemberNotFound(subject=subject, project_id=scope.project_id)
             record(s, scope, "project.transferred", owner=subject)
 
-        self._store.transact(write)
+        self._store.transact(scope.tenant, write)
 
     def audit(self, scope: Scope, *, limit: int = 100, before: int | None = None) -> Sequence[AuditRow]:
         """Who did what, newest first; rows below number ``before``, if given. Raises ProjectNotFound, Forbidden."""
@@ -159,7 +159,7 @@ class Projects:
             query = select(*columns).where(*mine).order_by(_A.number.desc()).limit(limit)
             return [_audit_row(row) for row in s.rows(query if before is None else query.where(_A.number < before))]
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
 
 def _here(scope: Scope) -> tuple[Any, Any]:

@@ -66,7 +66,7 @@ class Resolver:
         asked = _action(action, version)
         if version is not None:
             return self.resolve_version(scope, workflow_id, version)
-        return self._store.transact(lambda s: resolve_in(s, scope, workflow_id, asked), read_only=True)
+        return self._store.transact(scope.tenant, lambda s: resolve_in(s, scope, workflow_id, asked), read_only=True)
 
     def resolve_version(self, scope: Scope, workflow_id: str, version: int) -> Pinned:
         """A version of the workflow, as it was: to look at, not to save.
@@ -82,7 +82,7 @@ class Resolver:
                 raise SnapshotNotFound(workflow_id=workflow_id, version=version)
             return _pinned(workflow, found)
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
     def versions(self, scope: Scope, workflow_id: str, *, limit: int = 100, before: int | None = None) -> list[Any]:
         """The workflow's versions, newest first; those below ``before``, if given. Raises as ``resolve``."""
@@ -92,7 +92,7 @@ class Resolver:
             workflow = get_workflow(s, scope, workflow_id)
             return list(versions_in(s, workflow.tenant, workflow.name, limit=limit, before=before))
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
     def compare(self, scope: Scope, workflow_id: str, *, content_hash: str, base_version: int) -> Standing:
         """How a copy of the workflow, made from ``base_version``, stands to the stored one. Raises as ``resolve``."""
@@ -107,7 +107,7 @@ class Resolver:
                 return Standing.BEHIND
             return Standing.AHEAD if base_version == current.version.number else Standing.DIVERGED
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
     def resolve_run(self, scope: Scope, run_id: str) -> Pinned:
         """The version that a run executes, also when there are newer ones.
@@ -129,7 +129,7 @@ class Resolver:
                 raise SnapshotNotFound(workflow_id=workflow.id, version=run.version)
             return _pinned(workflow, found)
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
     def resolve_retry(self, scope: Scope, run_id: str, *, on_latest: bool = False) -> Pinned:
         """The version that a retry of a run executes: the run's own, unless ``on_latest`` asks for the current one.
@@ -145,7 +145,7 @@ class Resolver:
             workflow = get_workflow(s, scope, pinned.workflow_id)
             return pinned if not on_latest else _pinned(workflow, current_in(s, workflow))
 
-        answer = self._store.transact(read, read_only=True)
+        answer = self._store.transact(scope.tenant, read, read_only=True)
         if on_latest:
             detail = self._store.read_detail(scope.tenant, check_run_id(run_id))
             missing = _unknown_steps(detail, pinned.definition, answer.definition)

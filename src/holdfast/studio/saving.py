@@ -73,7 +73,7 @@ class Saver:
                 record(s, scope, "workflow.saved", workflow_id=workflow.id, **facts)
             return Saved(version=put.version, created=put.created, is_first=is_first, dropped=tidied.dropped)
 
-        return self._store.transact(write)
+        return self._store.transact(scope.tenant, write)
 
     def publish(
         self, scope: Scope, workflow_id: str, version: int, *, release: str = LIVE, expected: int | None = None
@@ -93,7 +93,7 @@ class Saver:
             record(s, scope, "release.moved", workflow_id=workflow.id, release=release, version=version, kind=move.kind)
             return move
 
-        return self._store.transact(write)
+        return self._store.transact(scope.tenant, write)
 
     def restore_release(
         self, scope: Scope, workflow_id: str, *, number: int, release: str = LIVE, expected: int | None = None
@@ -110,7 +110,7 @@ class Saver:
             record(s, scope, "release.moved", workflow_id=workflow.id, **facts)
             return move
 
-        return self._store.transact(write)
+        return self._store.transact(scope.tenant, write)
 
     def delete(self, scope: Scope, workflow_id: str) -> None:
         """Close the workflow to sessions and switch its triggers off; its versions and runs stay. Repeatable.
@@ -131,7 +131,7 @@ class Saver:
             s.changed(off.values(enabled=False, revision=TRIGGERS.c.revision + 1))
             record(s, scope, "workflow.deleted", workflow_id=workflow.id, name=workflow.name)
 
-        self._store.transact(write)
+        self._store.transact(scope.tenant, write)
 
 
 class _Stored(NamedTuple):

@@ -66,7 +66,7 @@ class Triggers:
             rows = s.rows(select(*TRIGGER_COLUMNS).where(*where).order_by(_T.name))
             return [stored_trigger(row).view() for row in rows]
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
     def get(self, scope: Scope, trigger_id: str) -> StoredTrigger:
         """A trigger whole, for who may manage it. Raises TriggerNotFound, ProjectNotFound, Forbidden."""
@@ -75,7 +75,7 @@ class Triggers:
             authorise(s, scope, Action.MANAGE_TRIGGERS, writes=False)
             return _get(s, scope, trigger_id)
 
-        return self._store.transact(read, read_only=True)
+        return self._store.transact(scope.tenant, read, read_only=True)
 
     def put(
         self,
@@ -118,7 +118,7 @@ class Triggers:
             record(s, scope, "trigger.put", workflow_id=workflow.id, **facts)
             return stored
 
-        return self._store.transact(write)
+        return self._store.transact(scope.tenant, write)
 
     def remove(self, scope: Scope, trigger_id: str, *, revision: int) -> None:
         """Delete the trigger of that revision. Raises TriggerMoved, TriggerNotFound, ProjectNotFound, Forbidden."""
@@ -132,7 +132,7 @@ class Triggers:
             facts = {"trigger": found.id, "name": found.trigger.name}
             record(s, scope, "trigger.removed", workflow_id=found.workflow_id, **facts)
 
-        self._store.transact(write)
+        self._store.transact(scope.tenant, write)
 
 
 def check_trigger(trigger: Trigger) -> None:

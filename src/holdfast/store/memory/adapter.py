@@ -87,7 +87,7 @@ class MemoryStore:
         """The store's time."""
         return self._clock()
 
-    def transact(self, work: Callable[[Statements], T], *, read_only: bool = False) -> T:  # noqa: ARG002 - one lock serves both
+    def transact(self, tenant: Tenant | None, work: Callable[[Statements], T], *, read_only: bool = False) -> T:  # noqa: ARG002 - one lock serves all
         """One transaction in a private SQLite database: what is written once for both has no second form to compare."""
         from holdfast.store.memory.documents import open_documents
         from holdfast.store.sqlite.core_statements import SqliteStatements
@@ -120,7 +120,7 @@ class MemoryStore:
             if unit.ended and self._documents is not None:
                 from holdfast.store.memory.telling import tell_of_ends
 
-                self.transact(lambda statements: tell_of_ends(statements, unit.ended))
+                self.transact(None, lambda statements: tell_of_ends(statements, unit.ended))
         self._hints.tell(unit.hint(), None)
 
     # Starting
@@ -152,7 +152,7 @@ class MemoryStore:
             return TenantPolicy(tenant=tenant)
         from holdfast.store.tenancy import read_policy
 
-        return self.transact(lambda statements: read_policy(statements, tenant), read_only=True)
+        return self.transact(tenant, lambda statements: read_policy(statements, tenant), read_only=True)
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """``connection`` is a MemoryTransaction. Raises UsageError for anything else."""
@@ -332,7 +332,7 @@ class MemoryStore:
             if not isinstance(what, Ended) and self._documents is not None:
                 from holdfast.store.tenancy import prune_in
 
-                self.transact(lambda statements: prune_in(statements, what, limit=limit))
+                self.transact(None, lambda statements: prune_in(statements, what, limit=limit))
             return len(doomed)
 
     def _doomed(self, what: Pruning) -> list[RunId]:

@@ -103,6 +103,8 @@ def _postgresql(url: str) -> Generator[Connection, None, None]:
     try:
         with engine.begin() as connection:
             connection.exec_driver_sql("select pg_advisory_xact_lock(%s)", (ADVISORY_LOCK,))
+            # The tables' owner, too, is stopped by a wall between tenants.
+            connection.exec_driver_sql("select set_config('holdfast.all_tenants', 'on', true)")
             yield connection
     except (psycopg.Error, DBAPIError) as error:
         cause = error if isinstance(error, psycopg.Error) else error.orig

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
@@ -116,6 +117,8 @@ class PostgresStore:
         self._hints = PostgresHints(
             self._address.connect, sender=uuid.uuid4().hex, listen=listen, jitter=jitter, pool=self._pool
         )
+        # What is no single tenant's: workers, housekeeping, operators.
+        self._everyone = self._session.within(None)
         self._guests = Guests(self._address, self._session, connections_max=connections_max, wait_s=_POOL_WAIT_S)
         self._families = 0
         self._lock = threading.Lock()
@@ -146,9 +149,9 @@ class PostgresStore:
         """The database's time."""
         return UnixMs(self._session.read("read_clock", self._params())[0][0])
 
-    def transact(self, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
+    def transact(self, tenant: Tenant | None, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
         """One transaction of statements that are not hot."""
-        return self._session.transaction(
+        return self._session.within(tenant).transaction(
             ("read_clock", self._params()),
             lambda cursor, rows: work(PostgresStatements(planned_anew(cursor.connection), UnixMs(rows[0][0]))),
             snapshot=read_only,
@@ -165,7 +168,7 @@ class PostgresStore:
             return []
         expected = Hint(work=any(not run.delay_ms for run in runs))
         notice = self._announce(expected)
-        rows = self._session.write("start_runs", self._start_params(runs), notice=notice)
+        rows = self._session.within(_tenant_of(runs)).write("start_runs", self._start_params(runs), notice=notice)
         announced = None if notice is None else expected
         self._hints.tell(Hint(work=any(row[1] for row in rows)), [run.id for run in runs], announced=announced)
         return _started(runs, rows)
@@ -177,13 +180,13 @@ class PostgresStore:
         """As ``start_runs``, inside the open transaction of a psycopg or SQLAlchemy Connection, or of a Session."""
         if not runs:
             return []
-        return _started(runs, self._guests.start(connection, self._start_params(runs)))
+        return _started(runs, self._guests.start(connection, _tenant_of(runs), self._start_params(runs)))
 
     async def start_runs_in_async(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """As ``start_runs_in``, for a psycopg AsyncConnection or an SQLAlchemy AsyncConnection or AsyncSession."""
         if not runs:
             return []
-        return _started(runs, await self._guests.start_async(connection, self._start_params(runs)))
+        return _started(runs, await self._guests.start_async(connection, _tenant_of(runs), self._start_params(runs)))
 
     def _start_params(self, runs: Sequence[NewRun]) -> Params:
         try:
@@ -205,16 +208,16 @@ class PostgresStore:
             version=worker.version,
             lease_ms=lease_ms,
         )
-        return UnixMs(self._session.write("register_worker", params)[0][0])
+        return UnixMs(self._everyone.write("register_worker", params)[0][0])
 
     def heartbeat(self, worker: WorkerId, *, lease_ms: int) -> UnixMs:
         """Extend the lease of a worker that is registered."""
-        return UnixMs(self._session.write("heartbeat", self._params(worker=worker, lease_ms=lease_ms))[0][0])
+        return UnixMs(self._everyone.write("heartbeat", self._params(worker=worker, lease_ms=lease_ms))[0][0])
 
     def retire_worker(self, worker: WorkerId, *, limit: int) -> int:
         """End the lease and hand back up to ``limit`` runs; how many are still held."""
         params = self._params(worker=worker, limit=limit)
-        _, rows = self._session.pipeline([("retire_worker", params), ("retire_worker_runs", params)])
+        _, rows = self._everyone.pipeline([("retire_worker", params), ("retire_worker_runs", params)])
         moved, remaining = rows[0]
         self._hints.tell(Hint(work=moved > 0), None if moved else ())
         return int(remaining)
@@ -225,7 +228,7 @@ class PostgresStore:
         """Take claimable runs, and read what those have recorded that were claimed before."""
         params = self._params(worker=worker, queues=list(queues), codes=list(codes), limit=limit, suspects=suspects)
 
-        rows = self._session.write("claim_runs", params)
+        rows = self._everyone.write("claim_runs", params)
         if rows[0][1] is None:
             return Claim(rows[0][0], [])
         self._hints.tell(Hint(), [row[1] for row in rows])
@@ -237,7 +240,7 @@ class PostgresStore:
         # meanwhile is only the newer truth.
         more = self._params(ids=id_array(resumed), closed=False)
         try:
-            journal_rows, wait_rows, attempt_rows = self._session.pipeline(
+            journal_rows, wait_rows, attempt_rows = self._everyone.pipeline(
                 [("read_journal", more), ("read_waits", more), ("read_attempts", more)]
             )
         except StoreUnavailable as error:
@@ -251,7 +254,7 @@ class PostgresStore:
 
     def release_unknown(self, worker: WorkerId, *, known: Sequence[RunId]) -> int:
         """Hand back the runs that the worker does not know it holds. Returns how many."""
-        rows = self._session.write("release_unknown", self._params(worker=worker, known=id_array(known)))
+        rows = self._everyone.write("release_unknown", self._params(worker=worker, known=id_array(known)))
         self._hints.tell(Hint(work=rows[0][0] > 0), None if rows[0][0] else ())
         return int(rows[0][0])
 
@@ -268,7 +271,7 @@ class PostgresStore:
             return self._commit_together(batch)
         except DataRefused as refusal:
             if len(batch) == 1:
-                return judge(self._session, batch[0], str(refusal), self._params())
+                return judge(self._everyone, batch[0], str(refusal), self._params())
         half = len(batch) // 2
         first = self._commit(batch[:half])
         try:
@@ -284,14 +287,14 @@ class PostgresStore:
         except UnicodeEncodeError as error:
             raise DataRefused(why=str(error)) from error
         if plan.choosy_runs():
-            outcome = plan.outcome(*self._session.conversation(steps, plan.after))
+            outcome = plan.outcome(*self._everyone.conversation(steps, plan.after))
         elif len(steps) == 1:
             name, params = steps[0]
-            outcome = plan.outcome(steps, [self._session.write(name, params)])
+            outcome = plan.outcome(steps, [self._everyone.write(name, params)])
         else:
             expected = plan.expected_hint()
             notice = self._announce(expected)
-            outcome = plan.outcome(steps, self._session.pipeline(steps, notice=notice))
+            outcome = plan.outcome(steps, self._everyone.pipeline(steps, notice=notice))
             outcome.announced = None if notice is None else expected
         # A guess about the next batches; it may be wrong, and two threads may disagree about it.
         self._families = _FAMILY_BATCHES if outcome.has_families else max(0, self._families - 1)
@@ -315,14 +318,14 @@ class PostgresStore:
 
     def read_progress(self, run_ids: Sequence[RunId]) -> dict[RunId, Progress]:
         """How far these runs' records have come."""
-        rows = self._session.read("read_progress", self._params(ids=id_array(run_ids)))
+        rows = self._everyone.read("read_progress", self._params(ids=id_array(run_ids)))
         return {run_id: Progress(status_of(status), epoch, seq, count) for run_id, status, epoch, seq, count in rows}
 
     def read_live(self, worker: WorkerId, waiting: Mapping[RunId, Sequence[str] | None]) -> list[LiveUpdate]:
         """News for those of these runs that the worker holds."""
         whole = [run_id for run_id, keys in waiting.items() if keys is None]
         pairs = [(run_id, key) for run_id, keys in waiting.items() for key in keys or ()]
-        held, closed, of_keys = self._session.pipeline(
+        held, closed, of_keys = self._everyone.pipeline(
             [
                 ("read_live", self._params(worker=worker, ids=id_array(waiting))),
                 ("read_waits", self._params(ids=id_array(whole), closed=True)),
@@ -350,7 +353,7 @@ class PostgresStore:
             unasked_max=UNASKED_MAX,
             kept_ms=WORKER_KEPT_MS,
         )
-        now_ms, claimable, next_wake_ms, lost, unasked, signals = self._session.read("read_agenda", params)[0]
+        now_ms, claimable, next_wake_ms, lost, unasked, signals = self._everyone.read("read_agenda", params)[0]
         return Agenda(now_ms, claimable, next_wake_ms, lost, sorted(unasked), signals)
 
     def wake_due(self, *, limit: int) -> int:
@@ -362,7 +365,7 @@ class PostgresStore:
                 return 0
             return int(rows_of(cursor, "wake_due", {**params, "ids": id_array(row[0] for row in rows)})[0][0])
 
-        woken = self._session.transaction(("wake_due_lock", params), wake)
+        woken = self._everyone.transaction(("wake_due_lock", params), wake)
         self._hints.tell(Hint(work=woken > 0), None if woken else ())
         return woken
 
@@ -379,13 +382,13 @@ class PostgresStore:
             rows_of(cursor, "forget_workers", params)
             return lost, self._tell_waiters(cursor, [run_id for run_id, stuck in lost.items() if stuck])
 
-        lost, told = self._session.transaction(("requeue_lost_lock", params), take_over)
+        lost, told = self._everyone.transaction(("requeue_lost_lock", params), take_over)
         self._publish_ends([run_id for run_id, stuck in lost.items() if stuck], told, work=not all(lost.values()))
         return lost
 
     def prune(self, what: Pruning, *, limit: int) -> int:
         """Delete runs and all that belongs to them; how many."""
-        return self.transact(lambda statements: prune_in(statements, what, limit=limit))
+        return self.transact(None, lambda statements: prune_in(statements, what, limit=limit))
 
     def _tell_waiters(self, cursor: Cursor, ended: list[RunId]) -> list[Row]:
         """Close the waits for runs that this transaction ended: who waited, and whether it stands in the line now."""
@@ -400,32 +403,32 @@ class PostgresStore:
 
     def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
         """The run. Raises RunNotFound, also for another tenant's."""
-        rows = self._session.read("get_run", self._params(tenant=tenant, id=run_id))
+        rows = self._session.within(tenant).read("get_run", self._params(tenant=tenant, id=run_id))
         if not rows:
             raise RunNotFound(run_id=run_id)
         return run_from(rows[0])
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
         """Those of these runs that are the tenant's and can be read."""
-        return rows_to_page(self._query(runs_by_id(tenant, list(run_ids), shards=[_SHARD]))).runs
+        return rows_to_page(self._query(tenant, runs_by_id(tenant, list(run_ids), shards=[_SHARD]))).runs
 
     def list_runs(self, tenant: Tenant, where: RunFilter, *, limit: int, after: str | None) -> RunPage:
         """A page of runs. Raises UsageError for a bad ``after``."""
         cursor = None if after is None else decode_cursor(after)
-        return read_page(self._read, tenant, where, limit=limit, after=cursor)
+        return read_page(partial(self._read, tenant), tenant, where, limit=limit, after=cursor)
 
     def group_runs(
         self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
     ) -> list[RunGroup]:
         """The largest groups of these runs."""
-        return group(self._read, tenant, where, by, limit=limit, bare=bare)
+        return group(partial(self._read, tenant), tenant, where, by, limit=limit, bare=bare)
 
-    def _query(self, query: Query) -> list[Row]:
-        return self._session.query(*render(query, "postgresql"))
+    def _query(self, tenant: Tenant, query: Query) -> list[Row]:
+        return self._session.within(tenant).query(*render(query, "postgresql"))
 
-    def _read(self, make: Make, shape: tuple[Any, ...], values: Params) -> list[Row]:
+    def _read(self, tenant: Tenant, make: Make, shape: tuple[Any, ...], values: Params) -> list[Row]:
         text, constants = text_of(make, "postgresql", *shape)
-        return self._session.query(text, constants | values)
+        return self._session.within(tenant).query(text, constants | values)
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it. Raises RunNotFound."""
@@ -449,7 +452,7 @@ class PostgresStore:
             )
 
         # One snapshot, so that the rows agree with each other.
-        return self._session.transaction(("get_run", params), read_rest, snapshot=True)
+        return self._session.within(tenant).transaction(("get_run", params), read_rest, snapshot=True)
 
     def read_outputs(
         self, tenant: Tenant, run_id: RunId, kind: EntryKind, name: str, *, after: int | None, limit: int
@@ -457,7 +460,7 @@ class PostgresStore:
         """What the run recorded for others. Raises RunNotFound."""
         status = self.get_run(tenant, run_id).status
         values = output_values(run_id, name, after=after, limit=limit)
-        rows = self._read(outputs_of, (kind, after is None), values)
+        rows = self._read(tenant, outputs_of, (kind, after is None), values)
         return Outputs(status, [entry_from(row) for row in rows])
 
     def read_events(self, tenant: Tenant, where: EventFilter, *, after: str | None, limit: int) -> EventPage:
@@ -467,7 +470,7 @@ class PostgresStore:
             return read_events_in(statements, tenant, where, after=after, limit=limit, horizon=HORIZON_POSTGRES)
 
         try:
-            return self.transact(read, read_only=True)
+            return self.transact(tenant, read, read_only=True)
         except PositionsAheadError as error:
             why = "its transitions are ahead of its transactions, as in a restored copy: run `holdfast migrate`"
             raise StoreMisconfigured(url=self.url, why=why) from error
@@ -482,28 +485,29 @@ class PostgresStore:
         now_ms = self.read_clock()
         values = approval_values(tenant, limit=limit, after=place) | {"now_ms": now_ms, "names": list(names)}
         may = may_answer_postgres if names else None
-        rows = self._read(page_of_approvals, (may, place is not None), values)
+        rows = self._read(tenant, page_of_approvals, (may, place is not None), values)
         return approval_page([approval_from(row, now_ms) for row in rows], limit=limit)
 
     def send_signal(self, signal: Signal | Answer, *, limit: int = SIGNAL_BATCH) -> list[RunId]:
         """Deliver a signal or an answer. Raises what the port says; UsageError if the database cannot take it."""
+        session = self._session.within(signal.tenant)
         if isinstance(signal, Answer):
-            told, more = messages.answer(self._session, self._params(), signal), False
+            told, more = messages.answer(session, self._params(), signal), False
         else:
-            told, more = messages.send(self._session, self._params(), signal, limit)
+            told, more = messages.send(session, self._params(), signal, limit)
         return self._publish_told(told, more=more)
 
     def send_signal_in(self, connection: Any, signal: Signal) -> None:
         """In the open transaction of a psycopg or SQLAlchemy Connection, or of a Session."""
-        self._guests.send(connection, messages.signal_params(self._params(), signal))
+        self._guests.send(connection, signal.tenant, messages.signal_params(self._params(), signal))
 
     async def send_signal_in_async(self, connection: Any, signal: Signal) -> None:
         """As ``send_signal_in``, for a psycopg AsyncConnection or an SQLAlchemy AsyncConnection or AsyncSession."""
-        await self._guests.send_async(connection, messages.signal_params(self._params(), signal))
+        await self._guests.send_async(connection, signal.tenant, messages.signal_params(self._params(), signal))
 
     def sweep_signals(self, *, limit: int) -> Sweep:
         """Go on with signals that are under way, and delete expired ones."""
-        told, more = messages.sweep(self._session, self._params(), limit)
+        told, more = messages.sweep(self._everyone, self._params(), limit)
         return Sweep(len(self._publish_told(told, more=False)), more)
 
     def _publish_told(self, told: list[Row], *, more: bool) -> list[RunId]:
@@ -514,13 +518,13 @@ class PostgresStore:
 
     def start_copy(self, tenant: Tenant, copy: RunCopy) -> Started:
         """Start a run with records of another. Raises RunNotFound, CommandRefused."""
-        started = start_copy(self._session, tenant, copy, self._params())
+        started = start_copy(self._session.within(tenant), tenant, copy, self._params())
         self._hints.tell(Hint(work=started.created), [copy.id])
         return started
 
     def command(self, tenant: Tenant, run_id: RunId, order: Order) -> Run:
         """Let a run obey a command. Raises RunNotFound, RunFinished, CommandRefused."""
-        run, hint = obey(self._session, order, run_id, self._params(tenant=tenant))
+        run, hint = obey(self._session.within(tenant), order, run_id, self._params(tenant=tenant))
         self._hints.tell(hint, None)
         return run
 
@@ -542,6 +546,12 @@ class PostgresStatements:
         """Execute a statement; how many rows it changed."""
         text, params = render(statement, "postgresql")
         return self._cursor.execute(literal(text), params).rowcount
+
+
+def _tenant_of(runs: Sequence[NewRun]) -> Tenant | None:
+    """Whose runs they are; None if they are not all one tenant's."""
+    tenants = {run.tenant for run in runs}
+    return tenants.pop() if len(tenants) == 1 else None
 
 
 def _started(runs: Sequence[NewRun], rows: list[Row]) -> list[Started]:

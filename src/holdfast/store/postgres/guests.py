@@ -20,6 +20,7 @@ from sqlalchemy.pool import QueuePool
 
 from holdfast.errors import CommitUnknown, StoreUnavailable, UsageError
 from holdfast.model.commit import RunCommit
+from holdfast.model.ids import Tenant
 from holdfast.store.port import Hint
 from holdfast.store.postgres.async_guests import (
     AsyncCursor,
@@ -31,8 +32,9 @@ from holdfast.store.postgres.async_guests import (
 )
 from holdfast.store.postgres.commit import CommitPlan, Outcome, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row, adapt
-from holdfast.store.postgres.messages import check_receiver
+from holdfast.store.postgres.messages import check_receiver, is_receiver
 from holdfast.store.postgres.notify import encode_notice
+from holdfast.store.postgres.scope import EVERYONE, Scope, Sight, scope_of
 from holdfast.store.postgres.session import DataRefused, Session
 from holdfast.store.postgres.sqlstate import FAILURES, Meaning, meaning_of
 from holdfast.store.postgres.statements import Params, Step, statement
@@ -80,49 +82,77 @@ class Guests:
 
     # Starting in the caller's transaction
 
-    def start(self, connection: Any, params: Params) -> list[Row]:
+    def start(self, connection: Any, tenant: Tenant | None, params: Params) -> list[Row]:
         """Execute ``start_runs`` in the caller's transaction; all listeners hear of it when that commits."""
         with _cursor_on(_driver_of(connection)) as cursor:
             try:
+                before = self._enter(cursor, scope_of(tenant))
                 rows = _rows_of(cursor, "start_runs", params)
                 if any(row[1] for row in rows):
                     _rows_of(cursor, "notify_start", {"payload": _WORK})
+                _leave(cursor, before)
             except FAILURES as error:
                 self._fail(error)
             return rows
 
-    async def start_async(self, connection: Any, params: Params) -> list[Row]:
+    async def start_async(self, connection: Any, tenant: Tenant | None, params: Params) -> list[Row]:
         """As ``start``, on a connection that is awaited."""
         async with async_cursor_on(await async_driver_of(connection)) as cursor:
             try:
+                before = await self._enter_async(cursor, scope_of(tenant))
                 rows = await async_rows_of(cursor, "start_runs", params)
                 if any(row[1] for row in rows):
                     await async_rows_of(cursor, "notify_start", {"payload": _WORK})
+                await _leave_async(cursor, before)
             except FAILURES as error:
                 self._fail(error)
             return rows
 
-    def send(self, connection: Any, params: Params) -> None:
+    def send(self, connection: Any, tenant: Tenant, params: Params) -> None:
         """Accept a signal in the caller's transaction. Raises RunNotFound, RunFinished."""
         with _cursor_on(_driver_of(connection)) as cursor:
             try:
-                if params["id"] is not None:
-                    check_receiver(params["id"], _rows_of(cursor, "signal_receiver", params))
-                _rows_of(cursor, "signal_accept", params)
-                _rows_of(cursor, "notify_start", {"payload": _SIGNALS})
+                before = self._enter(cursor, scope_of(tenant))
+                seen = [] if params["id"] is None else _rows_of(cursor, "signal_receiver", params)
+                if params["id"] is None or is_receiver(seen):
+                    _rows_of(cursor, "signal_accept", params)
+                    _rows_of(cursor, "notify_start", {"payload": _SIGNALS})
+                _leave(cursor, before)
             except FAILURES as error:
                 self._fail(error)
+        if params["id"] is not None:
+            check_receiver(params["id"], seen)
 
-    async def send_async(self, connection: Any, params: Params) -> None:
+    async def send_async(self, connection: Any, tenant: Tenant, params: Params) -> None:
         """As ``send``, on a connection that is awaited."""
         async with async_cursor_on(await async_driver_of(connection)) as cursor:
             try:
-                if params["id"] is not None:
-                    check_receiver(params["id"], await async_rows_of(cursor, "signal_receiver", params))
-                await async_rows_of(cursor, "signal_accept", params)
-                await async_rows_of(cursor, "notify_start", {"payload": _SIGNALS})
+                before = await self._enter_async(cursor, scope_of(tenant))
+                seen = [] if params["id"] is None else await async_rows_of(cursor, "signal_receiver", params)
+                if params["id"] is None or is_receiver(seen):
+                    await async_rows_of(cursor, "signal_accept", params)
+                    await async_rows_of(cursor, "notify_start", {"payload": _SIGNALS})
+                await _leave_async(cursor, before)
             except FAILURES as error:
                 self._fail(error)
+        if params["id"] is not None:
+            check_receiver(params["id"], seen)
+
+    def _enter(self, cursor: Cursor, scope: Scope) -> Step | None:
+        """Act in a name within a transaction that is not ours; how to go back to what it was, None if nothing changed.
+
+        What is seen of the wall here is not remembered: the caller's snapshot may be old.
+        """
+        sight = self._session.watch.known() or Sight.of(_rows_of(cursor, "read_wall", {}))
+        for name, params in self._session.opening(scope, sight):
+            return _way_back(_rows_of(cursor, name, params))
+        return None
+
+    async def _enter_async(self, cursor: AsyncCursor, scope: Scope) -> Step | None:
+        sight = self._session.watch.known() or Sight.of(await async_rows_of(cursor, "read_wall", {}))
+        for name, params in self._session.opening(scope, sight):
+            return _way_back(await async_rows_of(cursor, name, params))
+        return None
 
     # Committing with the handler's SQL
 
@@ -136,6 +166,7 @@ class Guests:
                 flush()
                 plan, steps = _plan(commit, params)
                 with _cursor_on(driver) as cursor:
+                    self._enter(cursor, EVERYONE)
                     outcome = self._accept(plan, *self._execute(cursor, plan, steps))
         except (psycopg.Error, DBAPIError, DataRefused, _NotAccepted) as error:
             return self._settle(error, commit, outcome, params)
@@ -166,6 +197,7 @@ class Guests:
                 await flush()
                 plan, steps = _plan(commit, params)
                 async with async_cursor_on(driver) as cursor:
+                    await self._enter_async(cursor, EVERYONE)
                     outcome = self._accept(plan, *await self._execute_async(cursor, plan, steps))
         except (psycopg.Error, DBAPIError, DataRefused, _NotAccepted) as error:
             return self._settle(error, commit, outcome, params)
@@ -202,7 +234,7 @@ class Guests:
     def _settle(self, error: Exception, commit: RunCommit | None, outcome: Outcome | None, params: Params) -> Outcome:
         """What an error means that left the transaction: before ``outcome`` it was rolled back, else it is COMMIT's."""
         if commit is not None and isinstance(error, DataRefused):
-            return judge(self._session, commit, str(error), params)
+            return judge(self._session.within(None), commit, str(error), params)
         if isinstance(error, _NotAccepted):
             return error.outcome
         cause = error.orig if isinstance(error, DBAPIError) else error
@@ -277,6 +309,22 @@ def _rows_of(cursor: Cursor, name: str, params: Params) -> list[Row]:
     """Execute a statement of an open transaction, leaving nothing behind in the session."""
     cursor.execute(statement(name), params, prepare=False)
     return cursor.fetchall() if cursor.description else []
+
+
+def _way_back(rows: list[Row]) -> Step:
+    tenant, all_tenants = rows[0][:2]
+    return "enter_tenant", {"tenant": tenant or "", "all_tenants": all_tenants or ""}
+
+
+def _leave(cursor: Cursor, before: Step | None) -> None:
+    """Give the caller's transaction back the name that it acted in."""
+    if before is not None:
+        _rows_of(cursor, *before)
+
+
+async def _leave_async(cursor: AsyncCursor, before: Step | None) -> None:
+    if before is not None:
+        await async_rows_of(cursor, *before)
 
 
 def _cursor_on(driver: psycopg.Connection[Any]) -> Cursor:

@@ -143,6 +143,11 @@ def sweep(session: Session, now: Params, limit: int) -> tuple[list[Row], bool]:
     return session.transaction(("sweep_signals_pick", params), go_on)
 
 
+def is_receiver(rows: Sequence[Row]) -> bool:
+    """Whether the run is there and takes signals."""
+    return bool(rows) and status_of(rows[0][0]) not in TERMINAL_STATUSES
+
+
 def check_receiver(run_id: RunId, rows: Sequence[Row]) -> None:
     """Raise RunNotFound or RunFinished unless the run takes signals."""
     if not rows:

@@ -5,6 +5,7 @@ Here the driver's errors become ours, collisions are repeated, and the three out
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, LiteralString, NoReturn, TypeVar
@@ -14,7 +15,9 @@ import structlog
 from psycopg.pq import TransactionStatus
 
 from holdfast.errors import CommitUnknown, StoreMisconfigured, StoreUnavailable, UsageError
+from holdfast.model.ids import Tenant
 from holdfast.store.postgres.connection import Connection, Cursor, Pool, Row
+from holdfast.store.postgres.scope import NOBODY, WORKER_ROLE, Scope, Sight, Watch, scope_of
 from holdfast.store.postgres.sqlstate import FAILURES, Meaning, meaning_of
 from holdfast.store.postgres.statements import Params, Step, literal, statement
 
@@ -40,6 +43,7 @@ class Session:
     """Statements on pooled connections, safe from any thread.
 
     ``read_committed`` says that the connections have that isolation by default: a pipeline then needs no BEGIN.
+    Each acts in somebody's name: ``within`` a tenant, or all of them. Until then it sees what is no tenant's.
     """
 
     def __init__(
@@ -56,6 +60,14 @@ class Session:
         self._shown = shown
         self._jitter = jitter
         self._sleep = sleep
+        self._scope = NOBODY
+        self.watch = Watch()
+
+    def within(self, tenant: Tenant | None) -> Session:
+        """The same, acting for a tenant; for all of them if None."""
+        session = copy.copy(self)
+        session._scope = scope_of(tenant)  # noqa: SLF001 - a copy of this one
+        return session
 
     def read(self, name: str, params: Params) -> list[Row]:
         """One statement that changes nothing."""
@@ -82,7 +94,7 @@ class Session:
         ``notice`` goes out to other processes right behind that transaction, in the same round trip and a transaction
         of its own.
         """
-        return self._repeat(lambda connection: self._pipeline(connection, steps, notice))
+        return self._repeat(lambda connection: self._pipeline(connection, steps, notice, is_write=True))
 
     def conversation(
         self, steps: Sequence[Step], after: Callable[[str, list[Row]], list[Step]]
@@ -126,29 +138,42 @@ class Session:
             number += 1
 
     def _execute(self, connection: Connection, name: str, params: Params, *, is_write: bool) -> list[Row]:
-        return self._run(connection, statement(name), params, is_write=is_write)
-
-    def _query(self, connection: Connection, text: str, params: Params) -> list[Row]:
+        if self._opening(connection):
+            return self._pipeline(connection, [(name, params)], None, is_write=is_write)[0]
         try:
-            return planned_anew(connection).execute(literal(text), params).fetchall()
-        except FAILURES as error:
-            self.translate(error, commit_sent=False)
-
-    def _run(self, connection: Connection, text: str, params: Params, *, is_write: bool) -> list[Row]:
-        try:
-            cursor = connection.execute(literal(text), params)
+            cursor = connection.execute(statement(name), params)
             return cursor.fetchall() if cursor.description else []
         except FAILURES as error:
             self.translate(error, commit_sent=is_write)
 
-    def _pipeline(self, connection: Connection, steps: Sequence[Step], notice: str | None) -> list[list[Row]]:
+    def _query(self, connection: Connection, text: str, params: Params) -> list[Row]:
+        opening = self._opening(connection)
+        try:
+            if not opening:
+                return planned_anew(connection).execute(literal(text), params).fetchall()
+            with connection.pipeline():
+                if not self._read_committed:
+                    connection.execute(_BEGIN)
+                _send(connection, opening)
+                cursor = planned_anew(connection).execute(literal(text), params)
+                if not self._read_committed:
+                    connection.execute("commit")
+            return cursor.fetchall()
+        except FAILURES as error:
+            self.translate(error, commit_sent=False)
+
+    def _pipeline(
+        self, connection: Connection, steps: Sequence[Step], notice: str | None, *, is_write: bool
+    ) -> list[list[Row]]:
+        opening = self._opening(connection)
         cursors: list[Cursor] = []
         try:
             with connection.pipeline() as pipeline:
                 # What is sent before a synchronisation is one transaction by itself, with two messages less.
                 if not self._read_committed:
                     connection.execute(_BEGIN)
-                cursors += [connection.execute(statement(name), params) for name, params in steps]
+                _send(connection, opening)
+                cursors += _send(connection, steps)
                 if not self._read_committed:
                     connection.execute("commit")
                 if notice is not None:
@@ -157,18 +182,40 @@ class Session:
         except FAILURES as error:
             _forget_prepared(connection)
             if not _is_of_notice(error, cursors):
-                self.translate(error, commit_sent=True)
+                self.translate(error, commit_sent=is_write)
             _log.warning("notify_failed", why=_first_line(error))
         return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+
+    def _opening(self, connection: Connection) -> Sequence[Step]:
+        """What a transaction on this idle connection must begin with: nothing, or for whom it acts."""
+        sight = self.watch.known()
+        if sight is None:
+            at_s = self.watch.now_s()
+            try:
+                sight = self.watch.learn(at_s, Sight.of(connection.execute(statement("read_wall")).fetchall()))
+            except FAILURES as error:
+                self.translate(error, commit_sent=False)
+        return self.opening(self._scope, sight)
+
+    def opening(self, scope: Scope, sight: Sight) -> Sequence[Step]:
+        """The same, for what is known. Raises StoreMisconfigured if our role must not act for all tenants."""
+        if not sight.stands or scope == NOBODY:
+            return ()
+        if scope.everyone and not sight.serves_all:
+            why = f"a wall stands between its tenants, and this role serves one at a time; grant it {WORKER_ROLE}"
+            raise StoreMisconfigured(url=self._shown, why=why)
+        return (scope.step,)
 
     def _transaction(
         self, connection: Connection, begin: LiteralString, first: Step, then: Callable[[Cursor, list[Row]], T]
     ) -> T:
         commit_sent = False
         name, params = first
+        opening = self._opening(connection)
         try:
             with connection.pipeline():
                 connection.execute(begin)
+                _send(connection, opening)
                 cursor = connection.execute(statement(name), params)
             answer = then(connection.cursor(), cursor.fetchall())
             commit_sent = True
@@ -197,6 +244,10 @@ def _is_of_notice(error: Exception, cursors: Sequence[Cursor]) -> bool:
     if not isinstance(error, psycopg.errors.ProgramLimitExceeded):
         return False
     return bool(cursors) and all(one.pgresult is not None for one in cursors)
+
+
+def _send(connection: Connection, steps: Sequence[Step]) -> list[Cursor]:
+    return [connection.execute(statement(name), params) for name, params in steps]
 
 
 def _forget_prepared(connection: Connection) -> None:

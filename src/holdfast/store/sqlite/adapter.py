@@ -134,7 +134,13 @@ class SqliteStore:
             yield change
         self._hints.tell(change.hint(), None)
 
-    def transact(self, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
+    def transact(
+        self,
+        tenant: Tenant | None,  # noqa: ARG002 - there is no second wall
+        work: Callable[[Statements], T],
+        *,
+        read_only: bool = False,
+    ) -> T:
         """One transaction of statements that are not hot."""
         # SQLAlchemy takes longer to import than a worker needs to start: it waits for the first such statement.
         from holdfast.store.sqlite.core_statements import SqliteStatements
@@ -291,7 +297,7 @@ class SqliteStore:
         """Delete runs and all that belongs to them; how many."""
         from holdfast.store.tenancy import prune_in
 
-        return self.transact(lambda statements: prune_in(statements, what, limit=limit))
+        return self.transact(None, lambda statements: prune_in(statements, what, limit=limit))
 
     # Clients
 
@@ -336,7 +342,7 @@ class SqliteStore:
         def read(statements: Statements) -> EventPage:
             return read_events_in(statements, tenant, where, after=after, limit=limit, horizon=HORIZON_SQLITE)
 
-        return self.transact(read, read_only=True)
+        return self.transact(tenant, read, read_only=True)
 
     def list_workers(self) -> list[WorkerRow]:
         """The workers whose lease has not run out, by id."""
