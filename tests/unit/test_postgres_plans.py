@@ -23,9 +23,11 @@ from holdfast.store.postgres.messages import signal_params
 from holdfast.store.postgres.rows import NoteRow, PairRow, document, id_array, start_row
 from holdfast.store.postgres.session import planned_anew
 from holdfast.store.postgres.statements import Params, Step, literal, statement
+from holdfast.store.postgres.wall import lower_wall, raise_wall
 from holdfast.store.rendering import text_of
 from holdfast.store.search import Make, group, read_page
 from tests.contract.scene import ERROR, INPUT, RESULT, run_id
+from tests.postgres_server import as_role, make_login
 from tests.postgres_stage import migrated_database
 
 HOT_TABLES = {"runs", "journal", "waits", "attempts", "signals", "transitions"}
@@ -300,7 +302,10 @@ def steps() -> dict[str, Params]:
 
 
 STEPS = steps()
-WITHOUT_ROWS = {"notify", "notify_start", "read_clock", "read_revision", "read_revision_table", "commit_signal_gate"}
+WITHOUT_ROWS = {
+    *("notify", "notify_start", "read_clock", "read_revision", "read_revision_table", "commit_signal_gate"),
+    *("enter_tenant", "read_wall"),
+}
 """Those that read none of the tables that grow."""
 
 
@@ -341,6 +346,26 @@ def test_a_plan_made_for_empty_tables_stays_good(empty: str, name: str) -> None:
 
     assert scanned(connection, name, STEPS[name]) == set()
     connection.close()
+
+
+@pytest.mark.requirement("fault-60", "promise-10")
+def test_behind_the_wall_a_hot_statement_goes_by_the_same_indexes(loaded: str) -> None:
+    raise_wall(loaded, settle_s=0)
+    found: dict[str, set[str]] = {}
+    for login, role, tenant, everyone in (
+        ("holdfast_test_client", "holdfast_client", "default", ""),
+        ("holdfast_test_worker", "holdfast_worker", "", "on"),
+    ):
+        make_login(loaded, login, role)
+        connection = Address(as_role(loaded, login), prepare=False).connect()
+        # Of a client there are no other tenants' rows to be seen, but many to be passed over.
+        connection.execute("select set_config('holdfast.tenant', %s, false)", [tenant])
+        connection.execute("select set_config('holdfast.all_tenants', %s, false)", [everyone])
+        found |= {f"{role}: {name}": scanned(connection, name, params) for name, params in STEPS.items()}
+        connection.close()
+    lower_wall(loaded)
+
+    assert {name: tables for name, tables in found.items() if tables} == {}
 
 
 ROWS_READ_MAX = 2_000
