@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from holdfast.errors import SchemaTooNew, SchemaTooOld
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+from holdfast.store import postgres
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.tables import METADATA
 from tests.postgres_server import fresh_database
@@ -123,3 +125,14 @@ def test_a_migrated_database_fits(url: str) -> None:
     store.check_schema()
 
     store.close()
+
+
+@pytest.mark.requirement("B-54")
+def test_every_statement_that_may_end_a_run_tells_those_who_are_subscribed() -> None:
+    queries = Path(postgres.__file__).with_name("queries").glob("*.sql")
+    texts = {query.name: query.read_text() for query in queries}
+
+    ending = {name for name, text in texts.items() if re.search(r"finalized_ms = (?!null)", text)}
+
+    assert {"commit_end.sql", "commit_finish.sql", "command_move.sql", "requeue_lost.sql"} <= ending
+    assert [name for name in sorted(ending) if "insert into holdfast.outbox" not in texts[name]] == []

@@ -86,8 +86,11 @@ class Outbox:
     def claim(self, tenant: Tenant | None, names: Sequence[str], *, limit: int, lease_ms: int) -> list[Closing]:
         """Up to ``limit`` ends that nobody works on, first ended first; they come again after ``lease_ms``.
 
-        Ends that others are claiming are passed over, and so is the order of those that come again.
+        Ends that others are claiming are passed over. Whoever looks again and again only reads while there is nothing.
         """
+
+        def look(statements: Statements) -> bool:
+            return any(statements.rows(_free(statements, tenant, name).limit(1)) for name in names)
 
         def work(statements: Statements) -> list[Closing]:
             found: list[Closing] = []
@@ -96,7 +99,8 @@ class Outbox:
                     found += _claim(statements, tenant, name, limit - len(found), lease_ms)
             return found
 
-        return self._store.transact(tenant, work)
+        found = self._store.transact(tenant, look, read_only=True)
+        return self._store.transact(tenant, work) if found else []
 
     def acknowledge(self, closings: Sequence[Closing]) -> None:
         """Deliver these no more."""
@@ -139,10 +143,13 @@ _COLUMNS: Final = (
 )
 
 
+def _free(statements: Statements, tenant: Tenant | None, name: str) -> Any:
+    return select(_O.run_id, _O.seq).where(*_lines(tenant, name), _O.lease_until_ms <= statements.now_ms)
+
+
 def _claim(statements: Statements, tenant: Tenant | None, name: str, limit: int, lease_ms: int) -> list[Closing]:
-    free = (*_lines(tenant, name), _O.lease_until_ms <= statements.now_ms)
     place = (_O.ended_ms, _O.run_id, _O.seq)
-    pick = select(_O.run_id, _O.seq).where(*free).order_by(*place).limit(limit).with_for_update(skip_locked=True)
+    pick = _free(statements, tenant, name).order_by(*place).limit(limit).with_for_update(skip_locked=True)
     ends = [(RunId(str(row[0])), row[1]) for row in statements.rows(pick)]
     if not ends:
         return []

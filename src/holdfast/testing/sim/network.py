@@ -92,7 +92,7 @@ class StoreCall:
     @property
     def writes(self) -> bool:
         """Whether it changes something."""
-        return self.method in WRITES
+        return self.method in WRITES and not self.kwargs.get("read_only", False)
 
 
 class Weather(Protocol):
