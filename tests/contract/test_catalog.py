@@ -75,7 +75,7 @@ def test_the_same_content_is_the_same_version(catalog: Catalog) -> None:
     assert first.version.hash == content_hash(turned)
 
 
-@pytest.mark.requirement("C-01", "C-03")
+@pytest.mark.requirement("C-01", "C-03", "C-21")
 def test_changed_content_is_the_next_version_and_both_can_be_read(catalog: Catalog) -> None:
     assert [put(catalog, "account"), put(catalog, "account", "mail"), put(catalog, "account")] == [1, 2, 1]
 

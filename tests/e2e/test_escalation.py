@@ -33,7 +33,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.mark.requirement("C-50", "C-51", "S-31")
+@pytest.mark.requirement("C-50", "C-51", "S-31", "C-58")
 async def test_an_alert_that_was_read_escalates_no_more_also_after_its_time() -> None:
     async with app.worker(), app.client() as client:
         read = await client.start(escalate, Alert("read", "disk full", LEVELS))

@@ -89,7 +89,7 @@ async def test_a_node_begins_when_all_that_it_comes_after_has_ended(engine: Engi
     assert seen[2] == "join"
 
 
-@pytest.mark.requirement("S-32")
+@pytest.mark.requirement("S-32", "C-58")
 async def test_branches_of_a_parallel_node_are_steps_of_their_own(engine: Engine) -> None:
     tries: list[str] = []
     undone: list[tuple[str, str]] = []
@@ -165,7 +165,7 @@ async def test_an_answer_that_is_no_branch_is_a_typed_error(engine: Engine) -> N
     assert "none of its branches: a, b" in str(error)
 
 
-@pytest.mark.requirement("S-34", "S-57")
+@pytest.mark.requirement("S-34", "S-57", "C-58")
 async def test_a_loop_journals_its_iterations_and_hands_the_last_result_to_the_next(engine: Engine) -> None:
     async def warm(result: int | None) -> int:
         return (result or 0) + 10
@@ -274,7 +274,7 @@ async def test_a_signal_that_does_not_come_leads_along_the_timeout_edge(engine: 
     assert keys_of(engine, run.id) == {"remind", "end"}
 
 
-@pytest.mark.requirement("S-35")
+@pytest.mark.requirement("S-35", "C-58")
 async def test_a_child_is_a_workflow_or_a_graph_and_its_result_the_nodes(engine: Engine) -> None:
     @engine.app.workflow
     async def double(number: int) -> int:
@@ -435,7 +435,7 @@ async def test_a_graft_that_cannot_be_run_fails_its_node_with_every_problem(engi
     assert "more/a: its edge leads to 'c'" in str(error)
 
 
-@pytest.mark.requirement("S-36")
+@pytest.mark.requirement("S-36", "C-58")
 async def test_completed_steps_are_undone_in_reverse_order_of_completion(engine: Engine) -> None:
     undone: list[Any] = []
 
@@ -506,6 +506,7 @@ async def test_a_graph_is_started_by_its_name_in_bulk_and_with_its_own_queue_and
     assert run.deadline_ms is not None
 
 
+@pytest.mark.requirement("C-58")
 async def test_a_deadline_ends_a_graph_and_a_cancel_does(engine: Engine) -> None:
     graph = engine.app.graph("g").wait_for_signal("w", "never").step("b", lambda: 0)
     graph.wait_for_signal("side", "never", after=[])

@@ -144,7 +144,7 @@ def make_everything() -> tuple[hf.App, hf.Graph]:
     return app, graph
 
 
-@pytest.mark.requirement("S-19", "S-20", "B-56", "O-03", "O-04")
+@pytest.mark.requirement("S-19", "S-20", "B-56", "O-03", "O-04", "C-58")
 def test_a_graph_of_every_kind_of_node_survives_the_death_of_its_worker_at_every_moment() -> None:
     app, graph = make_everything()
 

@@ -22,8 +22,9 @@ from holdfast.cli.exits import Exit
 from holdfast.cli.output import Output, one_line
 from holdfast.cli.shapes import plain
 from holdfast.cli.target import load_app
-from holdfast.core.history import decode_history, encode_history, history_of
-from holdfast.errors import UsageError
+from holdfast.core.history import History, decode_history, encode_history, history_of
+from holdfast.errors import DefinitionNotFound, UsageError
+from holdfast.model.definition import Definition
 from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.model.run import Run
 from holdfast.model.status import ACTIVE_STATUSES
@@ -143,7 +144,30 @@ def live_runs(session: Session, workflow: str | None, statuses: list[Any]) -> It
 
 def read_run_lines(session: Session, run_ids: Iterable[str]) -> Iterator[bytes]:
     """Their histories, each as its line."""
-    return (encode_history(history_of(session.client.detail(run_id))) for run_id in run_ids)
+    return map(encode_history, read_run_histories(session, run_ids))
+
+
+def read_run_histories(session: Session, run_ids: Iterable[str]) -> Iterator[History]:
+    """Their histories, those of graphs with the versions that they follow."""
+    known: dict[tuple[str, str], Definition | None] = {}
+    for run_id in run_ids:
+        detail = session.client.detail(run_id)
+        digest = detail.run.definition_hash
+        if digest is None:
+            yield history_of(detail)
+            continue
+        place = (detail.run.workflow, digest)
+        if place not in known:
+            known[place] = _find_version(session, *place)
+        yield history_of(detail, known[place])
+
+
+def _find_version(session: Session, workflow: str, digest: str) -> Definition | None:
+    try:
+        return session.client.definitions.get(workflow, digest).definition
+    except DefinitionNotFound:
+        # A run that was imported without its version: it is told as skipped.
+        return None
 
 
 # Sharing the work

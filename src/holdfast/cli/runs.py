@@ -19,12 +19,13 @@ from holdfast.cli.database import Session, open_session
 from holdfast.cli.definitions import Picture
 from holdfast.cli.exits import Exit
 from holdfast.cli.output import Output
+from holdfast.cli.replay import read_run_histories
 from holdfast.cli.shapes import plain, plain_listed, plain_run
 from holdfast.cli.tables import count_line, detail_view, group_table, run_table, show_ago
 from holdfast.cli.values import parse_attributes
 from holdfast.client.filters import Filters
 from holdfast.core.definitions import draw_mermaid, draw_svg, node_states
-from holdfast.core.history import encode_history, history_of
+from holdfast.core.history import encode_history
 from holdfast.core.history import redact as without_payloads
 from holdfast.errors import UsageError
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
@@ -187,7 +188,7 @@ def export_history(
     wanted = _filter(None, status=status, workflow=workflow, queue=queue, key=key, attribute=attribute)
     with open_session(database, tenant) as session:
         found = iter(run_ids) if run_ids else (run.id for run in _read_all(session, wanted))
-        histories = (history_of(session.client.detail(run_id)) for run_id in found)
+        histories = read_run_histories(session, found)
         lines = (encode_history(without_payloads(each) if redact else each) + b"\n" for each in histories)
         if file == "-":
             sys.stdout.buffer.writelines(lines)

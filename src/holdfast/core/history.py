@@ -2,25 +2,32 @@
 
 A document names its ``format`` and ``version``, so that a file tells what it is and a later release can read it.
 Payloads stand in it as the JSON they are. A redacted one has none, no errors, and neither the caller's key nor
-attributes. It shows what a run did, and when; it cannot be replayed.
+attributes. It shows what a run did, and when; it cannot be replayed. The history of a graph's run holds the document of
+the version that it follows, so that it can be replayed anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from holdfast.core.definitions import canonical_bytes
 from holdfast.errors import HistoryUnreadable
+from holdfast.model.definition import Definition
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs
 from holdfast.model.run import Attempt, Entry, RunDetail, Wait
 from holdfast.model.status import RunStatus
 
 FORMAT: Final = "holdfast.history"
 VERSION: Final = 1
+
+DEFINITIONS_KEPT: Final = 200
+"""How many versions are remembered while histories are read."""
 
 S = TypeVar("S", bound=Struct)
 
@@ -58,16 +65,18 @@ class History(Struct, frozen=True, kw_only=True):
     waits: list[Wait] = []
     attempts: list[Attempt] = []
     redacted: bool = False
+    definition: Definition | None = None
+    """The version that a graph's run follows; None if it was not recorded with it."""
 
 
-def history_of(detail: RunDetail) -> History:
-    """The history of a run that a client has read."""
+def history_of(detail: RunDetail, definition: Definition | None = None) -> History:
+    """The history of a run that a client has read, with the version that it follows if it is a graph's."""
     run = HistoryRun(**{name: getattr(detail.run, name) for name in HistoryRun.__struct_fields__})
-    return History(run=run, journal=detail.journal, waits=detail.waits, attempts=detail.attempts)
+    return History(run=run, journal=detail.journal, waits=detail.waits, attempts=detail.attempts, definition=definition)
 
 
 def redact(history: History) -> History:
-    """The history without payloads, errors, caller's key and attributes."""
+    """The history without payloads, errors, caller's key, attributes and definition."""
     run = msgspec.structs.replace(history.run, input=_NULL, result=None, error=None, key=None, attributes={})
     return History(
         run=run,
@@ -80,17 +89,18 @@ def redact(history: History) -> History:
 
 def encode_history(history: History) -> bytes:
     """The history as one line of JSON, without the line's end."""
-    return _ENCODER.encode(
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "redacted": history.redacted,
-            "run": _store(history.run),
-            "journal": [_store(entry) for entry in history.journal],
-            "waits": [_store(wait) for wait in history.waits],
-            "attempts": [_store(attempt) for attempt in history.attempts],
-        }
-    )
+    document: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "redacted": history.redacted,
+        "run": _store(history.run),
+        "journal": [_store(entry) for entry in history.journal],
+        "waits": [_store(wait) for wait in history.waits],
+        "attempts": [_store(attempt) for attempt in history.attempts],
+    }
+    if history.definition is not None:
+        document["definition"] = msgspec.Raw(canonical_bytes(history.definition))
+    return _ENCODER.encode(document)
 
 
 def decode_history(line: bytes, where: str) -> History:
@@ -100,6 +110,7 @@ def decode_history(line: bytes, where: str) -> History:
     """
     try:
         stored = _DECODER.decode(line)
+        definition = _read_definition(bytes(stored.definition))
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise HistoryUnreadable(where=where, why=_why(line, error)) from error
     if stored.format != FORMAT or stored.version != VERSION:
@@ -110,7 +121,14 @@ def decode_history(line: bytes, where: str) -> History:
         waits=[_load(Wait, one) for one in stored.waits],
         attempts=[_load(Attempt, one) for one in stored.attempts],
         redacted=stored.redacted,
+        definition=definition,
     )
+
+
+@lru_cache(maxsize=DEFINITIONS_KEPT)
+def _read_definition(document: bytes) -> Definition | None:
+    """The same object for the same text, for many histories follow one version."""
+    return _decode_definition(document) if document else None
 
 
 class _Header(Struct):
@@ -160,12 +178,14 @@ _DOCUMENT: Final[Any] = msgspec.defstruct(
         ("version", int),
         ("redacted", bool, False),
         ("run", _TWINS[HistoryRun]),
+        ("definition", msgspec.Raw, _ABSENT),
         *((name, list.__class_getitem__(_TWINS[cls])) for name, cls in _LISTS.items()),
     ],
     kw_only=True,
 )
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(_DOCUMENT)
+_decode_definition: Final = msgspec.json.Decoder(Definition).decode
 
 
 _GETTERS: Final[dict[type[Struct], tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]]] = {

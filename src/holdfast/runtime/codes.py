@@ -122,7 +122,7 @@ class Codes:
 
     def look_at(self, code: str, stored: StoredDefinition | None) -> None:
         """Serve a stored version from now on; or remember what this program does not register of it."""
-        missing = [f"the definition {code!r}"] if stored is None else self._missing(stored.definition)
+        missing = [f"the definition {code!r}"] if stored is None else self.missing(stored.definition)
         if stored is None or missing:
             self._refuse(code, missing)
             return
@@ -134,7 +134,8 @@ class Codes:
         self._changed()
         logger.info("from now on this worker executes version %d of %s", stored.version.number, code)
 
-    def _missing(self, definition: Definition) -> list[str]:
+    def missing(self, definition: Definition) -> list[str]:
+        """What this program would have to register in order to execute it."""
         # Children are runs of their own, which others may execute.
         needed = sorted(names_needed(definition).handlers)
         return [f"step {name!r}" for name in needed if self._registry.find_step(name) is None]

@@ -15,10 +15,12 @@ from typing import Any, Final, NoReturn, TypeVar, cast
 from msgspec import Struct
 
 from holdfast.core.codec import Codec
+from holdfast.core.definitions import content_hash
 from holdfast.core.failure import read_failure
 from holdfast.core.history import History
 from holdfast.errors import DefinitionNotFound, HistoryUnreadable, NonDeterminismError, WorkflowNotRegistered
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move
+from holdfast.model.definition import Definition
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs
 from holdfast.model.run import ClaimedRun
 from holdfast.model.status import ACTIVE_STATUSES, RunStatus
@@ -74,8 +76,8 @@ class ReplayReport(Struct, kw_only=True):
     """Histories that were replayed, those that parted included."""
     partings: list[Parting] = []
     skipped: dict[str, int] = {}
-    """Histories that the App cannot execute, by name: it does not register the workflow, or the run follows another
-    version of a graph than the App's own."""
+    """Histories that the App cannot execute, by name: it does not register the workflow, or lacks a step of the version
+    that the run follows; or the history does not hold that version, and it is none of the App's own."""
 
     def add(self, other: ReplayReport) -> None:
         """Take in another report."""
@@ -131,7 +133,7 @@ def replay_all(
     """Replay histories on an event loop of their own.
 
     Raises:
-        HistoryUnreadable: one is redacted.
+        HistoryUnreadable: one is redacted, or holds another definition than the run's.
         UsageError: a registered function has an annotation that cannot be resolved.
         GraphError: graphs of the App cannot be run.
     """
@@ -140,6 +142,30 @@ def replay_all(
 
 class _InertServices(Services):
     """Those of a worker that may not look into its database."""
+
+    def __init__(self, registry: Registry, store: Any, host: Any, codec: Codec) -> None:
+        super().__init__(registry, store, host, codec)
+        self._pinned: dict[str, Definition] = {}
+
+    def learn(self, history: History) -> None:
+        """Know the version that the history holds. Raises HistoryUnreadable."""
+        digest, definition = history.run.definition_hash, history.definition
+        if digest is None or definition is None or digest in self._pinned:
+            return
+        if content_hash(definition) != digest:
+            where = f"the history of run {history.run.id}"
+            raise HistoryUnreadable(where=where, why="it holds another definition than the one that the run follows")
+        self._pinned[digest] = definition
+
+    def definition_of(self, run: ClaimedRun) -> Definition:
+        """The App's own version, or the one that a history holds. Raises as everywhere."""
+        definition = self._pinned.get(run.definition_hash or "")
+        if definition is None:
+            return super().definition_of(run)
+        missing = self.codes.missing(definition)
+        if missing:
+            raise DefinitionNotFound(workflow=run.workflow, version=f"{run.version} (lacks {', '.join(missing)})")
+        return definition
 
     async def pin_of_child(self, tenant: Tenant, name: str) -> None:
         """A child that is not recorded is not started either."""
@@ -171,10 +197,12 @@ class _Replay:
         replay = cls(registry, host, codec)
         for history in histories:
             run = claim(history)
+            replay.services.learn(history)
             try:
                 workflow = replay.services.workflow_of(run)
-            except (WorkflowNotRegistered, DefinitionNotFound):
-                name = run.workflow if run.version is None else f"{run.workflow} version {run.version}"
+            except (WorkflowNotRegistered, DefinitionNotFound) as error:
+                version = run.version if isinstance(error, WorkflowNotRegistered) else error.version
+                name = run.workflow if run.version is None else f"{run.workflow} version {version}"
                 replay.report.skipped[name] = replay.report.skipped.get(name, 0) + 1
                 continue
             if history.redacted:
