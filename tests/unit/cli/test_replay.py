@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,10 +47,10 @@ def test_a_database_and_its_export_are_replayed_with_the_versions_that_runs_foll
 
     assert run(["runs", "export-history", file, "--database", url]) == Exit.OK
     capsys.readouterr()
-    reports = []
+    reports: list[Any] = []
     for source in ([], [file]):
         assert run(["replay", "pinned_program:app", *source, "--database", url, "--json"]) == Exit.OK
         reports.append(json.loads(capsys.readouterr().out))
 
-    expected = {"replayed": 2, "partings": [], "skipped": {"signup version 2 (lacks step 'signup.letter')": 1}}
+    expected: dict[str, Any] = {"replayed": 2, "partings": [], "skipped": {"signup version 2 (lacks step 'signup.letter')": 1}}
     assert reports == [expected, expected]
