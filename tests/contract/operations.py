@@ -23,6 +23,7 @@ from holdfast.model.status import (
     RunStatus,
 )
 from holdfast.store.port import WORKER_KEPT_MS, Store, count_runs
+from tests.contract.bars import choose_bar
 from tests.contract.commands import HASHES, draw_command
 from tests.contract.filters import ATTRIBUTES, RENAMED, choose_filter
 from tests.contract.inbox import SIGNALS, asked_of, choose_answer, choose_wait, read_inbox
@@ -73,6 +74,7 @@ class Script:
             (2, self._commit_refused),
             (3, self._commit_broken),
             (3, self._commit_with),
+            (5, self._bar),
             (5, self._wake_due),
             (5, self._requeue_lost),
             (6, self._signal),
@@ -194,6 +196,9 @@ class Script:
         worker = self._random.choice(WORKERS)
         had = any(run.worker == worker for run in self._held())
         return Step(("retire",), lambda opened: opened.store.retire_worker(worker, limit=EVERYTHING), lambda _: had)
+
+    def _bar(self) -> Step:
+        return choose_bar(self._random, self._model.store, TENANTS, QUEUES, WORKFLOWS)
 
     def _claim(self) -> Step:
         worker = self._random.choice(WORKERS)

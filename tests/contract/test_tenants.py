@@ -87,18 +87,6 @@ def test_a_start_of_a_run_that_exists_exceeds_nothing(scene: Scene) -> None:
 
 
 @pytest.mark.requirement("C-56")
-def test_starts_are_refused_while_as_many_runs_have_begun_as_may(scene: Scene) -> None:
-    _limit(scene, running_max=1)
-    run = scene.parked(1, signal_wait("w", 1))
-    with pytest.raises(QuotaExceeded, match="running is 1"):
-        scene.start(2)
-
-    scene.cancel(run.id)
-
-    scene.start(2)
-
-
-@pytest.mark.requirement("C-56")
 def test_an_input_larger_than_its_quota_is_refused(scene: Scene) -> None:
     _limit(scene, payload_bytes_max=len(INPUT) - 1)
     with pytest.raises(QuotaExceeded, match="payload_bytes"):

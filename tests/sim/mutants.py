@@ -33,8 +33,8 @@ from holdfast.runtime.heartbeat import Heartbeat
 from holdfast.runtime.services import Services
 from holdfast.runtime.worker import Worker
 from holdfast.store.memory import adapter as memory
+from holdfast.store.memory import claiming, messages
 from holdfast.store.memory import commit as memory_commit
-from holdfast.store.memory import messages
 from holdfast.store.memory.adapter import MemoryStore
 from holdfast.store.memory.tables import Record, StoredSignal, Tables
 from holdfast.store.memory.unit import Unit
@@ -197,14 +197,14 @@ def parent_not_woken() -> AbstractContextManager[None]:
 
 @mutant("claim without a new epoch")
 def claim_keeps_the_epoch() -> AbstractContextManager[None]:
-    original = memory._claim
+    original = claiming.take
 
     def claim(unit: Unit, record: Record, worker: WorkerId) -> None:
         epoch = record.run.epoch
         original(unit, record, worker)
         record.run = structs.replace(record.run, epoch=max(epoch, 1))
 
-    return replaced(memory, "_claim", claim)
+    return replaced(claiming, "take", claim)
 
 
 @mutant("crashes not counted")

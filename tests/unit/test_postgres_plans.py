@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from importlib.resources import files
 from typing import Any
 
@@ -11,12 +12,14 @@ import psycopg
 import pytest
 
 from holdfast.model.commit import Compensate, Finish, NewWait, Park, Release, RunCommit
-from holdfast.model.ids import DEFAULT_TENANT, UnixMs
+from holdfast.model.ids import DEFAULT_TENANT, UnixMs, WorkerId
+from holdfast.model.pause import Pause
 from holdfast.model.run import Attempt, Entry, NewRun, RunFilter, Signal
 from holdfast.model.search import AttributeRange, AttributeValue, GroupBy, RunOrder, WaitingOn
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind
 from holdfast.store.listings import approval_values, may_answer_postgres, output_values, outputs_of, page_of_approvals
 from holdfast.store.paging import GATHERED, WINDOW, decode_cursor
+from holdfast.store.postgres import PostgresStore
 from holdfast.store.postgres.commit import plan_commit
 from holdfast.store.postgres.connection import Address, Connection
 from holdfast.store.postgres.messages import signal_params
@@ -26,7 +29,8 @@ from holdfast.store.postgres.statements import Params, Step, literal, statement
 from holdfast.store.postgres.wall import lower_wall, raise_wall
 from holdfast.store.rendering import text_of
 from holdfast.store.search import Make, group, read_page
-from tests.contract.scene import ERROR, INPUT, RESULT, run_id
+from holdfast.store.tenancy import write_pause
+from tests.contract.scene import ERROR, INPUT, OTHER_TENANT, RESULT, run_id
 from tests.postgres_server import as_role, make_login
 from tests.postgres_stage import migrated_database
 
@@ -256,7 +260,8 @@ def steps() -> dict[str, Params]:
     signal = signal_params({}, sent)
     answer = {**one, "key": "w", "names": ["ann"], "answer_id": run_id(9), "verdict": "{}"}
     hot: list[Step] = [
-        ("claim_runs", {"worker": "claimant", **line, "limit": 50, "suspects": 1}),
+        ("claim_runs", {"worker": "claimant", **line, "limit": 50, "suspects": 1, "look": 50}),
+        ("claim_runs_readmit", {**line, "look": 50}),
         ("read_agenda", {**line, "kept_ms": 1, "unwanted": ["x"], "unasked_max": 100}),
         ("forget_workers", {"kept_ms": 1}),
         ("wake_due_lock", {"limit": 50}),
@@ -519,6 +524,41 @@ def test_errors_are_grouped_without_a_look_at_runs_that_have_none(reader: Reader
     assert sum(one.count for one in groups) == SIZE / 50
     assert reader.scanned() == set()
     assert reader.rows_read() == SIZE / 50
+
+
+@pytest.mark.requirement("O-09", "promise-12", "fault-60")
+def test_ten_thousand_barred_runs_at_the_head_of_the_line_are_read_once(
+    postgres_server_url: str, postgres_template: str
+) -> None:
+    line: dict[str, Any] = {"queues": ["default"], "codes": ["order"]}
+    noisy = [NewRun(id=run_id(n), workflow="order", input=INPUT, tenant=OTHER_TENANT) for n in range(1, 10_001)]
+    with (
+        migrated_database(postgres_server_url, postgres_template) as url,
+        closing(PostgresStore(url, connections_max=2)) as store,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        store.start_runs(noisy)
+        store.start_runs([NewRun(id=run_id(n), workflow="order", input=INPUT) for n in range(20_000, 20_003)])
+        paused = Pause(tenant=OTHER_TENANT, kind="tenant", name=OTHER_TENANT, since_ms=UnixMs(1))
+        store.transact(None, lambda statements: write_pause(statements, paused))
+        connection.execute(_LOAD_WORKERS)
+
+        claim = store.claim_runs(WorkerId("claimant"), **line, limit=2, suspects=1)
+
+        assert [run.id for run in claim.runs] == [run_id(20_000), run_id(20_001)]
+        connection.execute("set plan_cache_mode = force_generic_plan")
+        shared: Params = {"shard": 0, "now_ms": None, **line}
+        asked: dict[str, Params] = {
+            "claim_runs_readmit": {**shared, "look": 1_000},
+            "claim_runs": {**shared, "worker": "claimant", "limit": 50, "suspects": 1, "look": 50},
+            "read_agenda": {**shared, "kept_ms": 1, "unwanted": [], "unasked_max": 100},
+        }
+        for name, params in asked.items():
+            found = connection.execute("explain (analyze, buffers, format json) " + statement(name), params).fetchone()
+            assert found is not None
+            plan = found[0][0]["Plan"]
+            assert sum(rows_read(node) for node in nodes(plan)) <= 50, name
+            assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= 300, name
 
 
 MANY_ROWS = {"retire_worker_runs", "release_unknown", "requeue_lost_lock", "signal_waiters"}

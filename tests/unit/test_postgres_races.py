@@ -93,7 +93,7 @@ def test_claimers_that_meet_share_the_line_without_waiting(scene: Scene, url: st
     scene.register(BOB)
     scene.register(ALICE)
     with transaction(url) as other:
-        params = {"worker": ALICE, "queues": ["default"], "codes": ["order"], "limit": 2, "suspects": 1}
+        params = {"worker": ALICE, "queues": ["default"], "codes": ["order"], "limit": 2, "suspects": 1, "look": 2}
         first = execute(other, "claim_runs", scene, **params)
 
         second = scene.claim(BOB, limit=3)

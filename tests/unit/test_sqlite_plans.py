@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.pause import Pause
 from holdfast.model.run import RunFilter, WorkerInfo
 from holdfast.model.search import AttributeRange, RunOrder, WaitingOn
 from holdfast.model.status import RunStatus
@@ -19,9 +20,11 @@ from holdfast.store.migrations import migrate
 from holdfast.store.paging import PageCursor
 from holdfast.store.rendering import text_of
 from holdfast.store.search import Make, read_page
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.sqlite import SqliteStore, work
+from holdfast.store.sqlite.ending import Change
 from holdfast.store.sqlite.statements import ROWS_MAX, read_row, sql
 from holdfast.store.sqlite.work import FEW_LINES
+from holdfast.store.tenancy import write_pause
 from tests.contract.scene import new_run, run_id
 
 QUERIES = sorted(item.name.removesuffix(".sql") for item in (files("holdfast.store.sqlite") / "queries").iterdir())
@@ -140,6 +143,30 @@ def test_a_backlog_that_nobody_knows_costs_a_claim_and_the_agenda_nothing(tmp_pa
         assert sum(steps) < 5_000
         claim = store.claim_runs(worker, queues=["default"], codes=names, limit=100, suspects=1)
         assert [run.id for run in claim.runs] == [run_id(number) for number in range(5_000, 5_050)]
+
+
+@pytest.mark.requirement("O-09", "fault-60", "promise-12")
+def test_ten_thousand_barred_runs_at_the_head_of_the_line_are_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "holdfast.db"
+    migrate(f"sqlite:///{path}")
+    worker, noisy = WorkerId("worker"), Tenant("noisy")
+    asked: dict[str, Any] = {"queues": ["default"], "codes": ["order"]}
+    with closing(SqliteStore(str(path))) as store, closing(sqlite3.connect(path, isolation_level=None)) as counted:
+        store.start_runs([new_run(number, tenant=noisy) for number in range(1, 10_001)])
+        store.start_runs([new_run(number) for number in range(20_000, 20_003)])
+        paused = Pause(tenant=noisy, kind="tenant", name=noisy, since_ms=UnixMs(1))
+        store.transact(None, lambda statements: write_pause(statements, paused))
+        now_ms = store.register_worker(WorkerInfo(id=worker, **asked), lease_ms=60_000)
+
+        claim = store.claim_runs(worker, **asked, limit=2, suspects=1)
+
+        assert [run.id for run in claim.runs] == [run_id(20_000), run_id(20_001)]
+        steps: list[int] = []
+        counted.set_progress_handler(lambda: steps.append(100), 100)
+        change = Change(counted, now_ms)
+        assert work.claim(change, worker, **asked, limit=2, suspects=1).runs[0].id == run_id(20_002)
+        assert not work.read_agenda(counted, now_ms, **asked, unwanted=[]).claimable
+        assert sum(steps) < 5_000
 
 
 @pytest.mark.parametrize("count", [1, 2, ROWS_MAX])

@@ -22,6 +22,7 @@ from holdfast.cli import (
     lineage,
     lint,
     moving,
+    pauses,
     replay,
     runs,
     tenants,
@@ -74,7 +75,11 @@ cli.command("replay", short_help="Hold recorded runs against the code at hand.")
 cli.command("lint", short_help="Find what workflow bodies must not do.")(lint.lint)
 cli.command("workers")(commands.workers)
 tenants.commands.add_typer(wall.commands)
+pauses.register(tenants.commands)
 cli.add_typer(tenants.commands)
+cli.add_typer(pauses.queues)
+cli.add_typer(pauses.workflows)
+cli.add_typer(pauses.pauses)
 cli.add_typer(tenants.retention)
 cli.command("migrate", short_help="Bring the tables to this version's revision.")(commands.migrate)
 cli.command("doctor", short_help="Check the installation, and say what to do.")(doctor.doctor)

@@ -42,7 +42,7 @@ WaitingFilter = Annotated[
     typer.Option(
         "--waiting-on",
         metavar="WAIT",
-        help="Runs that wait: signal:NAME, signal, timer, child:ID, child, retry.",
+        help="Runs that wait: signal:NAME, timer, child:ID, retry; queue:NAME, workflow:NAME, tenant: paused; quota.",
         show_default=False,
     ),
 ]

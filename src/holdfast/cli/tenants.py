@@ -61,12 +61,12 @@ def set_quota(
     tenant: Name,
     *,
     queued: Annotated[str | None, _limit("The most runs in the line or delayed.")] = None,
-    running: Annotated[str | None, _limit("The most runs that have begun and have not ended.")] = None,
+    running: Annotated[str | None, _limit("The most runs that workers hold at a time; others wait.")] = None,
     payload_bytes: Annotated[str | None, _limit("The largest input of a run, in bytes.")] = None,
     database: options.Database = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show or set how much a tenant may start."""
+    """Show or set how much a tenant may start and run."""
     given = {"queued_max": queued, "running_max": running, "payload_bytes_max": payload_bytes}
     changes = {name: _number(value) for name, value in given.items() if value is not None}
     with _open(database) as store:

@@ -19,6 +19,7 @@ from holdfast.client.control import PRIORITY_MAX
 from holdfast.client.definitions import Definitions
 from holdfast.client.events import Events
 from holdfast.client.moving import Moving
+from holdfast.client.pauses import Pauses
 from holdfast.client.results import Results
 from holdfast.core.attributes import check_attributes
 from holdfast.core.codec import Codec
@@ -186,6 +187,8 @@ class Client(Moving, Events):
         self.definitions = Definitions(store, host, tenant=self.tenant)
         self.closings = Closings(store, host, tenant=self.tenant)
         """Stored versions of graphs, and releases."""
+        self.pauses = Pauses(store, host, tenant=self.tenant)
+        """Queues, workflows and the tenant, paused and resumed."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -16,6 +16,7 @@ from holdfast.client.portal import Portal
 from holdfast.client.sync_closings import SyncClosings
 from holdfast.client.sync_definitions import SyncDefinitions
 from holdfast.client.sync_moving import SyncMoving
+from holdfast.client.sync_pauses import SyncPauses
 from holdfast.core.explain import Explanation
 from holdfast.model.event import Event
 from holdfast.model.ids import RunId
@@ -74,6 +75,7 @@ class SyncClient(SyncMoving):
         self._portal = Portal()
         self.definitions = SyncDefinitions(self._portal, client.definitions)
         self.closings = SyncClosings(self._portal, client.closings)
+        self.pauses = SyncPauses(self._portal, client.pauses)
 
     @property
     def _control(self) -> Client:

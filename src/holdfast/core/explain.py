@@ -25,8 +25,8 @@ class Reason(Struct, frozen=True, kw_only=True):
     """One thing that a run waits for, or why it ended."""
 
     kind: str
-    """A stable word: claimable, no_worker, delayed, held, paused, pausing, timer, signal, child, retry, approval,
-    cancel, deadline, ended, failed_step, cause."""
+    """A stable word: claimable, no_worker, quota, paused_queue, paused_workflow, paused_tenant, delayed, held, paused,
+    pausing, timer, signal, child, retry, approval, cancel, deadline, ended, failed_step, cause."""
     text: str
     key: str | None = None
     since_ms: UnixMs | None = None
@@ -41,6 +41,16 @@ class Reason(Struct, frozen=True, kw_only=True):
     """How many attempts of a step have failed."""
     child: Explanation | None = None
     """Why the child that it waits for is where it is."""
+    holders: list[RunId] | None = None
+    """Of a run in the line: some of the tenant's runs that hold the workers, or its quota, longest first."""
+    limit: int | None = None
+    """How many runs of the tenant workers may hold, if that is what it waits for."""
+    name: str | None = None
+    """What is paused: the queue, the workflow or the tenant."""
+    actor: str | None = None
+    """Who paused it."""
+    note: str | None = None
+    """Why, in the actor's words."""
     approvers: list[str] | None = None
     """Who may answer an approval now; anyone if empty, None if it is no approval."""
 
@@ -172,9 +182,66 @@ def _in_line(detail: RunDetail) -> list[Reason]:
             f"and serves queue {run.queue!r}; start one with that code{_lacking(detail)}"
         )
         return [Reason(kind="no_worker", text=text, since_ms=run.ready_ms, ahead=detail.ahead)]
-    ahead = f"{detail.ahead}+" if detail.ahead >= _AHEAD_MAX else str(detail.ahead)
-    text = f"it has been claimable since {since}, with {ahead} run(s) ahead of it in queue {run.queue!r}"
-    return [Reason(kind="claimable", text=text, since_ms=run.ready_ms, ahead=detail.ahead)]
+    standing = detail.standing
+    count = min(detail.ahead + standing.barred_ahead, _AHEAD_MAX)
+    ahead = f"{count}+" if count == _AHEAD_MAX else str(count)
+    holders = [one.run_id for one in standing.holders]
+    if standing.running_max is not None and standing.running >= standing.running_max:
+        text = (
+            f"it has waited in line since {since}, with {ahead} run(s) ahead of it in queue {run.queue!r}: "
+            f"workers may hold {standing.running_max} run(s) of tenant {run.tenant!r}, and hold {standing.running}"
+            f"{_holding(detail)}"
+        )
+        return [
+            Reason(
+                kind="quota",
+                text=text,
+                since_ms=run.ready_ms,
+                ahead=count,
+                holders=holders,
+                limit=standing.running_max,
+            )
+        ]
+    if standing.pauses:
+        text = f"it has waited in line since {since}, with {ahead} run(s) ahead of it in queue {run.queue!r}"
+    else:
+        text = f"it has been claimable since {since}, with {ahead} run(s) ahead of it in queue {run.queue!r}"
+        text += _holding(detail)
+    return [Reason(kind="claimable", text=text, since_ms=run.ready_ms, ahead=count, holders=holders)]
+
+
+def _holding(detail: RunDetail) -> str:
+    """The runs that hold the workers meanwhile, longest first."""
+    shown = [
+        f"{one.run_id} ({one.workflow}, since {_ago(detail, one.since_ms)})"
+        for one in detail.standing.holders[:_HOLDERS_SHOWN]
+    ]
+    more = len(detail.standing.holders) - len(shown)
+    rest = f" and {more} more" if more else ""
+    return f"; held meanwhile: {', '.join(shown)}{rest}" if shown else ""
+
+
+def _paused_lines(detail: RunDetail) -> list[Reason]:
+    """What is paused of all that the run belongs to."""
+    run = detail.run
+    if run.status in TERMINAL_STATUSES:
+        return []
+    effect = "it is not claimed" if run.ready_ms is not None else "it will not be claimed again"
+    return [
+        Reason(
+            kind=f"paused_{pause.kind}",
+            text=(
+                f"{pause.kind} {pause.name!r} was paused {_ago(detail, pause.since_ms)}"
+                f"{f' by {pause.actor}' if pause.actor else ''}{f' ({pause.note})' if pause.note else ''}: "
+                f"{effect} until `holdfast {pause.kind}s resume {pause.name}`"
+            ),
+            since_ms=pause.since_ms,
+            name=pause.name,
+            actor=pause.actor,
+            note=pause.note,
+        )
+        for pause in detail.standing.pauses
+    ]
 
 
 def _code_words(detail: RunDetail) -> str:
@@ -250,6 +317,7 @@ READERS: Final[tuple[Reader, ...]] = (
     _ended,
     _failed_step,
     _causes,
+    _paused_lines,
     _in_line,
     _held,
     _delayed,
@@ -337,6 +405,8 @@ def _failure(stored: Json) -> Failure:
 
 _AHEAD_MAX = 1000
 """``RunDetail.ahead`` counts no further."""
+
+_HOLDERS_SHOWN = 3
 
 _UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
 

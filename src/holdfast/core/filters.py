@@ -63,7 +63,10 @@ def parse_filter(text: str, *, now_ms: UnixMs) -> RunFilter:
 
 
 def parse_waiting(text: str) -> WaitingOn:
-    """``signal:order.approved``, ``timer``, ``child:ID``: a kind of wait, and a name. Raises UsageError."""
+    """``signal:order.approved``, ``timer``, ``child:ID``, ``queue:mail``: what is waited for, and a name.
+
+    Raises UsageError.
+    """
     kind, _, name = text.partition(":")
     if not name:
         return WaitingOn(check_name("wait", kind))

@@ -8,6 +8,7 @@ from msgspec import Raw, Struct
 
 from holdfast.model.catalog import code_name
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.pause import Pause
 from holdfast.model.search import AttributeRange, AttributeValue, RunOrder, WaitingOn
 from holdfast.model.status import EntryKind, EntryStatus, ParentPolicy, RunStatus, WaitKind, WaitOutcome
 
@@ -230,6 +231,10 @@ class Claim(Struct, frozen=True):
 
     now_ms: UnixMs
     runs: list[ClaimedRun]
+    more: bool = False
+    """It has passed over so many barred runs that it has not come to an end of them: ask again at once."""
+    barred: bool = False
+    """Runs are barred by pauses or quotas: when a run leaves the worker, ask again."""
 
 
 class Agenda(Struct, frozen=True):
@@ -364,6 +369,32 @@ class ApprovalPage(Struct, frozen=True):
     next: str | None
 
 
+class Holder(Struct, frozen=True, kw_only=True):
+    """A run that a worker holds while another one stands in the line."""
+
+    run_id: RunId
+    workflow: str
+    worker: WorkerId
+    since_ms: UnixMs
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """What keeps a run of the line, or one that will come there, from being claimed."""
+
+    pauses: list[Pause] = []
+    """Of its queue, workflow and tenant, in the order of these words' letters."""
+    barred_ahead: int = 0
+    """Of a run that a pause or quota bars, as the last claim found it: those barred by the same before it in its queue,
+    counted up to 1,000."""
+    running_max: int | None = None
+    """How many runs of its tenant workers may hold; of a run in the line."""
+    running: int = 0
+    """How many they hold, if there is a limit."""
+    holders: list[Holder] = []
+    """Of a run in the line: up to 10 runs of its tenant that are held, longest first; by the workers that serve its
+    line, unless the tenant has reached its limit."""
+
+
 class RunDetail(Struct, frozen=True, kw_only=True):
     """A run with everything that explains it."""
 
@@ -376,7 +407,8 @@ class RunDetail(Struct, frozen=True, kw_only=True):
     workers: list[WorkerRow]
     """Those that serve its queue and know its code, or say what they lack of it; and the one that holds the lease."""
     ahead: int
-    """Claimable runs before this one in its queue, counted up to 1,000."""
+    """Claimable runs before this one in its queue that nothing bars, counted up to 1,000."""
+    standing: Standing = Standing()
 
 
 class RunFilter(Struct, frozen=True, kw_only=True):

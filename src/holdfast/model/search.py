@@ -44,12 +44,21 @@ class AttributeRange(Struct, frozen=True):
 
 
 class WaitingOn(Struct, frozen=True):
-    """An open wait."""
+    """An open wait; or, of a run in the line, the end of a pause or of its tenant's quota."""
 
     kind: str
-    """The kind of wait: timer, signal, child, retry, approval ..."""
+    """The kind of wait: timer, signal, child, retry, approval; queue, workflow, tenant: paused ones; quota."""
     name: str | None = None
-    """The signal's name, or the child's id; any if None."""
+    """The signal's name, the child's id, or the paused queue's or workflow's name; any if None."""
+
+    @property
+    def in_line(self) -> bool:
+        """Whether it is about runs in the line."""
+        return self.kind in IN_LINE
+
+
+IN_LINE = frozenset({"queue", "workflow", "tenant", "quota"})
+"""What runs in the line may wait for besides a worker."""
 
 
 class RunGroup(Struct, frozen=True):

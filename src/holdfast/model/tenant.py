@@ -14,7 +14,8 @@ class TenantPolicy(Struct, frozen=True, kw_only=True):
     queued_max: int | None = None
     """Starts are refused that would leave more runs than this queued: in the line, or delayed."""
     running_max: int | None = None
-    """Starts are refused while this many runs have begun and have not ended, whether they run or wait."""
+    """No more runs than this are held by workers at a time, which those that wait are not; further ones stay in the
+    line."""
     payload_bytes_max: int | None = None
     """Starts are refused whose input is larger than this."""
     retention_ms: int | None = None

@@ -49,7 +49,7 @@ class Claimer:
         self._heartbeat = heartbeat
         self._wanted = asyncio.Event()
         self._wanted.set()
-        self._more = False
+        self._more = self._barred = False
         self._in_doubt = False
 
     def wake(self) -> None:
@@ -57,8 +57,8 @@ class Claimer:
         self._wanted.set()
 
     def room_freed(self) -> None:
-        """A run has left: look for another if the last look left some behind."""
-        if self._more:
+        """A run has left: look for another if the last look left some behind, or its tenant may run more now."""
+        if self._more or self._barred:
             self._wanted.set()
 
     def _doubt(self) -> None:
@@ -122,5 +122,6 @@ class Claimer:
         services.codes.note_claimed(claim.runs)
         for run in claim.runs:
             self._begin(run)
-        self._more = len(claim.runs) == room
+        self._barred = claim.barred
+        self._more = claim.more or len(claim.runs) == room
         return self._more

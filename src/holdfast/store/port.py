@@ -54,6 +54,13 @@ WORKER_KEPT_MS: Final = 86_400_000
 be looked into. Without an end the table would grow by a row with every restart of every process."""
 
 
+CLAIM_LOOK: Final = 1_000
+"""Runs that a claim looks at in a round after one that met barred runs; these leave the line, so that no later claim
+meets them again."""
+
+CLAIM_ROUNDS: Final = 16
+"""After so many rounds a claim answers that there may be more."""
+
 SIGNAL_BATCH: Final = 1_000
 """Runs that one transaction delivers a signal to, so that none holds its locks for long."""
 
@@ -181,6 +188,11 @@ class Store(Protocol):
         ``codes`` are those of the runs to take: see ``model.catalog.code_name``.
         A worker whose lease has run out gets none. Runs that other workers are claiming are passed over. A run that
         lost two workers in a row without progress is a suspect; at most ``suspects`` of them are taken.
+
+        Runs whose queue, workflow or tenant is paused are not taken, and of a tenant with a ``running_max`` no more
+        than leave it within that, whoever else claims at the same time. They are barred: set aside where no claim reads
+        them again, until a claim finds that the pause is over or that the tenant has room; their place in the line
+        stays.
         """
         ...
 

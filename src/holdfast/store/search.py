@@ -39,14 +39,14 @@ from sqlalchemy import (
 from holdfast.errors import StoreCorrupt
 from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.run import BrokenRun, Run, RunFilter, RunPage
-from holdfast.model.search import GroupBy, RunGroup, RunOrder
+from holdfast.model.search import IN_LINE, GroupBy, RunGroup, RunOrder
 from holdfast.model.status import RunStatus
 from holdfast.store import paging
 from holdfast.store.paging import PageCursor, encode_cursor
 from holdfast.store.records import run_from
 from holdfast.store.rendering import SHARD, value
 from holdfast.store.shapes import LIKE_ESCAPE, SERVED, Lead, Shape, shape_of, values_of
-from holdfast.store.tables import ATTRIBUTES, RUNS, WAITS
+from holdfast.store.tables import ATTRIBUTES, PAUSES, RUNS, WAITS
 
 GROUPS_MAX: Final = 1_000
 
@@ -335,6 +335,8 @@ def _hinted(query: Query, waiting: str) -> Query:
 
 def _has_wait(waiting: str) -> ColumnElement[bool]:
     """Whether the run has such an open wait. Access: the primary key (waits_open)."""
+    if waiting.rstrip("=") in IN_LINE:
+        return _is_barred(waiting.rstrip("="), named=waiting.endswith("="))
     w = WAITS.c
     query: Query = select(w.run_id).where(
         w.shard == RUNS.c.shard, w.run_id == RUNS.c.id, w.outcome.is_(None), w.kind == value("wait_kind")
@@ -343,6 +345,20 @@ def _has_wait(waiting: str) -> ColumnElement[bool]:
         column = w.child_id if waiting == "child" else w.signal
         query = query.where(column == value("wait_name", column.type))
     return _probed(query)
+
+
+def _is_barred(kind: str, *, named: bool) -> ColumnElement[bool]:
+    """Whether the run stands in the line and a pause holds it, or the last claim found it beyond its tenant's quota."""
+    c, p = RUNS.c, PAUSES.c
+    name = value("wait_name")
+    if kind == "quota":
+        wanted: ColumnElement[bool] = c.barred_by.like("quota:%")
+        if named:
+            wanted = func.substr(c.barred_by, len("quota:") + 1) == name
+        return and_(c.ready_ms.is_not(None), c.barred_by.like("quota:%"), wanted)
+    of = {"queue": c.queue, "workflow": c.workflow, "tenant": c.tenant}[kind]
+    pause = _probed(select(p.tenant).where(p.tenant == c.tenant, p.kind == value("wait_kind"), p.name == of))
+    return and_(c.ready_ms.is_not(None), pause, *([of == name] if named else []))
 
 
 def _has_attribute(valued: Sequence[ColumnElement[bool]]) -> ColumnElement[bool]:

@@ -59,7 +59,8 @@ class Shape(Struct, frozen=True):
     """The statuses that a run may have."""
     order: RunOrder
     waiting: str | None
-    """Whether an open wait is asked for: ``kind``, or with its name: ``signal``, ``child``."""
+    """Whether an open wait is asked for: ``kind``, or with its name: ``signal``, ``child``. For what runs of the line
+    wait for: that word, with ``=`` behind it if it is named."""
     attributes: int
     """How many attributes have to be equal."""
     ranges: tuple[tuple[str, bool], ...]
@@ -97,6 +98,8 @@ def shape_of(where: RunFilter) -> Shape:
         waiting = "kind"
         if where.waiting_on.name is not None:
             waiting = "child" if where.waiting_on.kind == "child" else "signal"
+        if where.waiting_on.in_line:
+            waiting = where.waiting_on.kind + ("" if where.waiting_on.name is None else "=")
     return Shape(
         given=frozenset(name for name in (*_PLAIN, *_TIMES) if getattr(where, name) is not None),
         statuses=_statuses_of(where),

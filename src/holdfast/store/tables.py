@@ -59,7 +59,7 @@ RUNS: Final = Table(
     Column("transition_seq", Integer),
     *_times("created_ms", "updated_ms", "ready_ms", "wake_ms", "kept_wake_ms", "deadline_ms", "started_ms"),
     *_times("finalized_ms"),
-    *_texts("error_type", "error_message", "error_fingerprint"),
+    *_texts("barred_by", "error_type", "error_message", "error_fingerprint"),
 )
 
 JOURNAL: Final = Table(
@@ -183,6 +183,17 @@ TENANTS: Final = Table(
     Column("running_max", BigInteger),
     Column("payload_bytes_max", BigInteger),
     *_times("retention_ms", "changed_ms"),
+)
+
+PAUSES: Final = Table(
+    "pauses",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("bar", Text, primary_key=True),
+    *_texts("kind", "name"),
+    Column("recalls", Boolean),
+    *_times("since_ms"),
+    *_texts("actor", "note"),
 )
 
 DEFINITIONS: Final = Table(

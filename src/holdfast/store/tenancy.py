@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
-from sqlalchemy import ColumnElement, Table, and_, delete, exists, func, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, Table, and_, delete, exists, func, literal, or_, select, tuple_, update
 
 from holdfast.model.ids import RunId, Tenant, UnixMs
+from holdfast.model.pause import Pause, PauseKind, bar_of
 from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy, TenantRow
 from holdfast.store.port import Statements, Store
 from holdfast.store.rendering import insert_new
-from holdfast.store.tables import METADATA, PRUNINGS, RUNS, SIGNALS, TENANTS, TRANSITIONS
+from holdfast.store.tables import METADATA, PAUSES, PRUNINGS, RUNS, SIGNALS, TENANTS, TRANSITIONS
 
 PAGE: Final = 500
 
@@ -30,7 +31,9 @@ OF_TENANTS: Final[tuple[Table, ...]] = tuple(table for table in METADATA.sorted_
 """Tables whose rows say whose they are."""
 
 _POLICY: Final = [TENANTS.c[name] for name in TenantPolicy.__struct_fields__]
+_PAUSE: Final = [PAUSES.c[name] for name in Pause.__struct_fields__]
 _R: Final = RUNS.c
+_P: Final = PAUSES.c
 _JSON_COLUMNS: Final = frozenset(
     {"input", "result", "error", "attributes", "payload", "request", "document", "queues", "workflows", "failed"}
 )
@@ -53,9 +56,14 @@ def write_policy(statements: Statements, policy: TenantPolicy) -> None:
         statements.changed(update(TENANTS).where(TENANTS.c.tenant == policy.tenant).values(values))
 
 
+def list_policies(statements: Statements) -> list[TenantPolicy]:
+    """Every policy that was set, by tenant."""
+    return [_policy(row) for row in statements.rows(select(*_POLICY).order_by(TENANTS.c.tenant))]
+
+
 def list_tenants(statements: Statements) -> list[TenantRow]:
     """Every tenant that has a run or a policy, by name."""
-    policies = {row[0]: _policy(row) for row in statements.rows(select(*_POLICY))}
+    policies = {str(policy.tenant): policy for policy in list_policies(statements)}
     counts: dict[str, dict[str, int]] = {}
     for tenant, status, count in statements.rows(
         select(_R.tenant, _R.status, func.count()).group_by(_R.tenant, _R.status)
@@ -69,6 +77,44 @@ def list_tenants(statements: Statements) -> list[TenantRow]:
 
 def _policy(row: Sequence[Any]) -> TenantPolicy:
     return TenantPolicy(**dict(zip(TenantPolicy.__struct_fields__, row, strict=True)))
+
+
+# --- Pauses ------------------------------------------------------------------------------------------------------
+
+
+def write_pause(statements: Statements, pause: Pause) -> Pause:
+    """Pause a queue, a workflow or a tenant; one that is paused already stays as it was, but may recall runs now."""
+    bar = bar_of(pause.kind, pause.name)
+    values = {name: getattr(pause, name) for name in Pause.__struct_fields__}
+    new = {**values, "bar": bar, "since_ms": statements.now_ms}
+    if not statements.changed(insert_new(PAUSES).values(new)) and pause.recalls:
+        statements.changed(update(PAUSES).where(_P.tenant == pause.tenant, _P.bar == bar).values(recalls=True))
+    [row] = statements.rows(select(*_PAUSE).where(_P.tenant == pause.tenant, _P.bar == bar))
+    return pause_from(row)
+
+
+def delete_pause(statements: Statements, tenant: Tenant, kind: PauseKind, name: str) -> bool:
+    """Resume it; whether it was paused."""
+    return statements.changed(delete(PAUSES).where(_P.tenant == tenant, _P.bar == bar_of(kind, name))) > 0
+
+
+def list_pauses(statements: Statements, tenant: Tenant | None) -> list[Pause]:
+    """What a tenant, or every one, has paused, in the order of tenant, kind and name."""
+    query = select(*_PAUSE).order_by(_P.tenant, _P.kind, _P.name)
+    return [pause_from(row) for row in statements.rows(query if tenant is None else query.where(_P.tenant == tenant))]
+
+
+def pauses_of(tenant: Tenant, *, queue: str, workflow: str) -> Select[*tuple[Any, ...]]:
+    """What is paused of all that such a run belongs to."""
+    bars = [bar_of("tenant", ""), bar_of("queue", queue), bar_of("workflow", workflow)]
+    return select(*_PAUSE).where(_P.tenant == tenant, _P.bar.in_(bars)).order_by(_P.kind)
+
+
+def pause_from(row: Sequence[Any]) -> Pause:
+    """The pause of a row of ``pauses_of``."""
+    values: dict[str, Any] = dict(zip(Pause.__struct_fields__, row, strict=True))
+    values["recalls"] = bool(values["recalls"])
+    return Pause(**values)
 
 
 # --- Deleting ----------------------------------------------------------------------------------------------------

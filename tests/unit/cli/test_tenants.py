@@ -75,3 +75,25 @@ def test_runs_are_searched_counted_and_explained_from_the_command_line(command: 
     assert counted["total"] == 0
     assert code == 2
     assert "there is no field 'colour'" in why
+
+
+@pytest.mark.requirement("O-09")
+@pytest.mark.parametrize(
+    ("kind", "name"), [("queue", "default"), ("workflow", "fulfil"), ("tenant", "default")], ids=str
+)
+def test_queues_workflows_and_tenants_are_paused_listed_and_resumed(command: Command, kind: str, name: str) -> None:
+    run = start(command)
+    paused = ask(command, f"{kind}s", "pause", name, "--actor", "ann", "--reason", "stocktaking", "--recall")
+    listed = ask(command, "pauses", "list")
+    waiting = ask(command, "runs", "list", "--waiting-on", f"{kind}:{name}")
+    why = ask(command, "runs", "explain", run)
+    resumed = ask(command, f"{kind}s", "resume", name)
+    again = ask(command, f"{kind}s", "resume", name)
+
+    assert listed["pauses"] == [paused]
+    assert (paused["kind"], paused["name"], paused["actor"], paused["recalls"]) == (kind, name, "ann", True)
+    assert [one["id"] for one in waiting["runs"]] == [run]
+    [reason] = [one for one in why["reasons"] if one["kind"] == f"paused_{kind}"]
+    assert (reason["name"], reason["actor"], reason["note"]) == (name, "ann", "stocktaking")
+    assert (resumed["was_paused"], again["was_paused"]) == (True, False)
+    assert ask(command, "pauses", "list")["pauses"] == []

@@ -26,7 +26,6 @@ from holdfast.model.run import (
     Answer,
     ApprovalPage,
     Claim,
-    ClaimedRun,
     NewRun,
     Outputs,
     Run,
@@ -43,12 +42,14 @@ from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import TERMINAL_STATUSES, EntryKind, RunStatus, WaitOutcome
 from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy
 from holdfast.store.hints import LocalHints
+from holdfast.store.memory.claiming import Claiming, find_standing
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal, send_signals
 from holdfast.store.memory.events import read_events
 from holdfast.store.memory.messages import accept, answer, open_approvals, send, sweep
+from holdfast.store.memory.rules import Rules
 from holdfast.store.memory.searching import groups, matching, page
 from holdfast.store.memory.storable import unstorable
-from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, Tables
+from holdfast.store.memory.tables import Record, Tables
 from holdfast.store.memory.transaction import MemoryTransaction
 from holdfast.store.memory.unit import Unit
 from holdfast.store.paging import approval_page, decode_cursor, decode_place, place_of
@@ -144,8 +145,7 @@ class MemoryStore:
         for tenant in sorted({new.tenant for new in runs}):
             fresh = {new.id: len(new.input) for new in runs if new.tenant == tenant}
             inputs = [size for run_id, size in fresh.items() if run_id not in self._tables.records]
-            queued, running = self._tables.begun(tenant)
-            check_quotas(self._policy(tenant), inputs, queued=queued, running=running)
+            check_quotas(self._policy(tenant), inputs, queued=self._tables.count_queued(tenant))
 
     def _policy(self, tenant: Tenant) -> TenantPolicy:
         if self._documents is None:
@@ -216,18 +216,19 @@ class MemoryStore:
     ) -> Claim:
         """Take the first runs of the line that this worker may have."""
         with self._unit() as unit:
-            taken: list[Record] = []
-            for record in self._tables.line() if self._tables.has_lease(worker, unit.now_ms) else []:
-                if record.run.queue not in queues or record.run.code not in codes:
-                    continue
-                is_suspect = record.run.crashes >= SUSPECT_CRASHES
-                if len(taken) == limit or (is_suspect and suspects <= 0):
-                    continue
-                suspects -= is_suspect
-                taken.append(record)
-            for record in taken:
-                _claim(unit, record, worker)
-            return Claim(unit.now_ms, [_claimed_run(record) for record in taken])
+            claiming = Claiming(unit, self._rules(), queues, codes)
+            return claiming.claim(worker, limit=limit, suspects=suspects)
+
+    def _rules(self) -> Rules:
+        """What tenants have paused, and how much they may run."""
+        if self._documents is None:
+            return Rules()
+        from holdfast.store.tenancy import list_pauses, list_policies
+
+        def read(statements: Statements) -> Rules:
+            return Rules(list_pauses(statements, None), list_policies(statements))
+
+        return self.transact(None, read, read_only=True)
 
     def release_unknown(self, worker: WorkerId, *, known: Sequence[RunId]) -> int:
         """Put the worker's runs back in the line that it does not know it holds."""
@@ -264,6 +265,7 @@ class MemoryStore:
         """What happened to those of these runs that the worker holds."""
         with self._lock:
             updates: list[LiveUpdate] = []
+            rules = self._rules()
             for record in self._tables.held_by(worker):
                 run = record.run
                 if run.id not in waiting:
@@ -271,8 +273,9 @@ class MemoryStore:
                 keys = waiting[run.id]
                 wanted = record.all_waits() if keys is None else record.waits_of(keys)
                 closed = [wait for wait in wanted if wait.outcome is not None]
-                if closed or run.cancel_requested or run.pause_requested:
-                    updates.append(LiveUpdate(run.id, run.cancel_requested, closed, run.pause_requested))
+                leaves = run.pause_requested or rules.recalls(run)
+                if closed or run.cancel_requested or leaves:
+                    updates.append(LiveUpdate(run.id, run.cancel_requested, closed, leaves))
             return updates
 
     # Housekeeping
@@ -282,10 +285,12 @@ class MemoryStore:
         with self._lock:
             now_ms = self._clock()
             runs = [record.run for record in self._tables.records.values()]
-            claimable = {run.code for run in runs if run.ready_ms is not None and run.queue in queues}
+            line = (record.run for record in self._tables.line() if record.barred_by is None)
+            claimable = {run.code for run in line if run.queue in queues}
+            claiming = Claiming(Unit(self._tables, now_ms), self._rules(), queues, codes)
             return Agenda(
                 now_ms=now_ms,
-                claimable=not claimable.isdisjoint(codes),
+                claimable=not claimable.isdisjoint(codes) or bool(claiming.find_open()),
                 next_wake_ms=min((run.wake_ms for run in runs if run.wake_ms is not None), default=None),
                 signals_due=any(
                     stored.passed is not None or (stored.expires_ms is not None and stored.expires_ms <= now_ms)
@@ -369,14 +374,14 @@ class MemoryStore:
         """A page of runs. Raises UsageError for a bad ``after``."""
         cursor = None if after is None else decode_cursor(after)
         with self._lock:
-            return page(self._tables, tenant, where, limit=limit, after=cursor)
+            return page(self._tables, self._rules(), tenant, where, limit=limit, after=cursor)
 
     def group_runs(
         self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
     ) -> list[RunGroup]:
         """The largest groups of these runs."""
         with self._lock:
-            return groups(list(matching(self._tables, tenant, where)), by, limit=limit, bare=bare)
+            return groups(list(matching(self._tables, self._rules(), tenant, where)), by, limit=limit, bare=bare)
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it. Raises RunNotFound."""
@@ -384,6 +389,16 @@ class MemoryStore:
             now_ms = self._clock()
             record = self._tables.find(tenant, run_id)
             run = record.run
+            workers = [
+                row
+                for row in self._all_workers()
+                if row.id == run.worker
+                or (
+                    row.lease_until_ms > now_ms
+                    and run.queue in row.queues
+                    and (run.code in row.codes or run.code in row.lacks)
+                )
+            ]
             return RunDetail(
                 now_ms=now_ms,
                 run=run,
@@ -391,17 +406,9 @@ class MemoryStore:
                 waits=record.all_waits(),
                 attempts=record.all_attempts(),
                 transitions=list(record.transitions),
-                workers=[
-                    row
-                    for row in self._all_workers()
-                    if row.id == run.worker
-                    or (
-                        row.lease_until_ms > now_ms
-                        and run.queue in row.queues
-                        and (run.code in row.codes or run.code in row.lacks)
-                    )
-                ],
+                workers=workers,
                 ahead=self._tables.ahead_of(run, limit=_AHEAD_MAX),
+                standing=find_standing(self._tables, self._rules(), run, workers),
             )
 
     def read_outputs(
@@ -501,50 +508,6 @@ def _refuse_unstorable(rows: Sequence[NewRun | Signal | Answer | Order | RunCopy
         why = unstorable(row)
         if why is not None:
             raise UsageError(f"{row.id!r} cannot be stored: {why}")
-
-
-def _claim(unit: Unit, record: Record, worker: WorkerId) -> None:
-    run = record.run
-    unit.move(
-        record,
-        RunStatus.COMPENSATING if run.status is RunStatus.COMPENSATING else RunStatus.RUNNING,
-        reason="claimed",
-        worker=worker,
-        epoch=run.epoch + 1,
-        ready_ms=None,
-        wake_ms=None,
-        started_ms=unit.now_ms if run.started_ms is None else run.started_ms,
-    )
-
-
-def _claimed_run(record: Record) -> ClaimedRun:
-    run = record.run
-    return ClaimedRun(
-        id=run.id,
-        tenant=run.tenant,
-        workflow=run.workflow,
-        version=run.version,
-        definition_hash=run.definition_hash,
-        queue=run.queue,
-        status=run.status,
-        input=run.input,
-        error=run.error,
-        key=run.key,
-        priority=run.priority,
-        root_id=run.root_id,
-        attempt=run.attempt,
-        epoch=run.epoch,
-        crashes=run.crashes,
-        cancel_requested=run.cancel_requested,
-        cancel_compensates=run.cancel_compensates,
-        pause_requested=run.pause_requested,
-        parent_id=run.parent_id,
-        created_ms=run.created_ms,
-        deadline_ms=run.deadline_ms,
-        journal=record.all_entries(),
-        waits=record.all_waits(),
-        attempts=record.all_attempts(),
-    )
 
 
 def _commit(unit: Unit, batch: Sequence[RunCommit]) -> CommitAnswer:

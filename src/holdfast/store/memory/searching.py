@@ -11,6 +11,7 @@ from holdfast.model.run import Run, RunFilter, RunPage
 from holdfast.model.search import AttributeRange, GroupBy, RunGroup, RunOrder
 from holdfast.model.status import ACTIVE_STATUSES, WaitKind
 from holdfast.store import paging
+from holdfast.store.memory.rules import Rules
 from holdfast.store.memory.tables import Record, Tables
 from holdfast.store.paging import PageCursor, encode_cursor
 from holdfast.store.shapes import SERVED, Lead, shape_of
@@ -18,15 +19,17 @@ from holdfast.store.shapes import SERVED, Lead, shape_of
 _ASCII_LOWER = str.maketrans({chr(code): chr(code + 32) for code in range(ord("A"), ord("Z") + 1)})
 
 
-def matching(tables: Tables, tenant: Tenant, where: RunFilter) -> Iterator[Run]:
+def matching(tables: Tables, rules: Rules, tenant: Tenant, where: RunFilter) -> Iterator[Run]:
     """The tenant's runs that the filter lets through, in no particular order."""
-    return (record.run for record in _of(tables, tenant) if all(_conditions(record, where).values()))
+    return (record.run for record in _of(tables, tenant) if all(_conditions(record, where, rules).values()))
 
 
-def page(tables: Tables, tenant: Tenant, where: RunFilter, *, limit: int, after: PageCursor | None) -> RunPage:
+def page(
+    tables: Tables, rules: Rules, tenant: Tenant, where: RunFilter, *, limit: int, after: PageCursor | None
+) -> RunPage:
     """A page, of which a window is looked through if the filter says something that the index does not serve."""
     lead = shape_of(where).lead(few_wait=_has_few_waiters(tables, tenant, where))
-    records = [record for record in _of(tables, tenant) if all(_served(record, where, lead).values())]
+    records = [record for record in _of(tables, tenant) if all(_served(record, where, lead, rules).values())]
     if where.order is RunOrder.ENDED:
         records = [record for record in records if record.run.finalized_ms is not None]
     oldest = where.order is RunOrder.OLDEST
@@ -35,9 +38,9 @@ def page(tables: Tables, tenant: Tenant, where: RunFilter, *, limit: int, after:
         begin = (after.created_ms, after.id)
         records = [one for one in records if (_place(one, where) > begin if oldest else _place(one, where) < begin)]
     shown = max(limit, 0)
-    windowed = any(len(_conditions(one, where)) > len(_served(one, where, lead)) for one in records[:1])
+    windowed = any(len(_conditions(one, where, rules)) > len(_served(one, where, lead, rules)) for one in records[:1])
     window = records[: paging.WINDOW] if windowed else records
-    found = [record for record in window if all(_conditions(record, where).values())]
+    found = [record for record in window if all(_conditions(record, where, rules).values())]
     last = None
     if len(found) > shown:
         last = found[shown - 1] if shown else None
@@ -52,9 +55,9 @@ def _of(tables: Tables, tenant: Tenant) -> Iterator[Record]:
 
 
 def _has_few_waiters(tables: Tables, tenant: Tenant, where: RunFilter) -> bool:
-    if where.waiting_on is None or where.waiting_on.name is None:
+    if where.waiting_on is None or where.waiting_on.name is None or where.waiting_on.in_line:
         return False
-    return sum(_waits(record, where) for record in _of(tables, tenant)) <= paging.GATHERED
+    return sum(_waits(record, where, Rules()) for record in _of(tables, tenant)) <= paging.GATHERED
 
 
 def groups(runs: Sequence[Run], by: GroupBy, *, limit: int, bare: bool = False) -> list[RunGroup]:
@@ -98,15 +101,15 @@ def _cursor(record: Record, where: RunFilter) -> PageCursor:
     return PageCursor(run.finalized_ms if ended and run.finalized_ms is not None else run.created_ms, run.id)
 
 
-def _served(record: Record, where: RunFilter, lead: Lead) -> dict[str, bool]:
+def _served(record: Record, where: RunFilter, lead: Lead, rules: Rules) -> dict[str, bool]:
     """Those of the conditions that the index serves by which the other stores go."""
-    conditions = _conditions(record, where)
+    conditions = _conditions(record, where, rules)
     if lead is Lead.GATHERED:
         return conditions
     return {name: met for name, met in conditions.items() if name in SERVED[lead]}
 
 
-def _conditions(record: Record, where: RunFilter) -> dict[str, bool]:
+def _conditions(record: Record, where: RunFilter, rules: Rules) -> dict[str, bool]:
     """Whether the run meets each condition of the filter, under the names that ``SERVED`` knows."""
     run = record.run
     facts = _error(run)
@@ -117,7 +120,7 @@ def _conditions(record: Record, where: RunFilter) -> dict[str, bool]:
         "created": _between(run.created_ms, where.created_from_ms, where.created_before_ms),
         "updated": _between(run.updated_ms, where.updated_from_ms, where.updated_before_ms),
         "finalized": _between(run.finalized_ms, where.finalized_from_ms, where.finalized_before_ms),
-        "waiting": where.waiting_on is None or (run.status in ACTIVE_STATUSES and _waits(record, where)),
+        "waiting": where.waiting_on is None or (run.status in ACTIVE_STATUSES and _waits(record, where, rules)),
         "text": where.text is None or _says(run, facts, _lower(where.text)),
     }
     for name in ("workflow", "version", "queue", "key", "parent_id", "root_id"):
@@ -136,9 +139,16 @@ def _says(run: Run, facts: ErrorFacts | None, needle: str) -> bool:
     return any(needle in _lower(text) for text in texts)
 
 
-def _waits(record: Record, where: RunFilter) -> bool:
+def _waits(record: Record, where: RunFilter, rules: Rules) -> bool:
     wanted = where.waiting_on
     assert wanted is not None
+    run = record.run
+    if wanted.kind == "quota":
+        bar = record.barred_by or ""
+        return bar.startswith("quota:") and wanted.name in (None, bar.removeprefix("quota:"))
+    if wanted.in_line:
+        found = (pause for pause in rules.pauses_of(run) if pause.kind == wanted.kind)
+        return run.ready_ms is not None and any(wanted.name in (None, pause.name) for pause in found)
     return any(
         wait.kind.value == wanted.kind
         and wanted.name in (None, wait.child_id if wait.kind is WaitKind.CHILD else wait.signal)

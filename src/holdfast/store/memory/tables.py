@@ -66,6 +66,8 @@ class Record:
     waits: dict[str, StoredWait] = field(default_factory=dict[str, StoredWait])
     attempts: dict[tuple[str, int], StoredAttempt] = field(default_factory=dict[tuple[str, int], StoredAttempt])
     transitions: list[Transition] = field(default_factory=list[Transition])
+    barred_by: str | None = None
+    """Which pause or quota keeps it from being claimed, as the last claim found it."""
 
     def all_entries(self) -> list[Entry]:
         """The journal, in order of completion."""
@@ -122,7 +124,19 @@ class Tables:
     def line(self) -> list[Record]:
         """Everything that can be claimed, in the order in which it is to be claimed."""
         claimable = [record for record in self.records.values() if record.run.ready_ms is not None]
-        return sorted(claimable, key=lambda record: _place(record.run))
+        return sorted(claimable, key=lambda record: place_of(record.run))
+
+    def barred(self) -> dict[tuple[Tenant, str], list[Record]]:
+        """The runs that pauses and quotas kept from being claimed, by tenant and bar, each in the order of service."""
+        found: dict[tuple[Tenant, str], list[Record]] = {}
+        for record in self.line():
+            if record.barred_by is not None:
+                found.setdefault((record.run.tenant, record.barred_by), []).append(record)
+        return found
+
+    def count_held(self, tenant: Tenant) -> int:
+        """How many of the tenant's runs workers hold."""
+        return sum(one.run.tenant == tenant and one.run.worker is not None for one in self.records.values())
 
     def held_by(self, worker: WorkerId) -> list[Record]:
         """The runs that this worker holds, by id."""
@@ -168,11 +182,9 @@ class Tables:
             and not record.run.cancel_requested
         )
 
-    def begun(self, tenant: Tenant) -> tuple[int, int]:
-        """How many of the tenant's runs are queued, and how many have begun and have not ended."""
-        active = [one.run for one in self.records.values() if one.run.tenant == tenant and one.run.finalized_ms is None]
-        queued = sum(run.status is RunStatus.QUEUED for run in active)
-        return queued, len(active) - queued
+    def count_queued(self, tenant: Tenant) -> int:
+        """How many of the tenant's runs are queued."""
+        return sum(one.run.tenant == tenant and one.run.status is RunStatus.QUEUED for one in self.records.values())
 
     def ended_before(self, tenant: Tenant, before_ms: UnixMs) -> list[RunId]:
         """The tenant's runs that ended before a moment and that no live run refers to, first ended first."""
@@ -216,10 +228,19 @@ class Tables:
         """How many claimable runs of the same queue will be claimed before this one, counted up to ``limit``."""
         if run.ready_ms is None:
             return 0
-        before = [one for one in self.line() if one.run.queue == run.queue and _place(one.run) < _place(run)]
-        return min(len(before), limit)
+        return min(sum(one.barred_by is None for one in self._before(run)), limit)
+
+    def barred_ahead_of(self, run: Run, *, limit: int) -> int:
+        """How many of them are barred by what bars this one."""
+        mine = self.records[run.id]
+        same = (run.tenant, mine.barred_by)
+        found = [one for one in self._before(run) if (one.run.tenant, one.barred_by) == same]
+        return 0 if mine.barred_by is None else min(len(found), limit)
+
+    def _before(self, run: Run) -> list[Record]:
+        return [one for one in self.line() if one.run.queue == run.queue and place_of(one.run) < place_of(run)]
 
 
-def _place(run: Run) -> tuple[int, int, str]:
+def place_of(run: Run) -> tuple[int, int, str]:
     """Where a claimable run stands in the line: highest priority, then longest ready, then lowest id."""
     return (-run.priority, run.ready_ms or 0, run.id)

@@ -102,6 +102,7 @@ class Unit:
         if effect.renamed:
             self._rename(record, effect.renamed)
         record.run = effect.after
+        record.barred_by = None
         self._append(record, before, effect.after.status_reason, effect.key, order)
         record.transitions[-1] = structs.replace(record.transitions[-1], moved=effect.moved)
         self._work = self._work or effect.after.ready_ms is not None
@@ -179,6 +180,7 @@ class Unit:
         """Ask for the children of a cancelled run to be cancelled, as each one's policy has it."""
         for child in self.tables.children_to_cancel(parent):
             run = child.run
+            child.barred_by = None
             undoes = parent.cancel_compensates or run.parent_policy is ParentPolicy.REQUEST
             asked: dict[str, Any] = {
                 "cancel_requested": True,

@@ -60,6 +60,7 @@ create table holdfast.runs (
     ready_ms bigint,
     wake_ms bigint,
     kept_wake_ms bigint,
+    barred_by text,
     deadline_ms bigint,
     started_ms bigint,
     finalized_ms bigint,
@@ -72,6 +73,7 @@ create table holdfast.runs (
     constraint runs_version check ((version is null) = (definition_hash is null)),
     constraint runs_parent_policy check (parent_policy in ('cancel', 'request', 'abandon')),
     constraint runs_claimable check (ready_ms is null or (worker is null and status in ('queued', 'compensating'))),
+    constraint runs_barred_in_line check (barred_by is null or ready_ms is not null),
     constraint runs_held check (worker is null or status in ('running', 'compensating')),
     constraint runs_running check (status <> 'running' or worker is not null),
     constraint runs_wake check (wake_ms is null or (ready_ms is null and worker is null and finalized_ms is null)),
@@ -81,12 +83,16 @@ create table holdfast.runs (
 comment on table holdfast.runs is 'One execution of a workflow.';
 comment on column holdfast.runs.code is 'What its worker must know: the functions name, or the graphs with its short hash.';
 comment on column holdfast.runs.ready_ms is 'Its place in the line; null: nobody may claim it.';
+comment on column holdfast.runs.barred_by is 'Which pause or quota keeps it from being claimed, as the last claim found it.';
 comment on column holdfast.runs.wake_ms is 'When time makes it claimable; null: never.';
 comment on column holdfast.runs.epoch is 'The fencing token: raised by every claim and take-over.';
 
 -- claim_runs, read_agenda: one line per (queue, code), suspects apart, in the order in which they are served.
 create index runs_line on holdfast.runs (shard, queue, code, suspect, priority desc, ready_ms, id)
-    where ready_ms is not null;
+    where ready_ms is not null and barred_by is null;
+-- claim_runs_readmit, read_agenda: one line per tenant and bar, and next to nothing without pauses and quotas.
+create index runs_barred on holdfast.runs (shard, tenant, barred_by, priority desc, ready_ms, id)
+    where barred_by is not null;
 -- wake_due, read_agenda.
 create index runs_wake on holdfast.runs (shard, wake_ms) where wake_ms is not null;
 -- requeue_lost, retire_worker, read_agenda.
@@ -497,7 +503,84 @@ create table holdfast.tenants (
         least(queued_max, running_max, payload_bytes_max, retention_ms, 0) >= 0)
 );
 comment on table holdfast.tenants is 'What an operator decided about a tenant; one without a row has no limits.';
-comment on column holdfast.tenants.running_max is 'Of runs that have begun and have not ended.';
+comment on column holdfast.tenants.running_max is 'Of runs that workers hold: more are not claimed.';
+-- claim_runs: whether it has to count at all.
+create index tenants_limited on holdfast.tenants (tenant) where running_max is not null;
+
+create table holdfast.pauses (
+    tenant text not null,
+    bar text not null,
+    kind text not null,
+    name text not null,
+    recalls boolean not null,
+    since_ms bigint not null,
+    actor text not null default '',
+    note text not null default '',
+    primary key (tenant, bar),
+    constraint pauses_kind check (kind in ('queue', 'workflow', 'tenant')),
+    constraint pauses_bar check (bar = case kind when 'tenant' then kind else kind || ':' || name end)
+);
+comment on table holdfast.pauses is 'What a tenant has paused: such runs are not claimed.';
+comment on column holdfast.pauses.recalls is 'Workers give back the runs of it that they hold.';
+
+create function holdfast.count_held(asked text, given_shard smallint) returns bigint language sql stable
+    return (select count(*)
+              from holdfast.runs r
+             where r.tenant = asked and r.status in ('running', 'compensating') and r.shard = given_shard
+               and r.worker is not null);
+comment on function holdfast.count_held is 'How many runs of the tenant workers hold.';
+
+-- claim_runs_readmit, read_agenda. Leaps over runs_barred from one tenant and bar to the next.
+create function holdfast.open_bars(given_shard smallint, queues text[], most bigint)
+returns table (tenant text, bar text, room bigint) language sql stable rows 10 as $$
+    with recursive bar (tenant, bar) as (
+        (select r.tenant, r.barred_by
+           from holdfast.runs r
+          where r.shard = given_shard and r.barred_by is not null
+          order by r.tenant, r.barred_by
+          limit 1)
+        union all
+        select n.tenant, n.barred_by
+          from bar b
+         cross join lateral (
+               select r.tenant, r.barred_by
+                 from holdfast.runs r
+                where r.shard = given_shard and r.barred_by is not null
+                  and (r.tenant, r.barred_by) > (b.tenant, b.bar)
+                order by r.tenant, r.barred_by
+                limit 1) n
+    ), rooms (tenant, bar, room) as (
+        select b.tenant, b.bar,
+               case when b.bar not like 'quota:%' then most
+                    else least(most, coalesce((
+                         select t.running_max - holdfast.count_held(t.tenant, given_shard)
+                           from holdfast.tenants t
+                          where t.tenant = b.tenant), most)) end
+          from bar b
+         where not exists (select from holdfast.pauses p where p.tenant = b.tenant and p.bar = b.bar)
+           and (b.bar not like 'quota:%' or substr(b.bar, 7) = any(queues))
+    )
+    select g.tenant, g.bar, g.room from rooms g where g.room > 0
+$$;
+comment on function holdfast.open_bars is 'What bars runs by their rows and not any more in truth, and how many may go on.';
+
+-- claim_runs. How many more runs of each of these tenants, given in order, may be claimed. Claims of a tenant with a
+-- quota pass here one after the other, until the end of their transactions; a statement in a function sees what others
+-- committed while it waited.
+create function holdfast.claim_rooms(asked text[], given_shard smallint)
+returns table (tenant text, room bigint) language plpgsql rows 10 as $$
+declare
+    one text;
+begin
+    foreach one in array asked loop
+        perform pg_advisory_xact_lock(hashtextextended('holdfast claims ' || one, 0));
+    end loop;
+    return query
+        select t.tenant, t.running_max - holdfast.count_held(t.tenant, given_shard)
+          from holdfast.tenants t
+         where t.tenant = any(asked) and t.running_max is not null;
+end $$;
+comment on function holdfast.claim_rooms is 'How many more runs of each of these tenants may be claimed.';
 
 -- start_runs. Holds the tenant's row until the start commits, so that two starts cannot both take the last place; a
 -- statement in a function sees what others committed while it waited for that row.
@@ -522,14 +605,6 @@ begin
         select count(*) into found from holdfast.runs r where r.tenant = asked and r.status = 'queued';
         if found + fresh > quota.queued_max then
             return json_build_array('queued', quota.queued_max, found + fresh);
-        end if;
-    end if;
-    if quota.running_max is not null then
-        select count(*) into found
-          from holdfast.runs r
-         where r.tenant = asked and r.status in ('running', 'waiting', 'paused', 'compensating');
-        if found >= quota.running_max then
-            return json_build_array('running', quota.running_max, found + 1);
         end if;
     end if;
     return null;

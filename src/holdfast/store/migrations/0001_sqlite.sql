@@ -41,6 +41,7 @@ create table runs (
     ready_ms integer,
     wake_ms integer,
     kept_wake_ms integer,
+    barred_by text,
     deadline_ms integer,
     started_ms integer,
     finalized_ms integer,
@@ -53,6 +54,7 @@ create table runs (
         then workflow else workflow || '@' || substr(definition_hash, 1, 12) end),
     constraint version_has_hash check ((version is null) = (definition_hash is null)),
     constraint in_line_means_unheld check (ready_ms is null or (status in ('queued', 'compensating') and worker is null)),
+    constraint barred_means_in_line check (barred_by is null or ready_ms is not null),
     constraint held_means_held_status check (worker is null or status in ('running', 'compensating')),
     constraint running_means_held check (status <> 'running' or worker is not null),
     constraint ended_means_finalized check (
@@ -62,7 +64,11 @@ create table runs (
 
 -- claim_runs, read_agenda, read_detail (how many are ahead): one line per (queue, code), suspects apart, in the order
 -- in which they are served, so that no claim walks through runs that its worker does not know or must leave
-create index runs_line on runs (shard, queue, code, suspect, priority desc, ready_ms, id) where ready_ms is not null;
+-- (the last column makes it covering)
+create index runs_line on runs (shard, queue, code, suspect, priority desc, ready_ms, id, barred_by)
+where ready_ms is not null and barred_by is null;
+-- claim_runs, read_agenda: one line per tenant and bar, and next to nothing without pauses and quotas
+create index runs_barred on runs (shard, tenant, barred_by, priority desc, ready_ms, id) where barred_by is not null;
 -- wake_due, read_agenda
 create index runs_wake on runs (shard, wake_ms) where wake_ms is not null;
 -- requeue_lost, retire_worker, read_agenda
@@ -450,6 +456,22 @@ when new.finalized_ms is not null and new.status <> old.status begin
     where s.tenant in ('', new.tenant) and s.workflow in ('', new.workflow)
     on conflict (shard, run_id, seq, subscription) do nothing;
 end;
+
+-- claim_runs: whether it has to count at all
+create index tenants_limited on tenants (tenant) where running_max is not null;
+
+create table pauses (
+    tenant text not null,
+    bar text not null,
+    kind text not null check (kind in ('queue', 'workflow', 'tenant')),
+    name text not null,
+    recalls integer not null check (recalls in (0, 1)),
+    since_ms integer not null,
+    actor text not null default '',
+    note text not null default '',
+    primary key (tenant, bar),
+    constraint bar_is_kind_and_name check (bar = case kind when 'tenant' then kind else kind || ':' || name end)
+) strict, without rowid;
 
 -- The log is append-only. Rows go when their run has gone, by retention and erasure, which delete the run first.
 -- The trigger that writes a row does not know which wait or whose command it is about: that is filled in once.

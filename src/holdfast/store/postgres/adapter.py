@@ -21,7 +21,9 @@ from holdfast.model.run import (
     Agenda,
     Answer,
     ApprovalPage,
+    Attempt,
     Claim,
+    Entry,
     NewRun,
     Outputs,
     Run,
@@ -31,6 +33,7 @@ from holdfast.model.run import (
     Signal,
     Started,
     Sweep,
+    Wait,
     WorkerInfo,
     WorkerRow,
 )
@@ -49,6 +52,7 @@ from holdfast.store.listings import (
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
 from holdfast.store.port import SIGNAL_BATCH, UNASKED_MAX, WORKER_KEPT_MS, Hint, Statements
 from holdfast.store.postgres import messages
+from holdfast.store.postgres.claim import claim_rounds
 from holdfast.store.postgres.commit import Outcome, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row
 from holdfast.store.postgres.control import obey, start_copy, tell_waiters
@@ -71,6 +75,7 @@ from holdfast.store.records import approval_from, entry_from, run_from, transiti
 from holdfast.store.rendering import render, text_of
 from holdfast.store.schema import check_revision
 from holdfast.store.search import Make, Query, group, read_page, rows_to_page
+from holdfast.store.standing import read_standing
 from holdfast.store.tenancy import prune_in
 
 if TYPE_CHECKING:
@@ -121,6 +126,7 @@ class PostgresStore:
         self._everyone = self._session.within(None)
         self._guests = Guests(self._address, self._session, connections_max=connections_max, wait_s=_POOL_WAIT_S)
         self._families = 0
+        self._barred = True
         self._lock = threading.Lock()
 
     @property
@@ -226,31 +232,39 @@ class PostgresStore:
         self, worker: WorkerId, *, queues: Sequence[str], codes: Sequence[str], limit: int, suspects: int
     ) -> Claim:
         """Take claimable runs, and read what those have recorded that were claimed before."""
-        params = self._params(worker=worker, queues=list(queues), codes=list(codes), limit=limit, suspects=suspects)
-
-        rows = self._everyone.write("claim_runs", params)
-        if rows[0][1] is None:
-            return Claim(rows[0][0], [])
-        self._hints.tell(Hint(), [row[1] for row in rows])
+        params = self._params(
+            worker=worker, queues=list(queues), codes=list(codes), limit=limit, suspects=suspects, look=limit
+        )
+        claimed = claim_rounds(self._everyone, params, barred=self._barred)
+        self._barred = claimed.barred
+        rows, now_ms = claimed.rows, claimed.now_ms
+        if rows:
+            self._hints.tell(Hint(), [row[1] for row in rows])
         # A run under its first epoch has recorded nothing.
         resumed = [row[1] for row in rows if row[11] > 1]
-        if not resumed:
-            return Claim(rows[0][0], [claimed_run(row, [], [], []) for row in rows])
-        # Read after the claim has committed: from then on nobody else writes a journal, and a wait that somebody closes
-        # meanwhile is only the newer truth.
-        more = self._params(ids=id_array(resumed), closed=False)
+        journal, waits, attempts = self._read_histories(resumed)
+        runs = [
+            claimed_run(row, journal.get(row[1], []), waits.get(row[1], []), attempts.get(row[1], [])) for row in rows
+        ]
+        return Claim(now_ms, runs, more=claimed.more, barred=claimed.barred)
+
+    def _read_histories(
+        self, run_ids: Sequence[RunId]
+    ) -> tuple[dict[RunId, list[Entry]], dict[RunId, list[Wait]], dict[RunId, list[Attempt]]]:
+        """Read after the claim has committed: from then on nobody else writes a journal.
+
+        A wait that somebody closes meanwhile is only the newer truth.
+        """
+        if not run_ids:
+            return {}, {}, {}
+        more = self._params(ids=id_array(run_ids), closed=False)
         try:
             journal_rows, wait_rows, attempt_rows = self._everyone.pipeline(
                 [("read_journal", more), ("read_waits", more), ("read_attempts", more)]
             )
         except StoreUnavailable as error:
             raise CommitUnknown(why=f"the claim was done, but what was claimed could not be read: {error}") from error
-        journal, waits = entries_by_run(journal_rows), waits_by_run(wait_rows)
-        attempts = attempts_by_run(attempt_rows)
-        claimed = [
-            claimed_run(row, journal.get(row[1], []), waits.get(row[1], []), attempts.get(row[1], [])) for row in rows
-        ]
-        return Claim(rows[0][0], claimed)
+        return entries_by_run(journal_rows), waits_by_run(wait_rows), attempts_by_run(attempt_rows)
 
     def release_unknown(self, worker: WorkerId, *, known: Sequence[RunId]) -> int:
         """Hand back the runs that the worker does not know it holds. Returns how many."""
@@ -440,6 +454,8 @@ class PostgresStore:
             run = run_from(rows[0])
             now_ms, ahead = rows_of(cursor, "read_detail", params)[0]
             serves = {**params, "worker": run.worker, "queue": run.queue, "code": run.code}
+            workers = [worker_from(row) for row in rows_of(cursor, "read_detail_workers", serves)]
+            statements = PostgresStatements(planned_anew(cursor.connection), now_ms)
             return RunDetail(
                 now_ms=now_ms,
                 run=run,
@@ -447,8 +463,9 @@ class PostgresStore:
                 waits=waits_by_run(rows_of(cursor, "read_waits", params)).get(run.id, []),
                 attempts=attempts_by_run(rows_of(cursor, "read_attempts", params)).get(run.id, []),
                 transitions=[transition_from(row) for row in rows_of(cursor, "read_transitions", params)],
-                workers=[worker_from(row) for row in rows_of(cursor, "read_detail_workers", serves)],
+                workers=workers,
                 ahead=ahead,
+                standing=read_standing(statements.rows, run, workers, shard=_SHARD),
             )
 
         # One snapshot, so that the rows agree with each other.

@@ -125,15 +125,10 @@ def start_runs(change: Change, runs: Sequence[NewRun]) -> list[Started]:
         ids = as_json([new.id for new in runs])
         found = read_json(change.connection, "start_runs_known", IDS, run_ids=ids)
         known = set(found)
-        for tenant, queued_max, running_max, payload_bytes_max, queued, running in quotas:
-            policy = TenantPolicy(
-                tenant=tenant,
-                queued_max=queued_max,
-                running_max=running_max,
-                payload_bytes_max=payload_bytes_max,
-            )
+        for tenant, queued_max, payload_bytes_max, queued in quotas:
+            policy = TenantPolicy(tenant=tenant, queued_max=queued_max, payload_bytes_max=payload_bytes_max)
             fresh = {new.id: len(new.input) for new in runs if new.tenant == tenant and new.id not in known}
-            check_quotas(policy, list(fresh.values()), queued=queued, running=running)
+            check_quotas(policy, list(fresh.values()), queued=queued)
     return insert_runs(change, runs)
 
 

@@ -18,6 +18,7 @@ from holdfast.store import listings, records, search
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
 from holdfast.store.rendering import render, text_of
 from holdfast.store.sqlite.statements import read_row
+from holdfast.store.standing import read_standing
 
 _SHARD = 0
 _AHEAD_MAX = 1_000
@@ -87,6 +88,11 @@ class Listings:
             records.worker_from(row) for row in self._read(listings.live_workers, now_ms=now_ms, also=run.worker)
         ]
         ahead = 0 if run.ready_ms is None else self._ahead(run)
+        workers = [
+            row
+            for row in workers
+            if row.id == run.worker or (run.queue in row.queues and (run.code in row.codes or run.code in row.lacks))
+        ]
         detail = RunDetail(
             now_ms=now_ms,
             run=run,
@@ -94,13 +100,9 @@ class Listings:
             waits=sorted(waits, key=lambda wait: (wait.seq, wait.key)),
             attempts=sorted(attempts, key=lambda attempt: (attempt.key, attempt.attempt)),
             transitions=[records.transition_from(row) for row in self._read(listings.transitions_of, run_id=run_id)],
-            workers=[
-                row
-                for row in workers
-                if row.id == run.worker
-                or (run.queue in row.queues and (run.code in row.codes or run.code in row.lacks))
-            ],
+            workers=workers,
             ahead=ahead,
+            standing=read_standing(self._rows, run, workers, shard=_SHARD),
         )
         self._connection.execute("commit")
         return detail

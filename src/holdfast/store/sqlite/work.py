@@ -8,16 +8,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import Agenda, Claim, ClaimedRun, WorkerInfo
-from holdfast.store.port import UNASKED_MAX, WORKER_KEPT_MS
+from holdfast.store.port import CLAIM_LOOK, CLAIM_ROUNDS, UNASKED_MAX, WORKER_KEPT_MS
 from holdfast.store.sqlite.ending import Change, end_waits
 from holdfast.store.sqlite.rows import (
     ATTEMPTS,
+    BARS,
     CLAIMED,
     ENTRIES,
+    JUDGED,
     MARKED,
     PLACES,
     TEXTS,
@@ -29,6 +31,18 @@ from holdfast.store.sqlite.rows import (
     wait_from,
 )
 from holdfast.store.sqlite.statements import as_json, decode, read_json, read_row, run
+
+Place = tuple[int, UnixMs, RunId, int]
+"""Where a claimable run stands: its priority, since when, its id, and 1 if it is a suspect."""
+
+
+class Claimant(NamedTuple):
+    """Who claims, and from which lines."""
+
+    worker: WorkerId
+    queues: Sequence[str]
+    codes: Sequence[str]
+
 
 FEW_LINES: Final = 6
 """Up to so many (queue, workflow) pairs, each is read as far as the claim could go: that is quicker than a merge."""
@@ -63,40 +77,94 @@ def register(change: Change, worker: WorkerInfo, *, lease_ms: int) -> None:
 def claim(
     change: Change, worker: WorkerId, *, queues: Sequence[str], codes: Sequence[str], limit: int, suspects: int
 ) -> Claim:
-    """Take the first runs of all lines that the worker serves."""
-    most = max(limit, 0)
-    name = "claim_runs_pick" if len(queues) * len(codes) <= FEW_LINES else "claim_runs_merge"
+    """Take the first runs of all lines that the worker serves, past those that are barred."""
+    rules = read_row(change.connection, "claim_runs_rules") or (0, 0)
+    if rules[1] == 1:
+        _readmit(change, queues)
+    claimant = Claimant(worker, queues, codes)
+    most, look = max(limit, 0), max(limit, 0)
+    taken: list[Place] = []
+    barred, more = rules[1] == 1, False
+    for _ in range(CLAIM_ROUNDS):
+        places = _first_places(change, claimant, look, suspects - sum(place[3] for place in taken))
+        bars = _judge(change, places) if rules[0] == 1 and places else {}
+        free = [place for place in places if place[2] not in bars][: most - len(taken)]
+        barred = barred or bool(bars)
+        for bar in sorted(set(bars.values())):
+            ids = as_json([run_id for run_id, found in bars.items() if found == bar])
+            run(change.connection, "claim_runs_bar", run_ids=ids, bar=bar)
+        if free:
+            ids = as_json([place[2] for place in free])
+            run(change.connection, "claim_runs", run_ids=ids, worker=worker, now_ms=change.now_ms)
+            taken += free
+        more = bool(bars) and len(taken) < most
+        if not more:
+            break
+        look = CLAIM_LOOK
+    return Claim(change.now_ms, _read_claimed(change, taken), more=more, barred=barred)
+
+
+def _first_places(change: Change, claimant: Claimant, limit: int, suspects: int) -> list[Place]:
+    name = "claim_runs_pick" if len(claimant.queues) * len(claimant.codes) <= FEW_LINES else "claim_runs_merge"
     sound, marked = read_row(
         change.connection,
         name,
-        queues=as_json(queues),
-        codes=as_json(codes),
-        worker=worker,
+        queues=as_json(claimant.queues),
+        codes=as_json(claimant.codes),
+        worker=claimant.worker,
         now_ms=change.now_ms,
-        limit=most,
-        suspects=min(most, max(suspects, 0)),
+        limit=limit,
+        suspects=min(limit, max(suspects, 0)),
     ) or (None, None)
-    places = _in_order(decode(PLACES, sound, name))
-    suspected = _in_order(decode(PLACES, marked, name))[: max(suspects, 0)]
-    if suspected:
-        places = _in_order([places, suspected])
+    places = _in_order(decode(PLACES, sound, name), 0)
+    suspected = _in_order(decode(PLACES, marked, name), 1)[: max(suspects, 0)]
+    return sorted([*places, *suspected], key=_by_service)[:limit] if suspected else places[:limit]
+
+
+def _judge(change: Change, places: list[Place]) -> dict[RunId, str]:
+    """Which of these runs are barred, and by what: paused ones, and those beyond their tenant's quota."""
+    ids = as_json([place[2] for place in places])
+    judged = {row[0]: row for row in read_json(change.connection, "claim_runs_judge", JUDGED, run_ids=ids)}
+    rooms: dict[str, int] = {}
+    bars: dict[RunId, str] = {}
+    for place in places:
+        run_id, tenant, queue, pause, room = judged[place[2]]
+        if pause is not None:
+            bars[run_id] = pause
+        elif room is not None:
+            rooms[tenant] = rooms.get(tenant, room) - 1
+            if rooms[tenant] < 0:
+                bars[run_id] = f"quota:{queue}"
+    return bars
+
+
+def _readmit(change: Change, queues: Sequence[str]) -> None:
+    """Put barred runs back into the line whose pause is over, or whose tenant may run more again."""
+    found = read_json(change.connection, "claim_runs_open", BARS, queues=as_json(queues), most=CLAIM_LOOK)
+    for tenant, bar, room in found:
+        run(change.connection, "claim_runs_readmit", tenant=tenant, bar=bar, room=room)
+
+
+def _read_claimed(change: Change, places: list[Place]) -> list[ClaimedRun]:
     if not places:
-        return Claim(change.now_ms, [])
-    taken = as_json([place[2] for place in places[:most]])
-    run(change.connection, "claim_runs", run_ids=taken, worker=worker, now_ms=change.now_ms)
-    runs = [claimed_from(row) for row in read_json(change.connection, "claim_runs_read", CLAIMED, run_ids=taken)]
+        return []
+    ids = as_json([place[2] for place in sorted(places, key=_by_service)])
+    runs = [claimed_from(row) for row in read_json(change.connection, "claim_runs_read", CLAIMED, run_ids=ids)]
     # An epoch of 1 is the first claim: there can be no history.
     resumed = {run.id: run for run in runs if run.epoch > 1}
     if resumed:
         _add_history(change.connection, resumed)
-    return Claim(change.now_ms, runs)
+    return runs
 
 
-def _in_order(lines: list[list[tuple[int, UnixMs, RunId]]]) -> list[tuple[int, UnixMs, RunId]]:
+def _in_order(lines: list[list[tuple[int, UnixMs, RunId]]], suspect: int) -> list[Place]:
     """Lines, each in the order of service, as one."""
-    if len(lines) == 1:
-        return lines[0]
-    return sorted(chain.from_iterable(lines), key=lambda place: (-place[0], place[1], place[2]))
+    places = [(*place, suspect) for place in chain.from_iterable(lines)]
+    return places if len(lines) == 1 else sorted(places, key=_by_service)
+
+
+def _by_service(place: Place) -> tuple[int, UnixMs, RunId]:
+    return (-place[0], place[1], place[2])
 
 
 def _add_history(connection: sqlite3.Connection, resumed: dict[RunId, ClaimedRun]) -> None:
@@ -197,7 +265,10 @@ def read_agenda(
         now_ms=now_ms,
         before_ms=now_ms - WORKER_KEPT_MS,
     )
-    claimable, wake_ms, lost, unasked, signals = row or (0, None, 0, None, 0)
+    claimable, wake_ms, lost, unasked, signals, barred = row or (0, None, 0, None, 0, 0)
+    if barred == 1 and claimable != 1:
+        # The next claim would put it back into the line.
+        claimable = int(bool(read_json(connection, "claim_runs_open", BARS, queues=as_json(queues), most=1)))
     return Agenda(
         now_ms=now_ms,
         claimable=claimable == 1,

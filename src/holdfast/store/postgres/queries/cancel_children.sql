@@ -24,6 +24,7 @@ with doomed as materialized (
        set status = case when d.status in ('waiting', 'paused') then 'queued' else d.status end,
            status_reason = 'cancel_requested', cancel_requested = true,
            cancel_compensates = d.undoes and d.status <> 'compensating', pause_requested = false, kept_wake_ms = null,
+           barred_by = null,
            ready_ms = case when d.worker is null and d.status <> 'compensating'
                            then coalesce(r.ready_ms, d.now_ms) else r.ready_ms end,
            wake_ms = case when d.status = 'compensating' then r.wake_ms end,

@@ -1,5 +1,6 @@
 -- What there is to do. The holders are found by leaping from one to the next, not by reading every held run, and so are
 -- the codes in the lines of these queues, however many runs are in each.
+-- Claimable is also what is barred and would be put back into the line by the next claim.
 -- Index: runs_line once per line, runs_wake, runs_held once per holder, signals_under_way, signals_expiring. Returns: one row; the claimable codes in
 -- it are those that are neither asked for nor unwanted.
 with recursive holders (worker) as (
@@ -20,7 +21,7 @@ with recursive holders (worker) as (
     select q.queue,
            (select r.code
               from holdfast.runs r
-             where r.shard = %(shard)s::smallint and r.queue = q.queue and r.ready_ms is not null
+             where r.shard = %(shard)s::smallint and r.queue = q.queue and r.ready_ms is not null and r.barred_by is null
              order by r.code
              limit 1)
       from unnest(%(queues)s::text[]) as q (queue)
@@ -28,7 +29,8 @@ with recursive holders (worker) as (
     select l.queue,
            (select r.code
               from holdfast.runs r
-             where r.shard = %(shard)s::smallint and r.queue = l.queue and r.code > l.code and r.ready_ms is not null
+             where r.shard = %(shard)s::smallint and r.queue = l.queue and r.code > l.code
+               and r.ready_ms is not null and r.barred_by is null
              order by r.code
              limit 1)
       from line l
@@ -39,7 +41,8 @@ with recursive holders (worker) as (
     select holdfast.now_ms(%(now_ms)s) as now_ms
 )
 select m.now_ms,
-       exists (select from found f where f.code = any(%(codes)s::text[])) as claimable,
+       exists (select from found f where f.code = any(%(codes)s::text[]))
+       or exists (select from holdfast.open_bars(%(shard)s::smallint, %(queues)s::text[], 1)) as claimable,
        (select r.wake_ms
           from holdfast.runs r
          where r.shard = %(shard)s::smallint and r.wake_ms is not null

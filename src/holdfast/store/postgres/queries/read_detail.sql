@@ -12,6 +12,7 @@ with recursive one as materialized (
            select r.code, r.suspect
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.queue = one.queue and r.ready_ms is not null
+              and r.barred_by is null
             order by r.code, r.suspect
             limit 1) f
     union all
@@ -22,6 +23,7 @@ with recursive one as materialized (
            select r.code, r.suspect
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.queue = one.queue and r.ready_ms is not null
+              and r.barred_by is null
               and (r.code, r.suspect) > (l.code, l.suspect)
             order by r.code, r.suspect
             limit 1) n
@@ -35,13 +37,15 @@ select holdfast.now_ms(%(now_ms)s) as now_ms,
                        (select
                           from holdfast.runs r
                          where r.shard = %(shard)s::smallint and r.queue = one.queue and r.code = l.code
-                           and r.suspect = l.suspect and r.ready_ms is not null and r.priority > one.priority
+                           and r.suspect = l.suspect and r.ready_ms is not null
+                           and r.barred_by is null and r.priority > one.priority
                          limit %(limit)s::bigint)
                        union all
                        (select
                           from holdfast.runs r
                          where r.shard = %(shard)s::smallint and r.queue = one.queue and r.code = l.code
-                           and r.suspect = l.suspect and r.ready_ms is not null and r.priority = one.priority
+                           and r.suspect = l.suspect and r.ready_ms is not null
+                           and r.barred_by is null and r.priority = one.priority
                            and (r.ready_ms, r.id) < (one.ready_ms, one.id)
                          limit %(limit)s::bigint)) b
                  limit %(limit)s::bigint) before) as ahead

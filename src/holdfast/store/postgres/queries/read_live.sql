@@ -1,6 +1,12 @@
 -- Which of these runs the worker holds.
--- Index: primary key. Returns: one row per run: its id, whether it is to be cancelled, and to be paused.
-select r.id, r.cancel_requested, r.pause_requested
+-- Index: primary keys. Returns: one row per run: its id, whether it is to be cancelled, and to be given back, because it
+-- is to be paused or a pause of its queue, workflow or tenant recalls it.
+select r.id, r.cancel_requested,
+       r.pause_requested or exists (
+           select
+             from holdfast.pauses p
+            where p.tenant = r.tenant and p.bar in ('tenant', 'queue:' || r.queue, 'workflow:' || r.workflow)
+              and p.recalls)
   from holdfast.runs r
  where r.shard = %(shard)s::smallint and r.id = any(%(ids)s::uuid[]) and r.worker = %(worker)s
  order by r.id

@@ -4,7 +4,7 @@
 update runs set
     status = iif(status in ('waiting', 'paused'), 'queued', status), status_reason = 'cancel_requested',
     cancel_requested = 1, cancel_compensates = iif(status = 'compensating', 0, b.undoes), pause_requested = 0,
-    kept_wake_ms = null,
+    kept_wake_ms = null, barred_by = null,
     ready_ms = iif(worker is null and status <> 'compensating', coalesce(ready_ms, :now_ms), ready_ms),
     wake_ms = iif(status = 'compensating', wake_ms, null), updated_ms = :now_ms, transition_seq = transition_seq + 1
 from (

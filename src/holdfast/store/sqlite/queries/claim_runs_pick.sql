@@ -13,13 +13,13 @@ select
         select json_group_array(json_array(p.priority, p.ready_ms, p.id))
         from (
             select r.priority, r.ready_ms, r.id from runs as r indexed by runs_line
-            where r.shard = 0 and r.queue = l.queue and r.code = l.code and r.suspect = 0 and r.ready_ms is not null
+            where r.shard = 0 and r.queue = l.queue and r.code = l.code and r.suspect = 0 and r.ready_ms is not null and r.barred_by is null
             order by r.priority desc, r.ready_ms, r.id limit :limit) as p)))
     from lines as l),
     (select json_group_array(json((
         select json_group_array(json_array(p.priority, p.ready_ms, p.id))
         from (
             select r.priority, r.ready_ms, r.id from runs as r indexed by runs_line
-            where r.shard = 0 and r.queue = l.queue and r.code = l.code and r.suspect = 1 and r.ready_ms is not null
+            where r.shard = 0 and r.queue = l.queue and r.code = l.code and r.suspect = 1 and r.ready_ms is not null and r.barred_by is null
             order by r.priority desc, r.ready_ms, r.id limit :suspects) as p)))
     from lines as l)

@@ -2,7 +2,8 @@
 -- code to the next, however many runs are in its line. Access: runs_line once per line, runs_wake, runs_worker, the workers' primary key.
 -- Returns: one row: 1 if something can be claimed, the next wake_ms or null, 1 if a lost worker
 -- holds runs, or holds none and is to be forgotten; a JSON array of
--- claimable codes that are neither in :codes nor in :unwanted; 1 if signals are under way or expired.
+-- claimable codes that are neither in :codes nor in :unwanted; 1 if signals are under way or expired; 1 if runs are
+-- barred.
 with recursive held (worker) as (
     select (select r.worker from runs as r
         where r.shard = 0 and r.worker is not null order by r.worker limit 1)
@@ -12,11 +13,11 @@ with recursive held (worker) as (
     from held where held.worker is not null
 ), line (queue, code) as (
     select q.value, (select r.code from runs as r
-        where r.shard = 0 and r.queue = q.value and r.ready_ms is not null order by r.code limit 1)
+        where r.shard = 0 and r.queue = q.value and r.ready_ms is not null and r.barred_by is null order by r.code limit 1)
     from json_each(:queues) as q
     union all
     select line.queue, (select r.code from runs as r
-        where r.shard = 0 and r.queue = line.queue and r.code > line.code and r.ready_ms is not null
+        where r.shard = 0 and r.queue = line.queue and r.code > line.code and r.ready_ms is not null and r.barred_by is null
         order by r.code limit 1)
     from line where line.code is not null
 ), found (code) as materialized (
@@ -41,4 +42,5 @@ select
     exists (select 1 from signals as s indexed by signals_under_way where s.shard = 0 and s.passed is not null and s.passed >= '')
     or exists (
         select 1 from signals as s
-        where s.shard = 0 and s.expires_ms is not null and s.expires_ms <= :now_ms)
+        where s.shard = 0 and s.expires_ms is not null and s.expires_ms <= :now_ms),
+    exists (select 1 from runs as r indexed by runs_barred where r.shard = 0 and r.tenant >= '' and r.barred_by is not null)

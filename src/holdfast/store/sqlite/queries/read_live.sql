@@ -1,9 +1,13 @@
 -- What others did to runs that a worker holds: :asked is [[run, keys of waits or null for all], ...].
 -- Access: the primary keys.
--- Returns: one JSON array of [id, cancel requested, pause requested, closed waits], of those that have any.
+-- Returns: one JSON array of [id, cancel requested, pause requested or recalled by one, closed waits], of those that have any.
 select json_group_array(json_array(l.id, l.cancel_requested, l.pause_requested, json(l.closed)))
 from (
-    select r.id, r.cancel_requested, r.pause_requested,
+    select r.id, r.cancel_requested,
+        r.pause_requested or exists (
+            select 1 from pauses as p
+            where p.tenant = r.tenant and p.bar in ('tenant', 'queue:' || r.queue, 'workflow:' || r.workflow)
+                and p.recalls = 1) as pause_requested,
         case when json_type(b.value, '$[1]') = 'null' then (
             select json_group_array(json_array(w.key, w.seq, w.kind, w.signal, w.child_id, w.due_ms,
                 w.opened_ms, w.outcome, w.closed_ms, w.result, w.error, w.child_status, w.request, w.note))

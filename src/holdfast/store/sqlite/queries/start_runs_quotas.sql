@@ -1,11 +1,8 @@
--- The limits of those of these tenants that have some, and how many runs they have. Access: the primary key of tenants,
--- runs_status. Returns: one JSON array of [tenant, queued_max, running_max, payload_bytes_max, queued, running].
-select json_group_array(json_array(t.tenant, t.queued_max, t.running_max, t.payload_bytes_max,
+-- What those of these tenants may start that have limits, and how many runs they have. Access: the primary key of tenants,
+-- runs_status. Returns: one JSON array of [tenant, queued_max, payload_bytes_max, queued].
+select json_group_array(json_array(t.tenant, t.queued_max, t.payload_bytes_max,
     iif(t.queued_max is null, 0, (
-        select count(*) from runs as r where r.tenant = t.tenant and r.status = 'queued')),
-    iif(t.running_max is null, 0, (
-        select count(*) from runs as r
-        where r.tenant = t.tenant and r.status in ('running', 'waiting', 'paused', 'compensating')))))
+        select count(*) from runs as r where r.tenant = t.tenant and r.status = 'queued'))))
 from json_each(:tenants) as b
 cross join tenants as t on t.tenant = b.value
-where coalesce(t.queued_max, t.running_max, t.payload_bytes_max) is not null
+where coalesce(t.queued_max, t.payload_bytes_max) is not null

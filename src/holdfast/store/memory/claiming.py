@@ -1,0 +1,167 @@
+"""Claims of the reference store: which runs of the line a worker may have, and which are barred."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from holdfast.model.ids import RunId, Tenant, WorkerId
+from holdfast.model.pause import bar_of
+from holdfast.model.run import Claim, ClaimedRun, Holder, Run, Standing, WorkerRow
+from holdfast.model.status import RunStatus
+from holdfast.store.memory.rules import Rules
+from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, Tables, place_of
+from holdfast.store.memory.unit import Unit
+from holdfast.store.port import CLAIM_LOOK, CLAIM_ROUNDS
+
+QUOTA = "quota:"
+HOLDERS_MAX = 10
+AHEAD_MAX = 1_000
+
+
+class Claiming:
+    """One claim from some lines, at the moment of a unit."""
+
+    def __init__(self, unit: Unit, rules: Rules, queues: Sequence[str], codes: Sequence[str]) -> None:
+        self._unit = unit
+        self._tables = unit.tables
+        self._rules = rules
+        self._queues = queues
+        self._codes = codes
+
+    def claim(self, worker: WorkerId, *, limit: int, suspects: int) -> Claim:
+        """Take the first runs, past those that are barred; in rounds, as the other stores do, each of which bars."""
+        self._readmit()
+        taken: list[tuple[tuple[int, int, str], RunId]] = []
+        look, more = limit, False
+        has_lease = self._tables.has_lease(worker, self._unit.now_ms)
+        for _ in range(CLAIM_ROUNDS if has_lease else 0):
+            heads = self._heads(look, suspects)
+            self._bar(heads)
+            free = [record for record in heads if record.barred_by is None][: limit - len(taken)]
+            for record in free:
+                taken.append((place_of(record.run), record.run.id))
+                suspects -= record.run.crashes >= SUSPECT_CRASHES
+                take(self._unit, record, worker)
+            more = any(record.barred_by is not None for record in heads) and len(taken) < limit
+            if not more:
+                break
+            look = CLAIM_LOOK
+        runs = [claimed_run(self._tables.records[run_id]) for _, run_id in sorted(taken)]
+        return Claim(self._unit.now_ms, runs, more=more, barred=bool(self._tables.barred()))
+
+    def _heads(self, limit: int, suspects: int) -> list[Record]:
+        """The first runs of the lines that are asked for."""
+        heads: list[Record] = []
+        for record in self._tables.line():
+            run = record.run
+            mine = run.queue in self._queues and run.code in self._codes and record.barred_by is None
+            is_suspect = run.crashes >= SUSPECT_CRASHES
+            if mine and len(heads) < limit and (not is_suspect or suspects > 0):
+                suspects -= is_suspect
+                heads.append(record)
+        return heads
+
+    def _bar(self, heads: Sequence[Record]) -> None:
+        """Bar the paused ones of these runs, and those beyond their tenants' quotas."""
+        rooms: dict[Tenant, int] = {}
+        for record in heads:
+            run = record.run
+            most = self._rules.running_max(run.tenant)
+            pause = next(iter(self._rules.pauses_of(run)), None)
+            if pause is not None:
+                record.barred_by = bar_of(pause.kind, pause.name)
+            elif most is not None:
+                rooms[run.tenant] = rooms.get(run.tenant, most - self._tables.count_held(run.tenant)) - 1
+                if rooms[run.tenant] < 0:
+                    record.barred_by = QUOTA + run.queue
+
+    def find_open(self) -> list[Record]:
+        """The barred runs that may go on."""
+        found: list[Record] = []
+        for (tenant, bar), records in self._tables.barred().items():
+            room = 0 if self._rules.holds(tenant, bar) else len(records)
+            most = self._rules.running_max(tenant)
+            if bar.startswith(QUOTA):
+                is_asked = bar.removeprefix(QUOTA) in self._queues
+                room = room if most is None else max(most - self._tables.count_held(tenant), 0)
+                room = room if is_asked else 0
+            found += records[:room]
+        return found
+
+    def _readmit(self) -> None:
+        for record in self.find_open():
+            record.barred_by = None
+
+
+def find_standing(tables: Tables, rules: Rules, run: Run, workers: Sequence[WorkerRow]) -> Standing:
+    """What keeps a run from being claimed."""
+    if run.finalized_ms is not None:
+        return Standing()
+    pauses = rules.pauses_of(run)
+    if run.ready_ms is None:
+        return Standing(pauses=pauses)
+    most = rules.running_max(run.tenant)
+    running = 0 if most is None else tables.count_held(run.tenant)
+    serving = [row.id for row in workers if run.queue in row.queues and run.code in row.codes]
+    holders = sorted(
+        (one.updated_ms, one.id, one.workflow, one.worker)
+        for one in (record.run for record in tables.records.values())
+        if one.tenant == run.tenant and one.worker is not None
+        if one.worker in serving or (most is not None and running >= most)
+    )[:HOLDERS_MAX]
+    return Standing(
+        pauses=pauses,
+        barred_ahead=tables.barred_ahead_of(run, limit=AHEAD_MAX),
+        running_max=most,
+        running=running,
+        holders=[
+            Holder(run_id=run_id, workflow=workflow, worker=worker, since_ms=since_ms)
+            for since_ms, run_id, workflow, worker in holders
+        ],
+    )
+
+
+def take(unit: Unit, record: Record, worker: WorkerId) -> None:
+    """Give the run to a worker."""
+    run = record.run
+    unit.move(
+        record,
+        RunStatus.COMPENSATING if run.status is RunStatus.COMPENSATING else RunStatus.RUNNING,
+        reason="claimed",
+        worker=worker,
+        epoch=run.epoch + 1,
+        ready_ms=None,
+        wake_ms=None,
+        started_ms=unit.now_ms if run.started_ms is None else run.started_ms,
+    )
+
+
+def claimed_run(record: Record) -> ClaimedRun:
+    """The run as its claim returns it."""
+    run = record.run
+    return ClaimedRun(
+        id=run.id,
+        tenant=run.tenant,
+        workflow=run.workflow,
+        version=run.version,
+        definition_hash=run.definition_hash,
+        queue=run.queue,
+        status=run.status,
+        input=run.input,
+        error=run.error,
+        key=run.key,
+        priority=run.priority,
+        root_id=run.root_id,
+        attempt=run.attempt,
+        epoch=run.epoch,
+        crashes=run.crashes,
+        cancel_requested=run.cancel_requested,
+        cancel_compensates=run.cancel_compensates,
+        pause_requested=run.pause_requested,
+        parent_id=run.parent_id,
+        created_ms=run.created_ms,
+        deadline_ms=run.deadline_ms,
+        journal=record.all_entries(),
+        waits=record.all_waits(),
+        attempts=record.all_attempts(),
+    )
