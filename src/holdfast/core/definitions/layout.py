@@ -17,6 +17,10 @@ from holdfast.core.definitions.structure import layers, shape_of
 GAP_X: Final = 28.0
 GAP_Y: Final = 56.0
 BEND_WIDTH: Final = 14.0
+LABEL_GAP: Final = 6.0
+LABEL_HEIGHT: Final = 13.0
+LABEL_PLACES: Final = (0.5, 0.8, 0.2)
+"""How far along the first curve of its line a label may stand: the middle, a line of text below it, and one above."""
 BENDS_MAX: Final = 24
 """A line over more layers than this goes straight: it would need a bend in each of them."""
 SWEEPS: Final = 6
@@ -39,11 +43,23 @@ class Placing(Struct, frozen=True):
     boxes: dict[str, Point]
     """The upper left corner of each box."""
     lines: dict[tuple[str, str], list[Point]]
-    """Of each (source, target) edge: from the source's lower edge over its bends to the target's upper edge."""
+    """Of each (source, target) edge: from the source's lower edge over its bends to the target's upper edge.
+
+    Lines are upright within a layer, so that they pass between its boxes, and curved between layers.
+    """
+    labels: dict[tuple[str, str], Point] = {}
+    """The middle of each label."""
 
 
-def place(sizes: Mapping[str, Size], edges: Sequence[tuple[str, str]]) -> Placing:
-    """Lay out boxes of these sizes; edges of unknown boxes and of a box with itself have no line."""
+def place(
+    sizes: Mapping[str, Size],
+    edges: Sequence[tuple[str, str]],
+    labels: Mapping[tuple[str, str], float] = {},
+) -> Placing:
+    """Lay out boxes of these sizes; edges of unknown boxes and of a box with itself have no line.
+
+    ``labels`` are the widths of the labels of edges.
+    """
     shape = shape_of(sizes, edges)
     if not shape.keys:
         return Placing(0.0, 0.0, {}, {})
@@ -58,10 +74,55 @@ def place(sizes: Mapping[str, Size], edges: Sequence[tuple[str, str]]) -> Placin
         upper, lower = (source, target) if layer[source] <= layer[target] else (target, source)
         start = (grid.x[upper], grid.tops[layer[upper]] + sizes[shape.keys[upper]].height)
         end = (grid.x[lower], grid.tops[layer[lower]])
-        bends = [(grid.x[bend], grid.middle(grid.layer[bend])) for bend in route]
-        points = [start, *bends, end]
+        points = [start, (start[0], grid.bottom(layer[upper]))]
+        for bend in route if upper == source else route[::-1]:
+            points += [(grid.x[bend], grid.tops[grid.layer[bend]]), (grid.x[bend], grid.bottom(grid.layer[bend]))]
+        points = list(dict.fromkeys([*points, end]))
         lines[shape.keys[source], shape.keys[target]] = points if upper == source else points[::-1]
-    return Placing(grid.width, grid.height, boxes, lines)
+    return _with_labels(Placing(grid.width, grid.height, boxes, lines), labels)
+
+
+def _with_labels(placing: Placing, widths: Mapping[tuple[str, str], float]) -> Placing:
+    """Put each label on its line, beside or above the others, and make room for those that reach beyond the boxes."""
+    labels: dict[tuple[str, str], Point] = {}
+    taken: list[tuple[float, float, float]] = []
+    wanted = {edge: _first_curve(placing.lines[edge]) for edge in widths if edge in placing.lines}
+    for edge, curve in sorted(wanted.items(), key=lambda item: (item[1][0][1], _on(item[1], 0.5), item[0])):
+        width = widths[edge]
+        free = [at for at in (_on(curve, t) for t in LABEL_PLACES) if not _meets(at, width, taken)]
+        x, y = free[0] if free else _on(curve, LABEL_PLACES[0])
+        labels[edge] = x, y
+        taken.append((x, y, width))
+    left = min([0.0, *(x - width / 2 for x, _, width in taken)])
+    right = max([placing.width, *(x + width / 2 for x, _, width in taken)])
+    return Placing(
+        right - left,
+        placing.height,
+        {key: (x - left, y) for key, (x, y) in placing.boxes.items()},
+        {edge: [(x - left, y) for x, y in line] for edge, line in placing.lines.items()},
+        {edge: (x - left, y) for edge, (x, y) in labels.items()},
+    )
+
+
+def _first_curve(line: Sequence[Point]) -> tuple[Point, Point]:
+    """The first part of a line that is not upright within a layer."""
+    parts = list(pairwise(line))
+    return next(((one, two) for one, two in parts if abs(one[1] - two[1]) == GAP_Y), parts[0])
+
+
+def _on(curve: tuple[Point, Point], t: float) -> Point:
+    """The point of a curve that is upright at both ends, ``t`` of the way along."""
+    (x1, y1), (x2, y2) = curve
+    near, far = (1 - t) ** 3, t**3
+    first, second = 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2
+    middle = (y1 + y2) / 2
+    return x1 * (near + first) + x2 * (second + far), y1 * near + middle * (first + second) + y2 * far
+
+
+def _meets(at: Point, width: float, taken: Sequence[tuple[float, float, float]]) -> bool:
+    return any(
+        abs(at[0] - x) < (width + other) / 2 + LABEL_GAP and abs(at[1] - y) < LABEL_HEIGHT for x, y, other in taken
+    )
 
 
 def _routes(targets: Sequence[Sequence[int]], layer: Sequence[int]) -> dict[tuple[int, int], list[int]]:
@@ -114,9 +175,9 @@ class _Grid:
         self.height = top - GAP_Y
         self.width = 0.0
 
-    def middle(self, row: int) -> float:
-        """The height at which lines bend in a layer."""
-        return self.tops[row] + self.heights[row] / 2
+    def bottom(self, row: int) -> float:
+        """Where a layer ends."""
+        return self.tops[row] + self.heights[row]
 
     def order(self) -> None:
         """Sort each layer by the mean place of its neighbours in the layer before, down and up in turn."""

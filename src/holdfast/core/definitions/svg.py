@@ -24,6 +24,8 @@ _COLUMN: Final = 7.0
 _TITLE_HEIGHT: Final = 20.0
 _LINE_HEIGHT: Final = 16.0
 _LABEL_COLUMNS: Final = 34
+_LABEL_COLUMN: Final = 6.4
+_TITLE_COLUMN: Final = 8.0
 
 _COLOURS: Final = {
     "step": "#2563eb",
@@ -54,7 +56,7 @@ _STYLE: Final = (
     "text{font-family:system-ui,sans-serif;font-size:12px;fill:#334155}"
     ".t{font-size:13px;font-weight:600;fill:#0f172a}.k{font-size:11px}"
     ".e{fill:none;stroke:#64748b;stroke-width:1.4}.d{stroke-dasharray:5 4}"
-    ".l{font-size:11px;text-anchor:middle;paint-order:stroke;stroke:#fff;stroke-width:4px}"
+    ".l{font-size:11px;text-anchor:middle;paint-order:stroke;stroke-width:4px}"
 )
 
 _ARROW: Final = (
@@ -93,7 +95,7 @@ def draw_svg(definition: Definition, states: Mapping[str, NodeState] | None = No
         f"<style>{_STYLE}</style>",
         _ARROW,
         f'<rect width="{w}" height="{h}" fill="#fff"/>',
-        *_draw_scene(scene, _MARGIN, _MARGIN),
+        *_draw_scene(scene, _MARGIN, _MARGIN, ground="#fff"),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
@@ -106,7 +108,12 @@ def _scene(nodes: Sequence[Node], edges: Sequence[Edge], states: Mapping[str, No
     boxes = {node.key: _box(node, states, path + node.key) for node in sorted(nodes, key=lambda node: node.key)}
     sizes = {key: box.size for key, box in boxes.items()}
     known = {(edge.source, edge.target): edge for edge in sorted(edges, key=_edge_place)}
-    return _Scene(boxes, place(sizes, list(known)), list(known.values()))
+    labels = {ends: _columns(text) * _LABEL_COLUMN for ends, edge in known.items() if (text := _label(edge))}
+    return _Scene(boxes, place(sizes, list(known), labels), list(known.values()))
+
+
+def _label(edge: Edge) -> str:
+    return _cut(caption_of_edge(edge), _LABEL_COLUMNS)
 
 
 def _edge_place(edge: Edge) -> tuple[str, str, str, str]:
@@ -115,8 +122,8 @@ def _edge_place(edge: Edge) -> tuple[str, str, str, str]:
 
 def _box(node: Node, states: Mapping[str, NodeState], path: str) -> _Box:
     caption, state = caption_of(node), states.get(path)
-    columns = max(_columns(_cut(text)) for text in (f"{caption.title}   {caption.kind}", *caption.lines))
-    width = columns * _COLUMN + 2 * _PADDING
+    title = _columns(_cut(f"{caption.title}   {caption.kind}")) * _TITLE_COLUMN
+    width = max([title, *(_columns(_cut(line)) * _COLUMN for line in caption.lines)]) + 2 * _PADDING
     height = _TITLE_HEIGHT + len(caption.lines) * _LINE_HEIGHT + 2 * _PADDING - 6
     if not isinstance(node, SubgraphNode):
         return _Box(caption, Size(width, height), state)
@@ -144,7 +151,8 @@ def _cut(text: str, columns_max: int = LINE_COLUMNS_MAX) -> str:
 # Drawing
 
 
-def _draw_scene(scene: _Scene, left: float, top: float) -> list[str]:
+def _draw_scene(scene: _Scene, left: float, top: float, *, ground: str) -> list[str]:
+    """``ground`` is the colour behind it: labels keep a little of it around them."""
     parts: list[str] = []
     for edge in scene.edges:
         line = scene.placing.lines.get((edge.source, edge.target))
@@ -157,12 +165,10 @@ def _draw_scene(scene: _Scene, left: float, top: float) -> list[str]:
         parts += _draw_box(box, x + left, y + top)
     # Labels come last, so that no line is drawn over them.
     for edge in scene.edges:
-        line = scene.placing.lines.get((edge.source, edge.target))
-        label = caption_of_edge(edge)
-        if line is not None and label:
-            (x1, y1), (x2, y2) = line[0], line[1]
-            at = f'x="{_n((x1 + x2) / 2 + left)}" y="{_n((y1 + y2) / 2 + top + 4)}"'
-            parts.append(f'<text class="l" {at}>{_escape(_cut(label, _LABEL_COLUMNS))}</text>')
+        middle = scene.placing.labels.get((edge.source, edge.target))
+        if middle is not None:
+            at = f'x="{_n(middle[0] + left)}" y="{_n(middle[1] + top + 4)}"'
+            parts.append(f'<text class="l" {at} style="stroke:{ground}">{_escape(_label(edge))}</text>')
     return parts
 
 
@@ -189,7 +195,8 @@ def _draw_box(box: _Box, x: float, y: float) -> list[str]:
         parts.append(f"<text {at}>{_escape(_cut(line))}</text>")
     if box.inside is not None:
         inner = box.inside.placing
-        parts += _draw_scene(box.inside, x + (size.width - inner.width) / 2, y + size.height - inner.height - _PADDING)
+        inside_at = x + (size.width - inner.width) / 2, y + size.height - inner.height - _PADDING
+        parts += _draw_scene(box.inside, *inside_at, ground=fill)
     return [*parts, "</g>"]
 
 

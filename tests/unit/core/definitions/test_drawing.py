@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from itertools import combinations, pairwise
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise, product
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from holdfast.core.definitions import draw_mermaid, draw_svg
 from holdfast.core.definitions.captions import span
-from holdfast.core.definitions.layout import GAP_X, Size, place
+from holdfast.core.definitions.layout import GAP_X, LABEL_HEIGHT, Point, Size, place
 from holdfast.model.definition import (
     Branch,
     Computed,
@@ -169,6 +170,54 @@ def test_boxes_never_overlap_and_lie_inside_the_picture(sizes: dict[str, Size], 
         apart_y = max(y1, y2) - min(y1 + sizes[one].height, y2 + sizes[two].height)
         assert apart_x >= GAP_X - 0.01 or apart_y > 0
     assert set(placing.lines) == {(a, b) for a, b in edges if a != b}
+
+
+def along(line: Sequence[Point]) -> Iterator[Point]:
+    """Points of the drawn line: upright at each of its own, and curved between them."""
+    for (x1, y1), (x2, y2) in pairwise(line):
+        for step in range(21):
+            t = step / 20
+            share = t * t * (3 - 2 * t)
+            middle = 1.5 * t * (1 - t) + t**3
+            yield x1 + (x2 - x1) * share, y1 + (y2 - y1) * middle
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.sampled_from("abcdefghij"), SIZES, min_size=2), st.data())
+def test_no_line_goes_through_a_box(sizes: dict[str, Size], data: st.DataObject) -> None:
+    pairs = list(combinations(sorted(sizes), 2))
+    edges = data.draw(st.lists(st.sampled_from(pairs), max_size=15))
+
+    placing = place(sizes, edges)
+
+    for line in placing.lines.values():
+        for (x, y), (key, (left, top)) in product(along(line), placing.boxes.items()):
+            within_x = left + 0.01 < x < left + sizes[key].width - 0.01
+            assert not (within_x and top + 0.01 < y < top + sizes[key].height - 0.01)
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.sampled_from("abcde"), SIZES, min_size=2), st.data())
+def test_labels_stand_within_the_picture(sizes: dict[str, Size], data: st.DataObject) -> None:
+    pairs = list(combinations(sorted(sizes), 2))
+    labels = data.draw(st.dictionaries(st.sampled_from(pairs), st.floats(10, 250), max_size=6))
+
+    placing = place(sizes, list(labels), labels)
+
+    assert set(placing.labels) == set(labels)
+    for edge, (x, _) in placing.labels.items():
+        assert x - labels[edge] / 2 >= -0.01
+        assert x + labels[edge] / 2 <= placing.width + 0.01
+
+
+def test_labels_of_two_edges_do_not_cover_each_other() -> None:
+    box = Size(80, 40)
+    labels = {("a", "b"): 120.0, ("a", "c"): 120.0, ("a", "d"): 120.0}
+
+    placing = place(dict.fromkeys("abcd", box), list(labels), labels)
+
+    for (x1, y1), (x2, y2) in combinations(placing.labels.values(), 2):
+        assert abs(x1 - x2) >= 120 or abs(y1 - y2) >= LABEL_HEIGHT
 
 
 def test_a_chain_is_straight_and_a_fan_is_centred() -> None:
