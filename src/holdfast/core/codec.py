@@ -39,7 +39,9 @@ DEPTH_MAX: Final = 64
 """Levels of nesting. Parsers recurse, each with its own limit (PostgreSQL by its stack); this is below them all."""
 
 Decode = Callable[[Json, str], Any]
-DecodeArguments = Callable[[Json, str], tuple[tuple[Any, ...], dict[str, Any]]]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+DecodeArguments = Callable[[Json, str], Arguments]
+ReadArguments = Callable[[tuple[Any, ...], dict[str, Any], str], Arguments]
 
 _PREFIX: Final = b'{"value":'
 _SUFFIX: Final = b"}"
@@ -127,6 +129,18 @@ class Codec:
         """
         return _ArgumentsDecoder(self, function).decode
 
+    def scalars_kept(self, type_: Any) -> frozenset[type]:
+        """The types of those JSON values that are the same when they are read as ``type_``."""
+        return _SCALARS.get(type_, _NO_SCALARS) if isinstance(type_, type) or type_ is Any else _NO_SCALARS
+
+    def arguments_reader(self, function: Callable[..., Any]) -> ReadArguments:
+        """A function that reads arguments that are JSON values as ``function`` declares them.
+
+        It is called ``args, kwargs = read(args, kwargs, where)``, and answers what storing and decoding them would.
+        Raises: as ``arguments_decoder``; the function raises EncodeError too.
+        """
+        return _ArgumentsDecoder(self, function).read
+
 
 class _Call(Struct, frozen=True, omit_defaults=True):
     args: tuple[Any, ...] = ()
@@ -201,6 +215,8 @@ class _ArgumentsDecoder:
         self._types: dict[str, Any] = {}
         self._rest: str | None = None
         self._rest_named: str | None = None
+        self._scalars: dict[str, frozenset[type]] = {}
+        self._codec = codec
         self._unwrap = codec.decoder(StoredArguments)
         hints = _hints(function)
         for parameter in inspect.signature(function).parameters.values():
@@ -222,8 +238,21 @@ class _ArgumentsDecoder:
                     self._required.append(name)
         self._types[name] = type_
         self._readers[name] = _reader(type_)
+        self._scalars[name] = self._codec.scalars_kept(type_)
 
-    def decode(self, payload: Json, where: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def read(self, args: tuple[Any, ...], kwargs: dict[str, Any], where: str) -> Arguments:
+        """JSON values as the function declares them. Raises: DecodeError, EncodeError."""
+        if not args and len(kwargs) == len(self._types):
+            # Scalars are the same in both forms. All else is copied, too: a handler may change what it gets.
+            scalars = self._scalars
+            for name, value in kwargs.items():
+                if type(value) not in scalars.get(name, _NO_SCALARS):
+                    break
+            else:
+                return args, kwargs
+        return self.decode(self._codec.encode_arguments(args, kwargs, where), where)
+
+    def decode(self, payload: Json, where: str) -> Arguments:
         """The arguments to call the function with. Raises: DecodeError."""
         call = self._unwrap(payload, where)
         given = set(self._positional[: len(call.args)])
@@ -255,6 +284,16 @@ class _ArgumentsDecoder:
 
     def _misfit(self, where: str, why: str) -> DecodeError:
         return DecodeError(where=where, type=f"the parameters of {self._name}", why=why)
+
+
+_NO_SCALARS: Final[frozenset[type]] = frozenset()
+_SCALARS: Final[dict[Any, frozenset[type]]] = {
+    int: frozenset({int}),
+    str: frozenset({str}),
+    bool: frozenset({bool}),
+    Any: frozenset({int, str, bool, type(None)}),
+}
+"""Annotations, and the types of JSON values that they leave as they are. Not floats: NaN is to be refused."""
 
 
 def _wrap(raw: Raw) -> bytes:

@@ -496,7 +496,7 @@ class RunBranch(Branch):
             known = ", ".join(services.registry.step_names)
             raise StepNotRegistered(run_id=self.execution.run.id, step=name, known=known)
         step = with_policy(step, services.registry, retry=retry, timeout_ms=timeout_ms)
-        args, kwargs = services.read_arguments(step, arguments)
+        args, kwargs = services.arguments_reader_of(step)(arguments)
         return await execute_step(self, step, self.next_key(step.name, None), args, kwargs)
 
     # Plain workflows

@@ -64,9 +64,14 @@ class GraphCall:
             raise
         token = NODE.set(_Info(self))
         try:
-            await execute_step(branch, step, key, args, kwargs)
+            result = await execute_step(branch, step, key, args, kwargs)
         finally:
             NODE.reset(token)
+        kept = self.call.kept
+        if kept is None:
+            kept = self.call.kept = execution.services.scalars_kept_by(step)
+        if type(result) in kept:
+            return result
         return self._outcome_of(branch, execution.journal[key])
 
     def recorded_outcome(self, branch: RunBranch) -> tuple[Any] | BaseException | None:
@@ -95,6 +100,17 @@ class GraphCall:
 
     def _arguments(self) -> dict[str, Any]:
         nodes, given = self.nodes, self.call.given
+        if self.call.plain is not None and not self.extra:
+            results, arguments = nodes.interpreter.results, dict[str, Any]()
+            for name, node in self.call.plain:
+                if node is None:
+                    arguments[name] = nodes.interpreter.input
+                elif node in results:
+                    arguments[name] = results[node]
+                else:
+                    break
+            else:
+                return arguments
         if given is not None:
             return nodes.values_of(self.plan, given, self.extra)
         mapped = None if self.mapping is None else nodes.interpreter.mapping(self.plan, self.mapping, self.extra)
@@ -104,7 +120,10 @@ class GraphCall:
         arguments = self._arguments()
         if not arguments:
             return (), {}
-        return branch.execution.services.read_arguments(self.call.step, arguments)
+        read = self.call.read
+        if read is None:
+            read = self.call.read = branch.execution.services.arguments_reader_of(self.call.step)
+        return read(arguments)
 
     def _record_failure(self, branch: RunBranch, error: Exception) -> None:
         """The handler was never called; the journal says why."""

@@ -66,7 +66,7 @@ class Nodes:
         key = self.scope + plan.key
         match plan.node:
             case StepNode():
-                return await self._call(branch, plan, key)
+                return await self.step(plan).run(branch)
             case ParallelNode(branches=branches):
                 return await self._parallel(branch, plan, key, branches)
             case RouteNode() as node:
@@ -89,6 +89,10 @@ class Nodes:
                 return await self._approve(branch, key, node)
 
     # Calling handlers
+
+    def step(self, plan: NodePlan) -> GraphCall:
+        """The call that a step's node is."""
+        return GraphCall(self, plan, self.program.call(plan.key), self.scope + plan.key)
 
     async def _call(
         self,

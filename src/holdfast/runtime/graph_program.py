@@ -5,7 +5,7 @@ Programs are shared by all runs of a definition and never changed, but for what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from holdfast.core.graphs import Given, Place, Plan, places_of, resolve_calls
+from holdfast.core.graphs.conventions import INPUT
 from holdfast.core.retry import Retry
 from holdfast.errors import UsageError
 from holdfast.model.definition import Definition, Edge, Grafted, Node, RetryPolicy
 from holdfast.workflow.graph_calls import find_signature
 
 if TYPE_CHECKING:
+    from holdfast.core.graphs.plan import Formula
+    from holdfast.runtime.services import ReadArguments
     from holdfast.workflow.registry import Registry
     from holdfast.workflow.step import Step
 
@@ -26,13 +29,24 @@ if TYPE_CHECKING:
 class PreparedCall:
     """A handler with the options of the place that calls it, and what its parameters get."""
 
-    __slots__ = ("given", "place", "step")
+    __slots__ = ("given", "kept", "place", "plain", "read", "step")
 
-    def __init__(self, place: Place, step: Step[Any, Any], given: list[Given] | None) -> None:
+    def __init__(
+        self, place: Place, step: Step[Any, Any], given: list[Given] | None, plain: PlainArguments | None
+    ) -> None:
         self.place = place
         self.step = step
         self.given = given
         """None if the document says it."""
+        self.plain = plain
+        self.read: ReadArguments | None = None
+        """Reads the arguments as the handler declares them; made when it is first needed."""
+        self.kept: frozenset[type] | None = None
+        """The types of the handler's results that are the same as plain JSON; found out with ``read``."""
+
+
+PlainArguments = tuple[tuple[str, str | None], ...]
+"""Parameters that get a node's whole result, or the run's input (None)."""
 
 
 class GraphProgram:
@@ -77,7 +91,22 @@ class GraphProgram:
         if undo is not None and step.compensation is None:
             step = _twin(step)
             step.compensation = undo.function
-        return PreparedCall(place, step, self.given(node, name))
+        given = self.given(node, name)
+        mapping = self.plan[node].mappings.get(name, {}) if given is None else {}
+        return PreparedCall(place, step, given, _plain_given(given) if given is not None else _plain_mapping(mapping))
+
+
+def _plain_given(given: Sequence[Given]) -> PlainArguments | None:
+    if any(one.variable not in (None, INPUT) for one in given):
+        return None
+    return tuple((one.parameter.name, one.node) for one in given)
+
+
+def _plain_mapping(mapping: Mapping[str, Formula]) -> PlainArguments | None:
+    """None, too, for a place that has no mapping of its own."""
+    whole = {name: formula for name, formula in mapping.items() if not formula.below}
+    plain = [(name, one.result_of) for name, one in whole.items() if one.result_of or one.fields == (INPUT,)]
+    return tuple(plain) if plain and len(plain) == len(mapping) else None
 
 
 def program_of(definition: Definition, registry: Registry) -> GraphProgram:

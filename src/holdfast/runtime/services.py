@@ -40,7 +40,9 @@ PROGRAMS_MAX = 256
 
 T = TypeVar("T")
 Decode = Callable[[Json, str], Any]
-DecodeArguments = Callable[[Json, str], tuple[tuple[Any, ...], dict[str, Any]]]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+DecodeArguments = Callable[[Json, str], Arguments]
+ReadArguments = Callable[[dict[str, Any]], Arguments]
 
 
 class Services:
@@ -66,8 +68,6 @@ class Services:
         self._monotonic_ms = host.monotonic_ms
         self.plain = codec.decoder(Any)
         """Reads a result as expressions see it."""
-        self._step_arguments: dict[str, DecodeArguments] = {}
-        self._positional: dict[str, tuple[str, ...]] = {}
         self._programs: dict[int, tuple[Definition, GraphProgram]] = {}
 
     # Time
@@ -136,26 +136,28 @@ class Services:
         call.__annotations__ = {p.name: hints[p.name] for p in parameters if p.name in hints}
         return call
 
-    def read_arguments(self, step: Step[Any, Any], arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """JSON values by parameter as the step's function declares them. Raises DecodeError."""
+    def scalars_kept_by(self, step: Step[Any, Any]) -> frozenset[type]:
+        """The types of the step's results that are the same as plain JSON."""
+        return self.codec.scalars_kept(get_type_hints(step.function, include_extras=True).get("return", Any))
+
+    def arguments_reader_of(self, step: Step[Any, Any]) -> ReadArguments:
+        """Reads JSON values by parameter as the step's function declares them. It raises DecodeError."""
+        read = self.codec.arguments_reader(self.call_signature_of(step))
         where = f"the arguments of step {step.name!r}"
-        decode = self._step_arguments.get(step.name)
-        if decode is None:
-            decode = self._step_arguments[step.name] = self.step_arguments_of(step)
-        return decode(self.codec.encode_arguments(*self.split_arguments(step, arguments), where), where)
+        if not self._positional_of(step):
+            return lambda arguments: read((), arguments, where)
+        return lambda arguments: read(*self.split_arguments(step, arguments), where)
 
     def split_arguments(
         self, step: Step[Any, Any], arguments: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments by parameter, as a call: those that cannot be passed by name come first."""
-        names = self._positional.get(step.name)
-        if names is None:
-            parameters = step_signature(step).parameters
-            names = self._positional[step.name] = tuple(one.name for one in parameters if one.positional)
-        if not names:
-            return (), arguments
+        names = self._positional_of(step)
         args = tuple(arguments[name] for name in names if name in arguments)
         return args, {name: value for name, value in arguments.items() if name not in names}
+
+    def _positional_of(self, step: Step[Any, Any]) -> tuple[str, ...]:
+        return tuple(one.name for one in step_signature(step).parameters if one.positional)
 
     # Graphs
 

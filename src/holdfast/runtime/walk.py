@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.graphs import Cancelled, Completed, Failed, Interpreter, NodePlan, Outcome, TimedOut
 from holdfast.errors import NonDeterminismError, RunCancelled, SignalTimeout
-from holdfast.model.definition import SignalNode
+from holdfast.model.definition import SignalNode, StepNode
 from holdfast.runtime.crew import Crew
 from holdfast.runtime.graph_nodes import Nodes
 
@@ -41,20 +41,21 @@ async def walk(branch: RunBranch, program: GraphProgram, interpreter: Interprete
         the failure of the node that ends it, once the others have come to a stop.
     """
     nodes = Nodes(program, interpreter, scope, walk)
-    crew = Crew(branch, scope)
+    crew: Crew | None = None
     beginning = interpreter.begin()
-    while beginning or crew.running:
-        if len(beginning) == 1 and not crew.running:
+    while beginning or (crew is not None and crew.running):
+        if len(beginning) == 1 and (crew is None or not crew.running):
             [node] = beginning
             beginning = _note(interpreter, node.key, await _run(nodes, node, branch))
         else:
+            crew = crew or Crew(branch, scope)
             for node in beginning:
                 crew.start(node.key, partial(_run, nodes, node))
             beginning = list[NodePlan]()
             for key, outcome in await crew.ended():
                 beginning += _note(interpreter, key, outcome)
         if interpreter.failed is not None:
-            await crew.stop()
+            await (crew or Crew(branch, scope)).stop()
             raise interpreter.failures[interpreter.failed].error
     if branch.execution.refused is not None:
         raise branch.execution.refused
@@ -70,7 +71,10 @@ def _note(interpreter: Interpreter, key: str, outcome: Any) -> list[NodePlan]:
 async def _run(nodes: Nodes, node: NodePlan, branch: RunBranch | None = None) -> Outcome:
     """Do what a node says; how it ended."""
     try:
-        return Completed(await nodes.run(node, branch or nodes.current_branch()))
+        place = branch or nodes.current_branch()
+        # A step is called without the coroutine of nodes.run: most nodes are steps.
+        call = nodes.step(node).run(place) if type(node.node) is StepNode else nodes.run(node, place)
+        return Completed(await call)
     except (asyncio.CancelledError, NonDeterminismError):
         raise
     except SignalTimeout as error:

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msgspec
@@ -548,6 +549,7 @@ async def _walk(input: Any = None) -> dict[str, Any]:  # noqa: A002 - the docume
     return await branch.walk(input)
 
 
+@lru_cache(maxsize=256)
 def stored_graph(name: str, options: Options) -> AsyncWorkflow[..., dict[str, Any]]:
     """The workflow of runs that follow a stored definition, for a program that registers no graph of that name."""
     made: AsyncWorkflow[..., dict[str, Any]] = AsyncWorkflow(_walk, name=name, options=run_options(options))

@@ -442,6 +442,43 @@ def test_arguments_that_do_not_fit_the_function_are_named(
         arguments(function, *args, **kwargs)
 
 
+def plain(*, i: int, s: str, b: bool, f: float, x: Any, d: date | None = None, n: Any = 1) -> None: ...
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=3)
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    given=st.fixed_dictionaries(
+        {"i": st.integers(0, 9) | SCALARS, "s": st.just("s") | SCALARS, "b": st.booleans() | SCALARS, "f": SCALARS},
+        optional={"x": SCALARS | st.lists(SCALARS, max_size=2), "d": st.just("2026-01-02") | SCALARS, "n": SCALARS},
+    )
+)
+def test_plain_arguments_are_read_as_if_they_had_been_stored(given: dict[str, Any]) -> None:
+    try:
+        expected = arguments(plain, **given)
+    except (DecodeError, EncodeError) as error:
+        with pytest.raises(type(error)):
+            CODEC.arguments_reader(plain)((), given, "the input")
+    else:
+        assert repr(CODEC.arguments_reader(plain)((), given, "the input")) == repr(expected)
+
+
+def test_a_handler_gets_a_copy_of_what_can_be_changed() -> None:
+    given = {"name": [1]}
+
+    _, kwargs = CODEC.arguments_reader(later_or_now)((), given, "the input")
+
+    assert kwargs == given
+    assert kwargs["name"] is not given["name"]
+
+
+def later_or_now(name: Any) -> None: ...
+
+
 @pytest.mark.parametrize("payload", [b'{"value":[1]}', b'{"value":{"arg":[1]}}', b'{"value":{"args":1}}', b"{"])
 def test_what_is_no_call_is_a_decode_error(payload: bytes) -> None:
     with pytest.raises(DecodeError, match="the input"):

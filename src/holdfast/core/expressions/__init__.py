@@ -30,7 +30,7 @@ from holdfast.core.expressions.errors import (
 )
 from holdfast.core.expressions.kinds import Kind, Value
 from holdfast.core.expressions.machine import FUEL_DEFAULT, LIST_ITEMS_MAX, RESULT_BYTES_MAX, STRING_CHARS_MAX
-from holdfast.core.expressions.nodes import Node, Path, read_paths
+from holdfast.core.expressions.nodes import Node, Path, read_fields, read_paths
 from holdfast.core.expressions.parser import NESTING_MAX, SOURCE_BYTES_MAX, parse_tree
 
 __all__ = [
@@ -77,6 +77,11 @@ class Expression:
         that is below, and ``("input", "step")``.
         """
         return frozenset(read_paths(self.root))
+
+    @cached_property
+    def fields(self) -> tuple[str, ...] | None:
+        """What it reads if it does nothing else: ``("results", "clean", "rows")`` for ``results.clean.rows``."""
+        return read_fields(self.root)
 
     @cached_property
     def variables(self) -> frozenset[str]:

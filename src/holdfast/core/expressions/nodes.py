@@ -237,3 +237,12 @@ def read_paths(node: Node, bound: frozenset[str] = frozenset()) -> Iterator[Path
         case _:
             for child in children(target):
                 yield from read_paths(child, bound)
+
+
+def read_fields(node: Node) -> tuple[str, ...] | None:
+    """A variable and the names of the fields below it that the node stands for; None if it is anything else."""
+    names: list[str] = []
+    while isinstance(node, Field):
+        names.append(node.name)
+        node = node.target
+    return (node.name, *reversed(names)) if isinstance(node, Name) else None

@@ -15,6 +15,7 @@ from holdfast.model.definition import (
     ALWAYS,
     EDGE_WORDS,
     ON_FAILURE,
+    ON_SUCCESS,
     ON_TIMEOUT,
     Branch,
     CallNode,
@@ -38,10 +39,15 @@ _NO_OPTIONS: Final = Options()
 class Formula:
     """An expression, and which nodes' results it reads."""
 
-    __slots__ = ("all_nodes", "expression", "nodes", "variables")
+    __slots__ = ("all_nodes", "below", "expression", "fields", "nodes", "result_of", "variables")
 
     def __init__(self, source: str) -> None:
         self.expression: Expression = parse(source)
+        self.fields = fields = self.expression.fields
+        """What it reads, if it does nothing else."""
+        self.result_of = fields[1] if fields is not None and fields[0] == RESULTS and len(fields) > 1 else None
+        """The node whose result, or a field of it, it reads, if it does nothing else."""
+        self.below = () if fields is None else fields[1 if self.result_of is None else 2 :]
         self.variables = self.expression.variables
         below = [path for path in self.expression.paths if path[0] in (RESULTS, ERRORS)]
         self.nodes = tuple(sorted({str(path[1]) for path in below if len(path) > 1}))
@@ -52,9 +58,11 @@ class Formula:
 class EdgePlan:
     """An edge; nodes are positions in the plan."""
 
-    __slots__ = ("condition", "formula", "source", "target")
+    __slots__ = ("after_success", "condition", "formula", "source", "target")
 
     def __init__(self, source: int, target: int, condition: str, formula: Formula | None) -> None:
+        self.after_success = formula is None and condition in (ON_SUCCESS, ALWAYS)
+        """Taken whenever its source has completed."""
         self.source = source
         self.target = target
         self.condition = condition

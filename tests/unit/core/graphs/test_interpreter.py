@@ -53,6 +53,45 @@ def state_of(interpreter: Interpreter, node: RefNode) -> str:
     return "undecided"
 
 
+FIELDS = [
+    "input",
+    "input.order.id",
+    "input.order.none.id",
+    "input.list.id",
+    "input['order']",
+    "results.a",
+    "results.a.rows",
+    "results['a'].rows.count",
+    "results.b",
+    "results",
+    "run.id",
+    "item",
+    "item.x",
+    "nobody.home",
+    "input.order.id + 1",
+]
+
+
+@pytest.mark.parametrize("source", FIELDS)
+def test_what_is_only_named_is_what_its_evaluation_answers(source: str) -> None:
+    values = {"order": {"id": 7}, "list": [1]}
+    nodes = [step("a"), step("b", when="false"), step("c", input={"x": source})]
+    plan = Plan(nodes, [Edge(source="a", target="c"), Edge(source="b", target="c")])
+    interpreter = Interpreter(plan, input=values, run={"id": "r"})
+    interpreter.begin()
+    interpreter.ended("a", Completed({"rows": {"count": 3}}))
+    results = {"a": {"rows": {"count": 3}}, "b": None}
+    extra = {"item": {"x": 1}}
+
+    try:
+        expected = parse(source).evaluate({"input": values, "results": results, "run": {"id": "r"}, **extra})
+    except ExpressionError as error:
+        with pytest.raises(type(error)):
+            interpreter.mapping(plan["c"], extra=extra)
+    else:
+        assert interpreter.mapping(plan["c"], extra=extra) == {"x": expected}
+
+
 @pytest.mark.requirement("B-21", "O-01", "L-28")
 @settings(max_examples=150, deadline=None)
 @given(graph=graphs(largest=10), data=st.data())
