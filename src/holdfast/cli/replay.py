@@ -158,11 +158,12 @@ def read_run_histories(session: Session, run_ids: Iterable[str]) -> Iterator[His
             continue
         place = (detail.run.workflow, digest)
         if place not in known:
-            known[place] = _find_version(session, *place)
+            known[place] = find_version(session, *place)
         yield history_of(detail, known[place])
 
 
-def _find_version(session: Session, workflow: str, digest: str) -> Definition | None:
+def find_version(session: Session, workflow: str, digest: str) -> Definition | None:
+    """The version of that hash; None if it is not stored."""
     try:
         return session.client.definitions.get(workflow, digest).definition
     except DefinitionNotFound:

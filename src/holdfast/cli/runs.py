@@ -19,7 +19,8 @@ from holdfast.cli.database import Session, open_session
 from holdfast.cli.definitions import Picture
 from holdfast.cli.exits import Exit
 from holdfast.cli.output import Output
-from holdfast.cli.replay import read_run_histories
+from holdfast.cli.progress import Progress, news, progress_of, progress_view
+from holdfast.cli.replay import find_version, read_run_histories
 from holdfast.cli.shapes import plain, plain_listed, plain_run
 from holdfast.cli.tables import count_line, detail_view, group_table, run_table, show_ago
 from holdfast.cli.values import parse_attributes
@@ -28,6 +29,7 @@ from holdfast.core.definitions import draw_mermaid, draw_svg, node_states
 from holdfast.core.history import encode_history
 from holdfast.core.history import redact as without_payloads
 from holdfast.errors import UsageError
+from holdfast.model.definition import Definition
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
 from holdfast.model.run import Run, RunDetail, RunPage
 from holdfast.model.search import GroupBy
@@ -35,6 +37,9 @@ from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 
 WATCH_INTERVAL_S: Final = 0.5
 """How often ``watch`` looks."""
+
+PROGRESS_INTERVAL_S: Final = 2.0
+"""How often ``watch`` says how far a run is where nothing shows it all the time."""
 
 PAGE: Final = 1000
 """Runs that an export reads at once."""
@@ -280,23 +285,45 @@ def watch_runs(
 
 
 def _watch_one(session: Session, output: Output, run_id: str) -> Run:
-    """Show the run as it changes; on a terminal as a table, otherwise a line per transition."""
-    seen = 0
+    """Show the run as it changes; on a terminal as a table, otherwise a line per transition, and now and then one of
+    how far it is.
+    """
+    seen, told, told_s = 0, dict[str, str](), time.monotonic()
+    definitions: dict[str, Definition | None] = {}
     with _screen(output) as live:
         while True:
             detail = session.client.detail(run_id)
+            progress = progress_of(detail, _definition_of(session, detail.run, definitions))
             if live is not None:
-                live.update(detail_view(detail, with_transitions=False), refresh=True)
+                live.update(progress_view(detail, progress), refresh=True)
             else:
                 seen = _print_transitions(output, detail, seen)
+                if not output.as_json and time.monotonic() - told_s >= PROGRESS_INTERVAL_S:
+                    told, told_s = _print_progress(output, detail.run, progress, told), time.monotonic()
             if detail.run.status not in ACTIVE_STATUSES:
                 break
             time.sleep(WATCH_INTERVAL_S)
     if output.as_json:
         output.record({"run": plain_run(detail.run)})
     elif live is None:
-        output.show(detail_view(detail, with_transitions=False))
+        output.show(progress_view(detail, progress))
     return detail.run
+
+
+def _definition_of(session: Session, run: Run, known: dict[str, Definition | None]) -> Definition | None:
+    """The version that the run follows now; None for a function's."""
+    if run.definition_hash is None:
+        return None
+    if run.definition_hash not in known:
+        known[run.definition_hash] = find_version(session, run.workflow, run.definition_hash)
+    return known[run.definition_hash]
+
+
+def _print_progress(output: Output, run: Run, progress: list[Progress], told: dict[str, str]) -> dict[str, str]:
+    changed = news(progress, told)
+    if changed:
+        output.say(f"{run.id}  {run.status.value}  {'; '.join(changed)}")
+    return {one.name: str(one) for one in progress}
 
 
 def _print_transitions(output: Output, detail: RunDetail, seen: int) -> int:
