@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from holdfast.model.command import RunCopy, Terminate
 from holdfast.model.commit import Compensate, Finish, Park, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, RunId
 from holdfast.model.run import ClaimedRun, RunFilter
@@ -279,3 +280,56 @@ def test_a_wait_for_another_tenants_run_hears_nothing_of_it(scene: Scene) -> Non
     scene.accept(late, move=Finish(RunStatus.COMPLETED, "completed", RESULT))
 
     assert [wait.outcome for wait in scene.detail(spy.id).waits] == [None, None]
+
+
+def _retry_of_child(scene: Scene) -> RunId:
+    copy = RunCopy(id=run_id(60), source_id=CHILD, retry=True, journal=[], waits=[])
+    return scene.store.start_copy(DEFAULT_TENANT, copy).run_id
+
+
+def _end_retry(scene: Scene) -> None:
+    [retry] = scene.claim(BOB, codes=["ship"])
+    assert retry.parent_id is None
+    scene.accept(retry, move=Finish(RunStatus.COMPLETED, "completed", RESULT))
+
+
+@pytest.mark.requirement("S-57", "R-53")
+def test_a_retry_of_a_child_is_nobodys_child_and_changes_nothing_of_what_its_parent_was_told(scene: Scene) -> None:
+    """The parent has heard of the end of the run that it started, and its record is written once."""
+    parent = _with_child(scene, move=Park(open_waits=1))
+    _end(scene, RunStatus.FAILED)
+    told, place = scene.wait(parent.id, "ship"), scene.place(parent.id)
+
+    retry = _retry_of_child(scene)
+    _end_retry(scene)
+
+    assert scene.run(retry).status is RunStatus.COMPLETED
+    assert (scene.wait(parent.id, "ship"), scene.place(parent.id)) == (told, place)
+    assert told.child_status is RunStatus.FAILED
+
+
+@pytest.mark.requirement("S-57", "R-53")
+def test_a_wait_that_is_opened_after_a_retry_hears_of_the_run_that_it_names(scene: Scene) -> None:
+    """Whoever looks before the retry or after it sees the same: a wait is for a run, not for a lineage."""
+    parent = scene.held(1)
+    scene.accept(parent, children=[new_run(50, workflow="ship", parent_id=parent.id, parent_key="ship")])
+    _end(scene, RunStatus.FAILED)
+    _retry_of_child(scene)
+    _end_retry(scene)
+
+    answer = scene.accept(parent, waits=[child_wait("ship", 1, CHILD)])
+
+    [wait] = answer.waits[parent.id]
+    assert (wait.outcome, wait.child_status) == (WaitOutcome.CHILD_ENDED, RunStatus.FAILED)
+
+
+@pytest.mark.requirement("S-57", "R-53")
+def test_a_retry_of_a_child_goes_on_when_the_parent_is_terminated(scene: Scene) -> None:
+    parent = _with_child(scene, move=None)
+    _end(scene, RunStatus.FAILED)
+    retry = _retry_of_child(scene)
+
+    scene.order(parent.id, Terminate())
+
+    assert scene.place(retry) == (RunStatus.QUEUED, True)
+    assert not scene.run(retry).cancel_requested

@@ -214,3 +214,43 @@ def test_another_tenants_run_is_not_found(scene: Scene, half: ClaimedRun) -> Non
 def test_a_run_without_a_definition_has_no_steps_to_tell_of(scene: Scene, half: ClaimedRun) -> None:
     with pytest.raises(DefinitionNotFound):
         Dags(scene.store, DEFAULT_TENANT).read(half.id)
+
+
+@pytest.mark.requirement("B-24", "B-52")
+def test_the_commit_that_records_a_step_is_what_releases_those_that_follow(scene: Scene) -> None:
+    """No write comes after it: whoever reads in that moment finds them released, and before it not."""
+    run = held(scene)
+    before = states(dag_of(scene, run).step_states())
+    scene.accept(run, entries=[entry(run, "extract", 1)])
+    after_one = states(dag_of(scene, run).step_states())
+    scene.accept(run, entries=[entry(run, "clean", 2)])
+    after_two = states(dag_of(scene, run).step_states())
+    scene.accept(run, entries=[entry(run, "index", 3)])
+    after_three = states(dag_of(scene, run).step_states())
+
+    ready, blocked, done = StepState.READY, StepState.BLOCKED, StepState.COMPLETED
+    assert before == {"extract": ready, "clean": blocked, "index": blocked, "load": blocked}
+    assert after_one == {"extract": done, "clean": ready, "index": ready, "load": blocked}
+    assert after_two == {"extract": done, "clean": done, "index": ready, "load": blocked}
+    assert after_three == {"extract": done, "clean": done, "index": done, "load": ready}
+
+
+@pytest.mark.requirement("B-24", "B-52")
+def test_two_siblings_that_end_in_one_commit_release_what_follows_both(scene: Scene) -> None:
+    run = held(scene)
+    scene.accept(run, entries=[entry(run, "extract", 1)])
+
+    scene.accept(run, entries=[entry(run, "index", 2), entry(run, "clean", 3)])
+
+    assert [row.name for row in dag_of(scene, run).waiting_dependents("clean")] == ["load"]
+    assert states(dag_of(scene, run).step_states())["load"] is StepState.READY
+
+
+@pytest.mark.requirement("B-24", "B-52", "promise-4")
+def test_a_commit_that_is_refused_releases_nothing(scene: Scene) -> None:
+    run = held(scene)
+    scene.lose(run)
+
+    assert scene.commit(run, entries=[entry(run, "extract", 1)]).refused.keys() == {run.id}
+
+    assert states(dag_of(scene, run).step_states())["clean"] is StepState.BLOCKED

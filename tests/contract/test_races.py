@@ -12,7 +12,7 @@ import pytest
 from holdfast.model.commit import Finish, Park, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.model.run import RunFilter
-from holdfast.model.status import TERMINAL_STATUSES, RunStatus
+from holdfast.model.status import TERMINAL_STATUSES, RunStatus, WaitOutcome
 from holdfast.store.port import count_runs
 from tests.contract.scene import (
     ALICE,
@@ -112,6 +112,30 @@ def test_a_child_that_ends_while_its_parent_parks_is_never_missed(scene: Scene) 
             partial(scene.accept, child, move=Finish(RunStatus.COMPLETED, "completed", RESULT)),
         )
         assert scene.place(parent.id) == (RunStatus.QUEUED, True)
+        scene.cancel(parent.id)
+
+
+@pytest.mark.requirement("promise-5", "B-24", "B-52")
+def test_two_children_that_end_at_once_both_count_and_wake_their_parent_once(scene: Scene) -> None:
+    for number in range(1, ROUNDS + 1):
+        parent = scene.held(number)
+        ids = [run_id(100 + 2 * number + side) for side in (0, 1)]
+        scene.accept(
+            parent,
+            children=[new_run(100 + 2 * number + side, parent_id=parent.id, parent_key=str(side)) for side in (0, 1)],
+            waits=[child_wait(str(side), 1 + side, ids[side]) for side in (0, 1)],
+            move=Park(open_waits=2),
+        )
+        ends = [
+            partial(scene.accept, child, move=Finish(RunStatus.COMPLETED, "completed", RESULT))
+            for child in scene.claim(BOB)
+        ]
+        _together(*ends)
+        waits = scene.detail(parent.id).waits
+        assert [wait.outcome for wait in waits] == [WaitOutcome.CHILD_ENDED] * 2
+        assert scene.place(parent.id) == (RunStatus.QUEUED, True)
+        woken = [one.reason for one in scene.detail(parent.id).transitions].count("child_ended")
+        assert woken == 1
         scene.cancel(parent.id)
 
 

@@ -22,7 +22,7 @@ from holdfast.model.ids import RunId
 from holdfast.model.status import RunStatus
 from holdfast.store.port import Statements
 from holdfast.store.tenancy import OF_RUNS
-from tests.engine.conftest import Engine
+from tests.engine.conftest import LONG_S, Engine
 
 pytestmark = pytest.mark.anyio
 
@@ -334,3 +334,41 @@ async def test_a_run_without_steps_to_tell_of_is_refused(engine: Engine) -> None
         await engine.client.dag(run.id)
     with pytest.raises(RunNotFound):
         await engine.client.dag("00000000-0000-7000-8000-000000000001")
+
+
+@pytest.mark.requirement("B-50")
+async def test_what_waits_is_neither_claimed_nor_written_to_however_often_workers_look(engine: Engine) -> None:
+    graph = engine.app.graph("patient").wait_for_signal("asked", "go").step("after", lambda asked: asked)
+
+    async with engine.worker(poll=timedelta(milliseconds=20)), engine.worker(poll=timedelta(milliseconds=20)):
+        run = await engine.client.start(graph)
+        await until(engine, run.id, lambda dag: states(dag)["asked"] is WAITING)
+        while (before := engine.detail(run.id)).run.status is not RunStatus.WAITING:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        after = engine.detail(run.id)
+        await run.signal("go", 1)
+        assert await run.result(10) == {"after": 1}
+
+    assert (after.run, after.transitions) == (before.run, before.transitions)
+    assert engine.detail(run.id).run.epoch == before.run.epoch + 1
+
+
+@pytest.mark.requirement("B-55", "B-22")
+@pytest.mark.parametrize("answer", [None, {}, [], "", 0, False])
+async def test_a_step_that_answered_next_to_nothing_is_not_run_again(engine: Engine, answer: Any) -> None:
+    ran: list[str] = []
+
+    def once() -> Any:
+        ran.append("once")
+        return answer
+
+    graph = engine.app.graph("guarded").step("once", once).sleep("rest", LONG_S).step("after", lambda once: [once])
+    graph.edge("once", "after")
+
+    async with engine.worker():
+        run = await engine.client.start(graph.name)
+        assert await run.result(15) == {"after": [answer]}
+
+    assert ran == ["once"]
+    assert engine.detail(run.id).run.epoch > 1, "it was parked, and replayed"

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 import holdfast as hf
+from holdfast.client.dag import Dag, Dags
+from holdfast.core.graphs import Interpreter, Plan
+from holdfast.core.graphs.standing import StepState
 from holdfast.model.definition import Definition
+from holdfast.model.ids import DEFAULT_TENANT, RunId
 from holdfast.model.status import RunStatus
+from holdfast.runtime import walk
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.store.memory import MemoryStore
 from holdfast.testing import CrashPoint, RunOutcome, crash_everywhere
+from holdfast.testing.sim.cluster import Cluster, simulation
 from holdfast.testing.sim.crash import CRASHES, Sweep
+from holdfast.testing.sim.network import Calm
+from holdfast.testing.sim.observe import replaced
 from tests.graph_reference import RefEdge, RefNode, what_must_happen
 from tests.graph_strategies import definition_edges, definition_nodes, graphs
 
@@ -161,3 +170,96 @@ def test_a_graph_of_every_kind_of_node_survives_the_death_of_its_worker_at_every
         ]
     }
     assert len(report.points) == 2 * report.calls
+
+
+class Watched:
+    """A graph's run in the simulator, with the interpreter that its worker walks."""
+
+    def __init__(self) -> None:
+        self.interpreters: list[Interpreter] = []
+        self.read: list[dict[str, StepState | None]] = []
+        self.dag: Dag | None = None
+
+    async def play(self, cluster: Cluster) -> None:
+        """Run it, and look at its steps all the time."""
+        cluster.start_worker()
+        process, client = cluster.make_client("client")
+
+        async def start() -> RunId:
+            return (await client.start("g")).id
+
+        run_id = await process.spawn(start())
+        dags = Dags(cluster.store, DEFAULT_TENANT)
+        while cluster.unended():
+            self.read.append(states_of(dags.read(run_id)))
+            await asyncio.sleep(0.01)
+        self.dag = dags.read(run_id)
+
+    def outermost(self, plan: Plan, *, input: Any, run: Any) -> Interpreter:  # noqa: A002 - the interpreter's word
+        """In place of the interpreter's class."""
+        made = Interpreter(plan, input=input, run=run)
+        self.interpreters.append(made)
+        return made
+
+
+def states_of(dag: Dag) -> dict[str, StepState | None]:
+    return {row.name: row.state for row in dag.step_states()}
+
+
+LATER = {
+    StepState.BLOCKED: set(StepState),
+    StepState.READY: set(StepState) - {StepState.BLOCKED},
+    StepState.RUNNING: set(StepState) - {StepState.BLOCKED, StepState.READY},
+    StepState.WAITING: set(StepState) - {StepState.BLOCKED, StepState.READY},
+    StepState.COMPLETED: {StepState.COMPLETED},
+    StepState.FAILED: {StepState.FAILED},
+    StepState.SKIPPED: {StepState.SKIPPED},
+}
+"""What a step may be later."""
+
+
+@pytest.mark.requirement("B-04", "B-10", "B-24", "O-01")
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(graph=graphs(largest=8, cancelled=False))
+def test_the_steps_are_told_as_the_interpreter_of_the_worker_sees_them(
+    graph: tuple[list[RefNode], list[RefEdge]],
+) -> None:
+    nodes, edges = graph
+    app, _ = make_graph(nodes, edges)
+    watched = Watched()
+    with (
+        simulation(app, MemoryStore, seed=1, weather=Calm(), settings=WorkerSettings()) as cluster,
+        replaced(walk, "Interpreter", watched.outermost),
+    ):
+        cluster.run(watched.play(cluster))
+    dag, worker = watched.dag, watched.interpreters[-1]
+    assert dag is not None
+    ended = states_of(dag)
+
+    for before, after in pairwise([*watched.read, ended]):
+        for key, state in before.items():
+            assert state is not None
+            assert after[key] in LATER[state], f"{key} was {state}, and then {after[key]}"
+    done = {key for key, state in ended.items() if state is StepState.COMPLETED}
+    results = {key: result for key, result in worker.results.items() if key in done}
+    if dag.run.status is RunStatus.COMPLETED:
+        assert {key for key, state in ended.items() if state is StepState.FAILED} == worker.failures.keys()
+        assert done == {key for key in worker.results if nodes_by_key(nodes)[key].when is not False}
+        passed_over = worker.skipped | (worker.results.keys() - done)
+        assert {key for key, state in ended.items() if state is StepState.SKIPPED} == passed_over
+        assert dag.results_for(sorted(done)) == results
+    else:
+        # Others were at work when the failure came that ended the run: the walk did not hear of what they recorded.
+        assert ended[worker.failed or ""] is StepState.FAILED
+        assert results.keys() <= done
+        assert dag.results_for(sorted(results)) == results
+        assert set(ended.values()) <= {StepState.COMPLETED, StepState.FAILED, StepState.SKIPPED}
+
+
+def nodes_by_key(nodes: list[RefNode]) -> dict[str, RefNode]:
+    return {node.key: node for node in nodes}
