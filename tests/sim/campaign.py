@@ -27,12 +27,13 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import DEFAULT_TENANT, RunId
 from holdfast.model.run import Run, RunDetail
-from holdfast.model.status import RunStatus
+from holdfast.model.status import RunStatus, WaitKind, WaitOutcome
 from holdfast.testing.sim.check import describe_run
 from holdfast.testing.sim.cluster import Cluster, MakeStore, simulation
 from holdfast.testing.sim.loop import EPOCH_S, SimulationError
 from holdfast.testing.sim.network import Storm
 from tests.sim.nemesis import Nemesis
+from tests.sim.orders import Operator
 from tests.sim.requests import Request, draw_requests, judge
 from tests.sim.stores import KINDS, bookings, store_maker
 from tests.sim.workloads import app
@@ -44,7 +45,7 @@ FAULTS_S = 45.0
 """How long things break, in simulated seconds."""
 PERIOD_S = 3.0
 """How long it takes on average until the next thing breaks."""
-REQUESTS = 14
+REQUESTS = 18
 TWICE = 0.2
 """How often a client sends a signal again that was accepted."""
 SLOW_SEEDS = 0.25
@@ -57,7 +58,21 @@ SETTINGS = hf.WorkerSettings(
     lease=timedelta(seconds=5), poll=timedelta(seconds=1), grace=timedelta(seconds=3), crashes_max=6
 )
 
+RACES = {
+    "cancel against completion": (
+        "a cancel that came before the completion",
+        "a completion that came before a cancel",
+    ),
+    "timeout against signal": ("a wait with a timeout that was elapsed", "a wait with a timeout that was signalled"),
+    "pause against wake": ("a pause that came before a wake", "a wake that came before a pause"),
+}
+"""Who may win where two come at the same moment."""
+
 SOMETIMES = (
+    *(winner for winners in RACES.values() for winner in winners),
+    *(f"{word} was {answer}" for word in ("pause", "resume", "settle", "retry") for answer in ("obeyed", "refused")),
+    *("terminate was obeyed", "undo was obeyed", "priority was obeyed", "wake was obeyed"),
+    *("fork was obeyed", "update was obeyed", "pause came too late"),
     "a claim handed back whose answer was lost",
     "a claim whose answer was lost",
     "a commit whose answer was lost",
@@ -236,6 +251,8 @@ class Play:
             self.refused.add(request.number)
             return
         self.acked[request.number] = handle.id
+        operator = Operator(client, handle.id, self.cluster.history)
+        ordered = asyncio.create_task(operator.give(request.orders))
         for number, payload in enumerate(request.signals):
             await asyncio.sleep(request.signal_gap_s)
             for _ in range(1 + (self.random.random() < TWICE)):
@@ -248,6 +265,9 @@ class Play:
             await asyncio.sleep(request.cancel_after_s)
             await self.cancel(handle, request)
         self.answers[request.number] = await self.result(handle)
+        await ordered
+        for run_id in operator.copies:
+            await self.result(client.handle(run_id))
 
     async def some_kill(self) -> None:
         """Wait until a worker has been killed, for a few seconds."""
@@ -306,8 +326,10 @@ class Play:
             except (StoreUnavailable, CommitUnknown):
                 await asyncio.sleep(0.5)
             except Conflict:
+                self.cluster.history.note("a completion that came before a cancel")
                 return
             else:
+                self.cluster.history.note("a cancel that came before the completion")
                 if run.status is RunStatus.CANCELLED:
                     self.cancelled.add(request.number)
                 return
@@ -332,7 +354,7 @@ class Play:
         by_request: dict[str, list[RunDetail]] = {}
         for detail in self.details.values():
             name = detail.run.attributes.get("request")
-            if name is not None:
+            if name is not None and detail.run.retry_of_id is None and detail.run.forked_from_id is None:
                 by_request.setdefault(str(name), []).append(detail)
         for request in self.requests:
             runs = by_request.get(request.name, [])
@@ -343,6 +365,18 @@ class Play:
                 yield f"{request.name} was acknowledged as run {acked}, which does not exist"
             for detail in runs:
                 yield from self._judge_run(request, detail)
+        for detail in self.details.values():
+            yield from self._judge_copy(detail)
+
+    def _judge_copy(self, detail: RunDetail) -> Iterator[str]:
+        """A retry ends as its request may, a fork as the request says of forks."""
+        run = detail.run
+        if run.retry_of_id is None and run.forked_from_id is None:
+            return
+        request = next(one for one in self.requests if one.name == run.attributes["request"])
+        wrong = judge(request, detail)
+        if wrong is not None and not self._is_out_of_luck(run):
+            yield f"as a copy of {run.retry_of_id or run.forked_from_id}, {wrong}"
 
     def _judge_run(self, request: Request, detail: RunDetail) -> Iterator[str]:
         run = detail.run
@@ -407,11 +441,33 @@ def _note_moves(detail: RunDetail, notes: Counter[str]) -> None:
             notes["handed back by a draining worker"] += 1
     if detail.run.terminal_reason == "deadline_exceeded":
         notes["ended by its deadline"] += 1
+    _note_races(detail, notes)
     for wait in detail.waits:
         if wait.outcome is not None and wait.outcome.value == "signalled" and wait.closed_ms == wait.opened_ms:
             notes["a signal kept before its wait"] += 1
         if wait.outcome is not None and (wait.signal or "").startswith("news-"):
             notes["a signal to all kept"] += 1
+
+
+_WOKEN = (RunStatus.WAITING, RunStatus.QUEUED)
+_WAKES = (WaitOutcome.SIGNALLED, WaitOutcome.ELAPSED, WaitOutcome.CHILD_ENDED, WaitOutcome.ANSWERED)
+
+
+def _note_races(detail: RunDetail, notes: Counter[str]) -> None:
+    """Who won where a signal meets its timeout, and a pause what wakes the run."""
+    for wait in detail.waits:
+        if wait.kind is WaitKind.SIGNAL and wait.due_ms is not None and wait.outcome is not None:
+            notes[f"a wait with a timeout that was {wait.outcome}"] += 1
+    moves = detail.transitions
+    for at, move in enumerate(moves):
+        woken = any((one.from_status, one.to_status) == _WOKEN for one in moves[max(0, at - 2) : at])
+        if woken and move.reason in ("paused", "pause_requested"):
+            notes["a wake that came before a pause"] += 1
+        if move.to_status is RunStatus.PAUSED and at + 1 < len(moves):
+            until_ms = moves[at + 1].at_ms
+            closed = [wait for wait in detail.waits if wait.outcome in _WAKES]
+            if any(move.at_ms <= (wait.closed_ms or 0) <= until_ms for wait in closed):
+                notes["a pause that came before a wake"] += 1
 
 
 def run_campaign(seeds: Iterable[int], kind: str) -> Iterator[Seed]:

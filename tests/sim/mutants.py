@@ -18,7 +18,10 @@ from typing import Any
 from msgspec import structs
 
 from holdfast.client.client import Client
+from holdfast.core.control import Effect, Situation
+from holdfast.core.control import decide as decide_command
 from holdfast.errors import CommitUnknown, StoreUnavailable
+from holdfast.model.command import Order
 from holdfast.model.commit import Finish, Park, RunCommit
 from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import Entry, Run, Signal, Wait
@@ -287,6 +290,49 @@ def sqlite_stale_write_answered_as_done() -> AbstractContextManager[None]:
     return sql("commit_entries_absent", "and j.epoch = b.value ->> 2", "")
 
 
+@mutant("claims without a lease", kind="sqlite")
+def sqlite_claims_without_a_lease() -> AbstractContextManager[None]:
+    guard = "k.id = :worker and k.lease_until_ms > :now_ms"
+
+    @contextmanager
+    def plant() -> Generator[None]:
+        # The worker asks in vain, and does not even ask: both have to be gone.
+        with (
+            sql("claim_runs_pick", guard, "k.id = :worker"),
+            sql("claim_runs_merge", guard, "k.id = :worker"),
+            replaced(Heartbeat, "holds_lease", property(_yes)),
+        ):
+            yield
+
+    return plant()
+
+
+@mutant("command obeyed again under its id", kind="sqlite")
+def sqlite_command_obeyed_again() -> AbstractContextManager[None]:
+    return sql("command_seen", "t.command_id = :command_id", "t.command_id = :command_id || 'x'")
+
+
+@mutant("pause that loses a wake", kind="sqlite")
+def sqlite_pause_loses_a_wake() -> AbstractContextManager[None]:
+    return sql("command_move", "ready_ms = :ready_ms", "ready_ms = iif(:status_reason = 'resumed', null, :ready_ms)")
+
+
+@mutant("cancel that loses against a park", kind="sqlite")
+def sqlite_cancel_loses_against_park() -> AbstractContextManager[None]:
+    return sql("commit_park", "worker = null,", "worker = null, cancel_requested = 0,")
+
+
+@mutant("command that does not look at the status")
+def command_without_a_look() -> AbstractContextManager[None]:
+    def decide(situation: Situation, order: Order) -> Effect | None:
+        run = situation.run
+        if run.status is RunStatus.COMPLETED:
+            run = structs.replace(run, status=RunStatus.QUEUED)
+        return decide_command(structs.replace(situation, run=run), order)
+
+    return replaced(memory, "decide", decide)
+
+
 # The runtime
 
 
@@ -422,11 +468,6 @@ def cancelled_before_its_first_step() -> AbstractContextManager[None]:
             execution.request_stop(Stop.CANCEL)
 
     return replaced(Worker, "begin_execution", staticmethod(begin))
-
-
-@mutant("claims without a lease")
-def claims_without_a_lease() -> AbstractContextManager[None]:
-    return replaced(Heartbeat, "holds_lease", property(_yes))
 
 
 @mutant("result left out of a compensation's place")

@@ -13,6 +13,7 @@ from holdfast.model.run import RunDetail
 from holdfast.model.status import EntryKind, RunStatus
 from holdfast.workflow.workflow import Workflow
 from tests.sim import workloads
+from tests.sim.orders import Order
 from tests.sim.workloads import is_hopeless
 
 C, F, X, S = RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.STUCK
@@ -48,6 +49,9 @@ class Request:
     """What its stream holds in the end."""
     approves: bool = False
     """Whether a person answers what it asks."""
+    orders: list[Order] = field(default_factory=list[Order])
+    """What operators do to it meanwhile."""
+    fork_endings: list[Ending] = field(default_factory=list[Ending])
     cancel_after_s: float | None = None
     cancel_after_kill: bool = False
     """Whether to wait for the death of some worker first."""
@@ -62,15 +66,16 @@ _codec = Codec()
 
 
 def judge(request: Request, detail: RunDetail) -> str | None:
-    """What is wrong with how a run ended; None if nothing is."""
+    """What is wrong with how a run, or one that began with its records, ended; None if nothing is."""
     run = detail.run
+    endings = request.fork_endings if run.forked_from_id is not None else request.endings
     result = None
     if run.result is not None:
         result = _codec.decoder(Any)(run.result, "the result")
     emitted = [entry.result for entry in detail.journal if entry.kind is EntryKind.EMITTED]
     if request.emits is not None and emitted != [_codec.encode(number, "") for number in request.emits]:
         return f"{request.name} emitted {emitted}, not {request.emits}"
-    for ending in request.endings:
+    for ending in endings:
         if run.status is not ending.status or (ending.reason and run.terminal_reason != ending.reason):
             continue
         if ending.status is not C or result == ending.result:
@@ -78,7 +83,7 @@ def judge(request: Request, detail: RunDetail) -> str | None:
     error = "none" if run.error is None else read_failure(run.error).summary
     return (
         f"{request.name} {request.workflow.name}{request.args} ended {run.status} ({run.terminal_reason}) "
-        f"with {result!r} and error {error}; expected one of {request.endings}"
+        f"with {result!r} and error {error}; expected one of {endings}"
     )
 
 
@@ -237,6 +242,76 @@ def _cancelled_saga(random: Random, n: int, _kind: str) -> Request:
     return request
 
 
+def _held_up(random: Random, n: int, kind: str) -> Request:
+    """Pauses, and other places in the line, change nothing of how a run ends."""
+    make = random.choice((_three, _saga, _retries, _nap, _rest, _mail, _mail, _mail, _mail_in_time, _family))
+    request = make(random, n, kind)
+    # A deadline goes on while a run is paused.
+    request.timeout_s = None
+    if request.signals:
+        # At about the moment when it is woken.
+        request.orders = [Order(request.signal_gap_s + 0.1 * random.random(), "pause"), Order(0.3, "resume")]
+    for _ in range(random.randrange(1, 3)):
+        held_s = 3 * random.random() ** 2
+        request.orders += [Order(4 * random.random() ** 2, "pause"), Order(held_s, "resume")]
+        request.takes_s += held_s + 4
+    request.orders.append(Order(random.random(), random.choice(("priority", "wake")), random.randrange(-2, 3)))
+    request.orders.append(Order(0.5, "resume"))
+    return request
+
+
+def _terminated(random: Random, n: int, kind: str) -> Request:
+    request = random.choice((_nap, _saga, _family, _branches, _three))(random, n, kind)
+    request.endings = [*request.endings, Ending(X, "terminated")]
+    request.orders = [Order(3 * random.random(), "terminate"), Order(0.0, "terminate")]
+    return request
+
+
+def _undone_by_hand(random: Random, n: int, kind: str) -> Request:
+    request = _saga(random, n, kind)
+    request.endings = [*request.endings, Ending(X, ""), *_undone(n, range(request.args[1]))]
+    request.orders = [Order(3 * random.random(), "undo"), Order(random.random(), "undo")]
+    return request
+
+
+def _settled(random: Random, n: int, _kind: str) -> Request:
+    request = _request(n, workloads.retries, (n, 9), [*done(77), Ending(F, "retries_exhausted")], 8)
+    request.orders = [Order(1.5 * random.random(), "settle", ("flaky", 77))]
+    return request
+
+
+def _stays(random: Random, n: int, _kind: str) -> Request:
+    """It waits for what never comes, until it is cancelled: a cancel that is lost is seen."""
+    request = _request(n, workloads.stays, (n,), [Ending(X, "cancelled")], 3)
+    request.cancel_after_s = random.choice((0.0, 0.05, 0.3, 2.0)) * random.random()
+    return request
+
+
+def _retried(random: Random, n: int, kind: str) -> Request:
+    if random.random() < 0.5:
+        request = _saga(random, n, kind)
+    else:
+        request = _request(n, workloads.retries, (n, 9), [Ending(F, "retries_exhausted")], 6)
+    request.takes_s *= 2
+    request.orders = [Order(6 + 6 * random.random(), "retry")]
+    return request
+
+
+def _forked(random: Random, n: int, _kind: str) -> Request:
+    request = _request(n, workloads.three, (n,), done(n + 111), 6)
+    request.orders = [Order(2 * random.random(), "fork", {"add": 5})]
+    request.fork_endings = done(115)
+    return request
+
+
+def _asked(random: Random, n: int, _kind: str) -> Request:
+    """Each update is applied once, and the run may be held up between them."""
+    bids = [random.randrange(1, 50) for _ in range(random.randrange(1, 4))]
+    request = _request(n, workloads.hears, (n,), done([*bids, 0]), 12)
+    request.orders = [Order(2 * random.random() ** 2, "update", bid) for bid in [*bids, 0]]
+    return request
+
+
 def _values(_random: Random, n: int, _kind: str) -> Request:
     return _request(n, workloads.values, (n,), done(True), 4)
 
@@ -283,6 +358,15 @@ _KINDS: list[Callable[[Random, int, str], Request]] = [
     _cancelled_saga,
     _cancelled_at_work,
     _cancelled_at_work,
+    *[_held_up] * 4,
+    _terminated,
+    _undone_by_hand,
+    _settled,
+    _stays,
+    _stays,
+    _retried,
+    _forked,
+    _asked,
     _values,
     _plain,
     _booking,

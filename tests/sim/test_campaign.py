@@ -19,7 +19,7 @@ from holdfast.testing import Fault, crash_everywhere
 from holdfast.testing.sim.cluster import MakeStore
 from holdfast.workflow.workflow import Workflow
 from tests.sim import workloads
-from tests.sim.campaign import SOMETIMES, Seed, run_campaign, run_seed
+from tests.sim.campaign import RACES, SOMETIMES, Seed, run_campaign, run_seed
 from tests.sim.mutants import MUTANTS, Mutant
 from tests.sim.stores import KINDS, store_maker
 from tests.sim.world import WORLD, World
@@ -72,6 +72,15 @@ def test_a_campaign_reaches_every_rare_case(campaign: list[Seed]) -> None:
     missing = [what for what in SOMETIMES if not notes[what]]
 
     assert not missing or len(campaign) < LONG, f"in {len(campaign)} seeds never happened: {missing}"
+
+
+@pytest.mark.requirement("fault-47", "C-50", "S-53")
+@pytest.mark.parametrize("race", RACES)
+def test_each_race_is_won_by_one_now_this_and_now_that_one(campaign: list[Seed], race: str) -> None:
+    wins = {winner: sum(seed.notes[winner] for seed in campaign) for winner in RACES[race]}
+
+    assert all(wins.values()) or len(campaign) < LONG, f"{race}: {wins}"
+    assert not any(seed.violations for seed in campaign)
 
 
 def test_the_same_seed_gives_the_same_schedule(make_store: tuple[str, MakeStore]) -> None:

@@ -220,6 +220,25 @@ async def says(n: int, count: int) -> int:
 
 
 @app.workflow
+async def stays(n: int) -> str:
+    """Waits for what nobody sends."""
+    await add(n, 1)
+    return await hf.wait_for_signal("never", str)
+
+
+@app.workflow
+async def hears(n: int) -> list[int]:
+    """Takes bids until one is nothing."""
+    bids: list[int] = []
+    async for update in hf.updates("bid", int):
+        bids.append(await add(update.value, 0))
+        await update.answer(len(bids))
+        if update.value == 0:
+            break
+    return bids
+
+
+@app.workflow
 async def asks(n: int) -> str:
     """Asks a person."""
     await add(n, 1)

@@ -30,12 +30,14 @@ def check_runs(history: History, details: Mapping[RunId, RunDetail]) -> Iterator
 
 def check_run(history: History, detail: RunDetail, details: Mapping[RunId, RunDetail]) -> Iterator[str]:
     """The problems of one run."""
+    source = details.get(detail.run.retry_of_id or detail.run.forked_from_id or detail.run.id, detail)
     yield from _check_transitions(detail)
-    yield from _check_journal(history, detail)
+    yield from _check_commands(detail)
+    yield from _check_journal(history, detail, source)
     yield from _check_attempts(history, detail)
     for wait in detail.waits:
         yield from _check_wait(wait, details)
-    yield from _check_waits_as_opened(history, detail)
+    yield from _check_waits_as_opened(history, detail, source)
     if detail.run.status in TERMINAL_STATUSES:
         yield from _check_end(detail)
         yield from _check_compensations(history, detail)
@@ -64,13 +66,27 @@ def _is_legal(before: RunStatus | None, after: RunStatus) -> bool:
     return after in TRANSITIONS[before].values() or (before is after is RunStatus.QUEUED)
 
 
-def _check_journal(history: History, detail: RunDetail) -> Iterator[str]:
+def _check_commands(detail: RunDetail) -> Iterator[str]:
+    ids = [one.command_id for one in detail.transitions if one.command_id is not None]
+    for command_id in sorted({one for one in ids if ids.count(one) > 1}):
+        yield f"it obeyed command {command_id} {ids.count(command_id)} times"
+
+
+def _is_copied(entry: Entry, source: RunDetail) -> bool:
+    """Whether a run began with this outcome of another; results may have been replaced by hand."""
+    origin = {one.key: one for one in source.journal}.get(entry.key)
+    if entry.epoch != 0 or origin is None:
+        return False
+    return entry.settled_by is not None or (entry.status, entry.result) == (origin.status, origin.result)
+
+
+def _check_journal(history: History, detail: RunDetail, source: RunDetail) -> Iterator[str]:
     accepted = {entry.key: entry for one in history.accepted.get(detail.run.id, ()) for entry in one.commit.entries}
     journal = {entry.key: entry for entry in detail.journal}
     for key in [*accepted, *(key for key in journal if key not in accepted)]:
         if key not in journal:
             yield f"{key!r} was journaled, and is gone"
-        elif key not in accepted and journal[key].settled_by is None:
+        elif key not in accepted and journal[key].settled_by is None and not _is_copied(journal[key], source):
             yield f"{key!r} is in the journal, and nobody wrote it"
         elif key in accepted and journal[key] != accepted[key]:
             yield f"{key!r} was journaled as {accepted[key]}, and is now {journal[key]}"
@@ -90,7 +106,7 @@ def _check_attempts(history: History, detail: RunDetail) -> Iterator[str]:
         yield f"the failed attempts {sorted(accepted)} were recorded, and are now {sorted(recorded)}"
     for entry in detail.journal:
         numbers = [attempt for key, attempt in recorded if key == entry.key]
-        if sorted(numbers) != list(range(1, entry.attempts)):
+        if entry.epoch and sorted(numbers) != list(range(1, entry.attempts)):
             yield f"{entry.key!r} took {entry.attempts} attempts, and the failed ones are {sorted(numbers)}"
 
 
@@ -110,8 +126,10 @@ def _check_wait(wait: Wait, details: Mapping[RunId, RunDetail]) -> Iterator[str]
             pass
 
 
-def _check_waits_as_opened(history: History, detail: RunDetail) -> Iterator[str]:
-    waits = {wait.key: wait for wait in detail.waits}
+def _check_waits_as_opened(history: History, detail: RunDetail, source: RunDetail) -> Iterator[str]:
+    copied = {wait.key for wait in source.waits if source is not detail}
+    mine = {new.key for one in history.accepted.get(detail.run.id, ()) for new in one.commit.waits}
+    waits = {wait.key: wait for wait in detail.waits if wait.key in mine or wait.key not in copied}
     opened = {new.key: (one, new) for one in history.accepted.get(detail.run.id, ()) for new in one.commit.waits}
     if opened.keys() != waits.keys():
         yield f"the waits {sorted(opened)} were opened, and there are {sorted(waits)}"

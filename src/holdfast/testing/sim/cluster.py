@@ -121,7 +121,7 @@ class Cluster:
         return [
             run.id
             for tenant in sorted(tenants)
-            for run in self.store.get_runs(tenant, sorted(self.history.started))
+            for run in self.store.get_runs(tenant, sorted({*self.history.started, *self.history.copied}))
             if run.status not in TERMINAL_STATUSES
         ]
 

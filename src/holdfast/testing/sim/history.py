@@ -95,6 +95,8 @@ class History:
     claimed: dict[RunId, list[Claimed]] = field(default_factory=dict[RunId, list[Claimed]])
     handlers: dict[RunId, list[HandlerCall]] = field(default_factory=dict[RunId, list[HandlerCall]])
     started: dict[RunId, NewRun] = field(default_factory=dict[RunId, NewRun])
+    copied: set[RunId] = field(default_factory=set[RunId])
+    """The runs that began with records of others."""
     signals: dict[RunId, Signal] = field(default_factory=dict[RunId, Signal])
     executions: list[Execution] = field(default_factory=list[Execution])
     violations: list[str] = field(default_factory=list[str])
@@ -121,12 +123,6 @@ class History:
         """Whether an outcome is durable under this key."""
         return any(entry.key == key for accepted in self.accepted.get(run_id, ()) for entry in accepted.commit.entries)
 
-    def check_claimant(self, worker: WorkerId) -> None:
-        """A worker is about to ask for runs: those that it gets without a lease would be taken over at once."""
-        late_ms = self.clock() - self._leases.get(worker, 0)
-        if late_ms > LATE_MS_MAX:
-            self.violation(f"worker {worker} asked for runs {late_ms} ms after its lease had run out")
-
     # The database's answers
 
     def record(
@@ -148,16 +144,16 @@ class History:
                 self._record_commit(process, args[0], answer)
             case "claim_runs":
                 self._record_claim(process, args[0], answer)
-            case "register_worker":
-                self._leases[args[0].id] = answer + kwargs["lease_ms"]
-            case "heartbeat":
-                self._leases[args[0]] = answer + kwargs["lease_ms"]
+            case "register_worker" | "heartbeat":
+                self._leases[getattr(args[0], "id", args[0])] = answer + kwargs["lease_ms"]
             case "retire_worker":
                 self._leases[args[0]] = 0
             case "requeue_lost":
                 self._record_take_over(answer)
             case "start_runs":
                 self._record_start(args[0], answer)
+            case "start_copy":
+                self.copied.add(answer.run_id)
             case "send_signal":
                 if args[0].id in self.signals:
                     self.note("a signal sent twice")
@@ -181,6 +177,10 @@ class History:
             self.started.setdefault(new.id, new)
 
     def _record_claim(self, process: Process, worker: WorkerId, claim: Claim) -> None:
+        late_ms = self.clock() - self._leases.get(worker, 0)
+        if claim.runs and late_ms > LATE_MS_MAX:
+            # They would be taken over at once.
+            self.violation(f"worker {worker} got runs {late_ms} ms after its lease had run out")
         for run in claim.runs:
             before = self._epochs.get(run.id, 0)
             if run.epoch <= before:
