@@ -8,90 +8,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import psycopg
 from rich.console import Console
 from rich.table import Table
 
 import holdfast as hf
+from benchmarks import operate
+from benchmarks.stage import Databases, Figures, ask, run_json, worker
 from benchmarks.workflows import app, held, parked, three
 from holdfast.model.status import RunStatus
 from holdfast.runtime.host import run_on_loop
-from tests.postgres_server import database_url, run_server
-
-Figures = dict[str, Any]
-
-
-def run_json(module: str, *arguments: str) -> Figures:
-    """What a benchmark program prints, as its process."""
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
-    if done.returncode:
-        raise SystemExit(f"{module} failed:\n{done.stdout}{done.stderr}")
-    figures: Figures = json.loads(done.stdout.splitlines()[-1])
-    return figures
-
-
-class Databases:
-    """Fresh databases of one kind."""
-
-    def __init__(self, kind: str, folder: Path, server: str | None) -> None:
-        self.kind = kind
-        self._folder = folder
-        self._server = server
-        self._number = 0
-
-    def fresh(self) -> str:
-        """The URL of an empty database."""
-        self._number += 1
-        if self._server is None:
-            return f"sqlite:///{self._folder / f'{self._number}.db'}"
-        name = f"bench_{self._number}"
-        with psycopg.connect(self._server, autocommit=True) as connection:
-            connection.execute(f"drop database if exists {name} with (force)")
-            connection.execute(f"create database {name}")
-        return database_url(self._server, name)
-
-
-@contextlib.contextmanager
-def worker(url: str, *options: str) -> Generator[subprocess.Popen[str], None, None]:
-    """A worker process that is ready."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.worker", url, *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n", "the worker did not start"
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate() if process.stdin is None else process.stdin.close()
-            process.wait(30)
-
-
-def ask(process: subprocess.Popen[str]) -> tuple[int, int, int]:
-    """A worker's memory in KiB, its calls to the store so far, and the runs that it holds."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    memory, calls, runs = process.stdout.readline().split()
-    return int(memory), int(calls), int(runs)
+from tests.postgres_server import run_server
 
 
 def throughput(databases: Databases, *, rounds: int, runs: int) -> Figures:
@@ -191,6 +126,9 @@ def measure(databases: Databases, arguments: argparse.Namespace, folder: Path) -
         figures["idle_statements_per_s"] = idle(databases.fresh(), seconds=20)
         console.print(f"[bold]{databases.kind}[/]: {arguments.parked} parked runs ...")
         figures["parked"] = asyncio.run(parked_memory(databases.fresh(), runs=arguments.parked))
+    if databases.kind == "PostgreSQL":
+        console.print(f"[bold]{databases.kind}[/]: {arguments.loaded} loaded runs ...")
+        figures["operating"] = asyncio.run(operate.measure(databases.fresh(), arguments.loaded))
     return figures
 
 
@@ -200,7 +138,7 @@ def show(results: dict[str, Figures]) -> Table:
     for column in ("", *results):
         table.add_column(column, justify="left" if not column else "right")
 
-    def row(title: str, cell: Any) -> None:
+    def row(title: str, cell: Callable[[Figures], object]) -> None:
         table.add_row(title, *(str(cell(figures)) for figures in results.values()))
 
     row("runs of three steps per second", lambda f: f"{f['runs_per_s']['engine']:,.0f}")
@@ -231,6 +169,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--samples", type=int, default=200)
     parser.add_argument("--parked", type=int, default=100_000)
+    loaded = "runs that are loaded into PostgreSQL; the limits are for 1000000"
+    parser.add_argument("--loaded", type=int, default=100_000, help=loaded)
     parser.add_argument("--short", action="store_true", help="throughput and latency only")
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -247,6 +187,9 @@ def main() -> None:
         print(json.dumps(results, indent=2))
     else:
         Console().print(show(results))
+        for figures in results.values():
+            if "operating" in figures:
+                Console().print(operate.show(figures["operating"]))
 
 
 if __name__ == "__main__":

@@ -88,3 +88,9 @@ async def woken() -> float:
     """Waits for a signal, and says when it went on."""
     await hf.wait_for_signal("go")
     return await stamp()
+
+
+@app.workflow
+async def hears() -> None:
+    """Waits for what everybody is told."""
+    await hf.wait_for_signal("news")

@@ -147,7 +147,7 @@ def test_a_command_is_one_legal_move_or_refused_with_what_would_be_obeyed(
     assert after == scene.run(run)
 
 
-@pytest.mark.requirement("promise-10")
+@pytest.mark.requirement("promise-10", "C-07", "C-08", "C-56")
 @pytest.mark.parametrize("command", EVERY_COMMAND, ids=word_of)
 def test_a_command_to_another_tenants_run_is_answered_as_for_none(scene: Scene, command: Command) -> None:
     run = queued(scene)
@@ -160,7 +160,7 @@ def test_a_command_to_another_tenants_run_is_answered_as_for_none(scene: Scene, 
     assert scene.detail(run) == before
 
 
-@pytest.mark.requirement("promise-11")
+@pytest.mark.requirement("promise-11", "C-24", "C-28")
 def test_an_order_that_is_sent_again_does_nothing_more(scene: Scene) -> None:
     run = queued(scene)
     scene.order(run, Pause(), id=run_id(70))

@@ -63,7 +63,7 @@ def _refused_without_a_trace(scene: Scene, stale: ClaimedRun, parts: dict[str, A
 
 
 @pytest.mark.parametrize("write", EVERYTHING.values(), ids=EVERYTHING)
-@pytest.mark.requirement("promise-4", "fault-4")
+@pytest.mark.requirement("promise-4", "fault-4", "C-28")
 def test_a_stale_epoch_cannot_write(scene: Scene, write: Write) -> None:
     stale = scene.held(1)
     scene.accept(stale, waits=[timer("nap", 1, 1)])
@@ -94,7 +94,7 @@ def test_a_parked_run_takes_no_writes(scene: Scene, move: Move) -> None:
 
 @pytest.mark.parametrize("end", [RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED])
 @pytest.mark.parametrize("write", EVERYTHING.values(), ids=EVERYTHING)
-@pytest.mark.requirement("promise-5", "S-03", "fault-47")
+@pytest.mark.requirement("promise-5", "S-03", "fault-47", "C-28")
 def test_nothing_is_written_after_the_end(scene: Scene, end: RunStatus, write: Write) -> None:
     run = scene.held(1)
     scene.accept(run, waits=[timer("nap", 1, 1)], move=Finish(end, end.value))

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from holdfast.model.commit import Compensate, Finish, Park, Progress, Release, RunCommit
-from holdfast.model.ids import WorkerId
+from holdfast.model.ids import Json, WorkerId
+from holdfast.model.run import Signal
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus, WaitOutcome
 from tests.contract.scene import (
     ALICE,
@@ -112,7 +113,7 @@ def test_a_run_that_its_worker_sets_aside_says_why(scene: Scene) -> None:
     assert scene.detail(run.id).transitions[-1].reason == "non_determinism"
 
 
-@pytest.mark.requirement("promise-5", "fault-47")
+@pytest.mark.requirement("promise-5", "fault-47", "C-10")
 def test_a_run_has_exactly_one_terminal_transition_and_nothing_after_it(scene: Scene) -> None:
     run = scene.held(1, timeout_ms=1_000)
     scene.accept(run, waits=[timer("nap", 1, 10)])
@@ -168,7 +169,7 @@ def test_a_journal_is_read_as_it_was_written(scene: Scene) -> None:
     assert (journal[1].result, journal[1].error) == (None, ERROR)
 
 
-@pytest.mark.requirement("S-07")
+@pytest.mark.requirement("S-07", "C-29")
 def test_failed_attempts_are_kept_across_leases(scene: Scene) -> None:
     run = scene.held(1)
     scene.accept(run, attempts=[attempt("charge", 1)], waits=[timer("charge#1", 1, 10)], move=Park(open_waits=1))
@@ -235,6 +236,7 @@ def test_one_batch_moves_many_runs_in_many_ways(scene: Scene) -> None:
     assert all(len(scene.detail(run_id(number)).journal) == 1 for number in moves)
 
 
+@pytest.mark.requirement("C-10", "C-28")
 def test_transitions_name_who_moved_the_run_and_when(scene: Scene) -> None:
     run = scene.held(1)
     scene.clock.advance(5)
@@ -250,3 +252,20 @@ def test_transitions_name_who_moved_the_run_and_when(scene: Scene) -> None:
     assert history[0].worker is None
     assert history[1].worker == WorkerId(ALICE)
     assert history[2].at_ms == scene.clock.now_ms
+
+
+@pytest.mark.requirement("C-12", "C-28")
+def test_no_transition_holds_a_payload(scene: Scene) -> None:
+    secret = Json(b'{"value":"s3cret"}')
+    scene.start(1, input=secret, key="s3cret-key", attributes={"name": "s3cret"})
+    [run] = scene.claim()
+    done = [entry(run, "charge", 2, result=secret)]
+    scene.accept(run, waits=[signal_wait("w", 1)], entries=done, move=Park(1))
+    scene.store.send_signal(Signal(id=run_id(9), tenant=run.tenant, name="approved", payload=secret, run_id=run.id))
+    [run] = scene.claim()
+    scene.accept(run, move=Finish(RunStatus.COMPLETED, "completed", secret))
+
+    moves = scene.detail(run.id).transitions
+
+    assert len(moves) == 6
+    assert "s3cret" not in repr(moves)

@@ -169,7 +169,7 @@ def test_a_filtered_listing_pages_within_its_filter(scene: Scene) -> None:
     assert second.next is None
 
 
-@pytest.mark.requirement("C-11", "C-54")
+@pytest.mark.requirement("C-11", "C-54", "C-29")
 def test_the_detail_of_a_run_explains_it(scene: Scene) -> None:
     run = scene.held(1)
     scene.accept(

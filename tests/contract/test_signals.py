@@ -194,6 +194,7 @@ def test_a_broadcast_is_neither_kept_nor_repeated(scene: Scene) -> None:
     assert scene.wait(first.id, "b").outcome is None
 
 
+@pytest.mark.requirement("C-27")
 def test_a_broadcast_that_nobody_waits_for_reaches_nobody(scene: Scene) -> None:
     scene.start(1)
 

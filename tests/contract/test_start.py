@@ -35,7 +35,7 @@ def test_a_payload_is_kept_to_the_letter(scene: Scene) -> None:
     assert [run.input for run in scene.claim()] == [odd]
 
 
-@pytest.mark.requirement("promise-1", "S-59", "fault-44")
+@pytest.mark.requirement("promise-1", "S-59", "fault-44", "C-20", "C-29")
 def test_the_same_id_starts_one_run_and_the_first_start_stands(scene: Scene) -> None:
     first = scene.store.start_runs([new_run(1, priority=1)])
     second = scene.store.start_runs([new_run(1, priority=2)])
@@ -52,6 +52,7 @@ def test_one_call_that_names_a_run_twice_starts_it_once(scene: Scene) -> None:
     assert [one.created for one in started] == [True, False]
 
 
+@pytest.mark.requirement("C-24")
 def test_starting_again_does_not_move_a_run_that_went_on(scene: Scene) -> None:
     held = scene.held(1)
 
@@ -118,7 +119,7 @@ def test_a_run_remembers_its_parent_and_root(scene: Scene) -> None:
     assert (run.parent_id, run.parent_key, run.root_id) == (run_id(1), "ship#1", run_id(1))
 
 
-@pytest.mark.requirement("promise-10")
+@pytest.mark.requirement("promise-10", "C-29", "C-56")
 def test_a_run_belongs_to_its_tenant_alone(scene: Scene) -> None:
     scene.start(1, tenant=OTHER_TENANT)
 
@@ -187,3 +188,19 @@ def test_a_delayed_start_is_not_delayed_past_its_deadline(scene: Scene, delay_ms
     is_deadline = timeout_ms <= delay_ms
     assert scene.run(delayed).status_reason == ("deadline_exceeded" if is_deadline else "timer_elapsed")
     assert [run.id for run in scene.claim()] == [delayed]
+
+
+@pytest.mark.requirement("C-06", "C-10")
+def test_a_run_begins_in_the_line_and_is_then_taken_each_with_its_transition(scene: Scene) -> None:
+    scene.start(1)
+    begun = scene.run(run_id(1))
+    [run] = scene.claim()
+
+    moves = [(one.seq, one.from_status, one.to_status, one.reason) for one in scene.detail(run.id).transitions]
+
+    assert (begun.status, begun.status_reason) == (RunStatus.QUEUED, "started")
+    assert scene.run(run.id).status is RunStatus.RUNNING
+    assert moves == [
+        (1, None, RunStatus.QUEUED, "started"),
+        (2, RunStatus.QUEUED, RunStatus.RUNNING, "claimed"),
+    ]

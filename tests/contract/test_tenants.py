@@ -251,7 +251,7 @@ TAMPERING = {
 }
 
 
-@pytest.mark.requirement("C-10", "C-54")
+@pytest.mark.requirement("C-10", "C-54", "C-28")
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_nobody_changes_or_deletes_a_transition_of_a_run_that_is_there(open_store: Opener, kind: str) -> None:
     with open_store(kind, ManualClock()) as opened:

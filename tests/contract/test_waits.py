@@ -8,6 +8,7 @@ from holdfast.model.status import RunStatus, WaitKind, WaitOutcome
 from tests.contract.scene import ERROR, Scene, entry, message, run_id, signal_wait, timer
 
 
+@pytest.mark.requirement("C-09", "C-25")
 def test_a_parked_run_gives_its_lease_back_and_waits(scene: Scene) -> None:
     run = scene.held(1)
 
@@ -29,7 +30,7 @@ def test_a_parked_run_is_not_claimed(scene: Scene) -> None:
     assert scene.claim() == []
 
 
-@pytest.mark.requirement("promise-6", "C-50", "fault-11")
+@pytest.mark.requirement("promise-6", "C-50", "fault-11", "C-24", "C-25")
 def test_a_timer_never_fires_early_and_fires_once(scene: Scene) -> None:
     run = scene.parked(1, timer("nap", 1, 1_000))
 
@@ -68,6 +69,7 @@ def test_a_wait_until_a_moment_is_due_then(scene: Scene) -> None:
     assert scene.run(run.id).wake_ms == due
 
 
+@pytest.mark.requirement("C-09")
 def test_the_earliest_wait_wakes_the_run_and_the_others_stay_open(scene: Scene) -> None:
     run = scene.parked(1, timer("late", 1, 500), timer("soon", 2, 100), timer("sooner", 3, 90))
     scene.clock.advance(100)
@@ -81,6 +83,7 @@ def test_the_earliest_wait_wakes_the_run_and_the_others_stay_open(scene: Scene) 
     assert scene.run(run.id).wake_ms == scene.wait(run.id, "late").due_ms
 
 
+@pytest.mark.requirement("C-55")
 def test_wake_due_takes_no_more_than_its_limit_and_the_earliest_first(scene: Scene) -> None:
     for number, delay_ms in ((1, 30), (2, 10), (3, 20)):
         scene.parked(number, timer("nap", 1, delay_ms))
@@ -103,7 +106,7 @@ def test_a_wait_without_a_time_is_never_woken_by_time(scene: Scene) -> None:
     assert scene.store.wake_due(limit=10) == 0
 
 
-@pytest.mark.requirement("C-50", "promise-7")
+@pytest.mark.requirement("C-50", "promise-7", "C-22")
 def test_a_wait_with_a_timeout_closes_once_whatever_comes_first(scene: Scene) -> None:
     late = scene.parked(1, signal_wait("approval", 1, delay_ms=100))
     early = scene.parked(2, signal_wait("approval", 1, delay_ms=100))

@@ -33,7 +33,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.mark.requirement("C-50", "C-51", "S-31", "C-58")
+@pytest.mark.requirement("C-50", "C-51", "S-31", "C-22", "C-26", "C-58")
 async def test_an_alert_that_was_read_escalates_no_more_also_after_its_time() -> None:
     async with app.worker(), app.client() as client:
         read = await client.start(escalate, Alert("read", "disk full", LEVELS))
@@ -56,7 +56,7 @@ async def test_an_alert_that_was_read_escalates_no_more_also_after_its_time() ->
     assert (after.transitions, after.waits) == (before.transitions, before.waits)
 
 
-@pytest.mark.requirement("C-50")
+@pytest.mark.requirement("C-50", "C-22")
 async def test_an_alert_that_is_read_late_is_read_by_the_next_person() -> None:
     levels = [Level("ann", "mail", 0.05), Level("bob", "telephone", 60)]
 

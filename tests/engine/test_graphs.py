@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -132,7 +133,7 @@ async def test_branches_of_a_parallel_node_are_steps_of_their_own(engine: Engine
     }
 
 
-@pytest.mark.requirement("S-33")
+@pytest.mark.requirement("S-33", "C-23")
 async def test_a_route_calls_the_branch_that_its_selector_names_and_records_the_choice(engine: Engine) -> None:
     def choose(plan: str) -> str:
         return plan
@@ -255,7 +256,7 @@ async def test_a_signal_is_the_result_of_the_node_that_waits_for_it_also_if_it_c
         assert await run.result(10) == {"approve": "ann"}
 
 
-@pytest.mark.requirement("S-31", "S-57")
+@pytest.mark.requirement("S-31", "S-57", "C-22")
 async def test_a_signal_that_does_not_come_leads_along_the_timeout_edge(engine: Engine) -> None:
     def remind(why: str) -> str:
         return why
@@ -331,7 +332,27 @@ async def test_a_failed_node_fails_the_run_unless_what_follows_ignores_it(engine
     assert isinstance(await failure_of(engine, build("h", ignore=False)), Broken)
 
 
-@pytest.mark.requirement("B-21")
+@pytest.mark.requirement("C-23")
+async def test_a_failure_leads_nowhere_before_the_retries_have_ended(engine: Engine) -> None:
+    tries: list[int] = []
+
+    def flaky() -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise Broken("not yet")
+        return "mended"
+
+    graph = engine.app.graph("g").step(
+        "flaky", flaky, retry=hf.Retry(max_attempts=3, initial=timedelta(milliseconds=1))
+    )
+    graph.step("on_failure", lambda: "f", after=[]).edge("flaky", "on_failure", "on_failure")
+    graph.step("on_success", lambda: "s", after=[]).edge("flaky", "on_success", "on_success")
+
+    assert await outcome_of(engine, graph) == {"on_success": "s"}
+    assert len(tries) == 3
+
+
+@pytest.mark.requirement("B-21", "C-22", "C-23", "C-58")
 async def test_edges_are_taken_by_their_conditions_and_what_no_edge_reaches_is_skipped(engine: Engine) -> None:
     def fail() -> None:
         raise Broken("no")

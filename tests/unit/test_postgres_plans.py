@@ -376,7 +376,7 @@ def test_behind_the_wall_a_hot_statement_goes_by_the_same_indexes(loaded: str) -
 ROWS_READ_MAX = 2_000
 
 
-@pytest.mark.requirement("fault-60")
+@pytest.mark.requirement("fault-60", "C-55")
 @pytest.mark.parametrize("name", STEPS)
 def test_a_hot_statement_reads_few_rows_however_many_there_are(loaded: str, name: str) -> None:
     connection = Address(loaded, prepare=True).connect()

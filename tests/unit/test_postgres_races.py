@@ -59,7 +59,7 @@ def test_a_take_over_passes_over_a_run_that_its_worker_is_writing_to(scene: Scen
     assert again.crashes == 1
 
 
-@pytest.mark.requirement("promise-4", "fault-4")
+@pytest.mark.requirement("promise-4", "fault-4", "C-07", "C-28")
 def test_a_write_that_met_a_take_over_is_refused_when_that_commits(scene: Scene, url: str) -> None:
     run = scene.held(1)
     scene.clock.advance(LEASE_MS + 1)
@@ -184,7 +184,7 @@ def test_a_parent_that_parks_while_its_child_ends_finds_it_ended(scene: Scene, u
     assert scene.place(parent.id) == (RunStatus.QUEUED, True)
 
 
-@pytest.mark.requirement("fault-47")
+@pytest.mark.requirement("fault-47", "C-07")
 def test_a_cancel_that_meets_the_last_commit_finds_the_run_ended(scene: Scene, url: str) -> None:
     run = scene.held(1)
     with transaction(url) as other:

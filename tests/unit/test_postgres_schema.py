@@ -22,7 +22,7 @@ def url(postgres_server_url: str, postgres_template: str) -> Generator[str, None
         yield url
 
 
-@pytest.mark.requirement("S-10")
+@pytest.mark.requirement("S-10", "C-20")
 @pytest.mark.parametrize(
     ("constraint", "words"),
     [

@@ -100,6 +100,7 @@ def ddl(path: str) -> dict[str, str]:
         return dict(connection.execute("select name, sql from sqlite_schema where sql is not null").fetchall())
 
 
+@pytest.mark.requirement("C-20")
 @pytest.mark.parametrize(
     ("table", "column", "words"),
     [

@@ -108,7 +108,7 @@ def test_all_problems_are_reported_at_once() -> None:
     ]
 
 
-@pytest.mark.requirement("S-14")
+@pytest.mark.requirement("S-14", "C-06")
 def test_an_empty_graph_is_refused_and_so_is_an_empty_subgraph() -> None:
     assert problems(()) == [("", "empty_graph")]
     assert problems([SubgraphNode(key="s")]) == [("s", "empty_graph")]
@@ -148,7 +148,7 @@ def test_what_comes_only_after_a_cycle_without_beginning_is_unreachable() -> Non
     assert problems(nodes, edges("ab", "ba", "bc")) == [("a", "cycle"), ("c", "unreachable")]
 
 
-@pytest.mark.requirement("S-31")
+@pytest.mark.requirement("S-31", "C-22")
 def test_a_timeout_edge_of_a_node_that_has_no_timeout_is_never_taken_and_leads_nowhere() -> None:
     links = (Edge(source="s", target="late", condition="on_timeout"), Edge(source="late", target="end"))
 
@@ -339,7 +339,7 @@ def test_the_names_of_the_graph_itself_are_checked() -> None:
     ]
 
 
-@pytest.mark.requirement("C-21", "fault-65")
+@pytest.mark.requirement("C-21", "fault-65", "C-22")
 @pytest.mark.parametrize(
     "node",
     [
