@@ -311,6 +311,20 @@ class MoveRefused(Conflict):
     template = "run {run_id} cannot be moved to version {version}:\n{listing}"
 
 
+class BulkJobNotFound(NotFound):
+    """There is no such bulk job, or it is another tenant's."""
+
+    code = "bulk_job_not_found"
+    template = "there is no bulk job {job_id}"
+
+
+class BulkTooLarge(Conflict):
+    """The filter names more runs than the caller is willing to touch; nothing was started."""
+
+    code = "bulk_too_large"
+    template = "{found} runs match {query!r}, more than the {most} allowed: narrow the filter, or allow more"
+
+
 class ApprovalNotFound(NotFound):
     """The run has asked for no approval under that key."""
 

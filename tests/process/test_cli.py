@@ -287,6 +287,37 @@ def test_a_person_finds_a_question_in_the_inbox_and_answers_it_once(shell: Shell
     assert (again.returncode, json.loads(again.stdout)["error"]["code"]) == (4, "approval_closed")
 
 
+@pytest.mark.requirement("R-21", "O-09")
+def test_many_runs_are_counted_cancelled_and_told_of(any_shell: Shell) -> None:
+    with connect_sync(any_shell.database) as client:
+        ids = {client.start("nobody_knows", number).id for number in range(3)}
+        client.start("other")
+
+    counted = any_shell.ask("bulk", "cancel", "--where", "workflow:nobody_knows", "--dry-run")
+    unasked = any_shell.run("bulk", "cancel", "workflow:nobody_knows", "--json")
+    done = any_shell.ask("bulk", "cancel", "workflow:nobody_knows", "--yes", "--here", "--reason", "oops")
+    refused = any_shell.ask("bulk", "resume", "workflow:nobody_knows", "--most", "3", "--here")["job"]
+    shown = any_shell.ask("bulk", "show", refused["id"], "--limit", "2")
+    jobs = any_shell.ask("bulk", "list")["jobs"]
+    waiting = any_shell.ask("bulk", "set", "workflow:other", "--priority", "5", "--yes")["job"]
+    stopped = any_shell.ask("bulk", "stop", waiting["id"])["job"]
+    told = any_shell.run("events", "--status", "cancelled", "--json")
+    events = [json.loads(line) for line in told.stdout.splitlines()]
+    rest = any_shell.run("events", "--after", events[0]["cursor"], "--json")
+    text = any_shell.run("runs", "events", events[0]["run_id"], "--records")
+
+    assert counted == {"action": "cancel", "expected": 3, "counts": {"queued": 3}}
+    assert_error(unasked, 2, "3 runs match", "--yes")
+    assert (done["job"]["status"], done["job"]["done"], done["job"]["note"]) == ("done", 3, "oops")
+    assert (refused["done"], refused["failed"]) == (0, 3)
+    assert [error["code"] for error in shown["errors"]] == ["run_finished", "run_finished"]
+    assert [job["action"]["word"] for job in jobs] == ["resume", "cancel"]
+    assert (stopped["status"], stopped["done"]) == ("stopped", 0)
+    assert {event["run_id"] for event in events} == ids
+    assert len(rest.stdout.splitlines()) >= 2
+    assert "oops (bulk job" in text.stdout
+
+
 # What cannot be
 
 

@@ -14,6 +14,7 @@ import typer
 
 from holdfast.cli import (
     approvals,
+    bulk,
     commands,
     control,
     definitions,
@@ -67,6 +68,7 @@ events.register(runs.commands)
 moving.register(runs.commands)
 cli.add_typer(runs.commands)
 cli.command("events", short_help="Tell what happened to all runs, and what happens.")(events.events)
+cli.add_typer(bulk.commands)
 cli.add_typer(definitions.commands)
 cli.command("signal")(commands.signal)
 cli.add_typer(approvals.commands)

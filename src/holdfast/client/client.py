@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack
 
 from msgspec import Struct
 
+from holdfast.client.bulk import Bulk
 from holdfast.client.closings import Closings
 from holdfast.client.control import PRIORITY_MAX
 from holdfast.client.definitions import Definitions
@@ -189,6 +190,8 @@ class Client(Moving, Events):
         """Stored versions of graphs, and releases."""
         self.pauses = Pauses(store, host, tenant=self.tenant)
         """Queues, workflows and the tenant, paused and resumed."""
+        self.bulk = Bulk(store, host, tenant=self.tenant, codec=self._codec)
+        """One command for many runs, as durable jobs."""
 
     async def __aenter__(self) -> Self:
         return self

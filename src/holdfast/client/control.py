@@ -10,7 +10,7 @@ from holdfast.client.requests import Requests
 from holdfast.core.codec import Codec
 from holdfast.core.failure import record_failure
 from holdfast.core.ids import check_run_id, derive_id
-from holdfast.core.lineage import Kept, keep_before, keep_for_retry, keep_through
+from holdfast.core.lineage import Kept, keep_before, keep_through, retry_of
 from holdfast.core.names import check_name
 from holdfast.errors import StepError, UsageError
 from holdfast.model.command import (
@@ -173,18 +173,7 @@ class Control(Requests):
             the new run.
         """
         detail = await self._send(self.store.read_detail, self.tenant, check_run_id(run_id))
-        source = detail.run
-        kept = Kept([], []) if from_start else keep_for_retry(detail)
-        copy = RunCopy(
-            id=RunId(derive_id("retry", source.id)),
-            source_id=source.id,
-            retry=True,
-            journal=kept.journal,
-            waits=kept.waits,
-            definition_hash=source.definition_hash,
-            actor=actor,
-            note=reason,
-        )
+        copy = retry_of(detail, from_start=from_start, actor=actor, note=reason)
         started = await self._send(self.store.start_copy, self.tenant, copy)
         return await self._send(self.store.get_run, self.tenant, started.run_id)
 

@@ -13,6 +13,7 @@ from holdfast.client.filters import Filters
 from holdfast.client.messages import AnswerOptions, SignalOptions
 from holdfast.client.outputs import Published, StreamItem
 from holdfast.client.portal import Portal
+from holdfast.client.sync_bulk import SyncBulk
 from holdfast.client.sync_closings import SyncClosings
 from holdfast.client.sync_definitions import SyncDefinitions
 from holdfast.client.sync_moving import SyncMoving
@@ -74,6 +75,7 @@ class SyncClient(SyncMoving):
         self._client = client
         self._portal = Portal()
         self.definitions = SyncDefinitions(self._portal, client.definitions)
+        self.bulk = SyncBulk(self._portal, client.bulk)
         self.closings = SyncClosings(self._portal, client.closings)
         self.pauses = SyncPauses(self._portal, client.pauses)
 

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from holdfast.core.ids import derive_id
 from holdfast.errors import UsageError
+from holdfast.model.command import RunCopy
+from holdfast.model.ids import RunId
 from holdfast.model.run import Entry, RunDetail, Wait
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 
@@ -33,6 +36,21 @@ def keep_for_retry(detail: RunDetail) -> Kept:
         record
         for record in records
         if (first is None or record.seq < first) and not (_failed(record) and _is_last(record, records))
+    )
+
+
+def retry_of(detail: RunDetail, *, from_start: bool, actor: str, note: str) -> RunCopy:
+    """The next attempt of a run. Its id is derived from the run's: asked for again, it is the same attempt."""
+    kept = Kept([], []) if from_start else keep_for_retry(detail)
+    return RunCopy(
+        id=RunId(derive_id("retry", detail.run.id)),
+        source_id=detail.run.id,
+        retry=True,
+        journal=kept.journal,
+        waits=kept.waits,
+        definition_hash=detail.run.definition_hash,
+        actor=actor,
+        note=note,
     )
 
 

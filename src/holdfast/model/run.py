@@ -251,6 +251,8 @@ class Agenda(Struct, frozen=True):
     """Codes with claimable runs in these queues that nobody asked for, sorted."""
     signals_due: bool = False
     """``sweep_signals`` has something to do: signals under way, or expired ones."""
+    bulk_due: bool = False
+    """A batch of a bulk job is due."""
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):

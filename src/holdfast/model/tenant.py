@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from holdfast.model.ids import Tenant, UnixMs
+from holdfast.model.ids import RunId, Tenant, UnixMs
 
 
 class TenantPolicy(Struct, frozen=True, kw_only=True):
@@ -40,12 +40,19 @@ class Ended(Struct, frozen=True, tag="ended"):
     before_ms: UnixMs
 
 
+class Chosen(Struct, frozen=True, tag="chosen"):
+    """These runs of a tenant, as far as they have ended."""
+
+    tenant: Tenant
+    run_ids: list[RunId]
+
+
 class Everything(Struct, frozen=True, tag="everything"):
     """All that a tenant has, its live runs, definitions and policy too."""
 
     tenant: Tenant
 
 
-Pruning = Expired | Ended | Everything
+Pruning = Expired | Ended | Chosen | Everything
 """What is to be deleted. A run is kept, but for ``Everything``, while its parent, a child, or a run of its lineage has
 not ended."""

@@ -48,11 +48,13 @@ class Housekeeper:
         *,
         wake_claimer: Callable[[], None],
         announce: Callable[[], Awaitable[None]],
+        wake_bulk: Callable[[], None],
     ) -> None:
         self._services = services
         self._settings = settings
         self._wake_claimer = wake_claimer
         self._announce = announce
+        self._wake_bulk = wake_bulk
         self._announced = services.codes.version
         self._nudge = asyncio.Event()
         self._next_wake_ms: UnixMs | None = None
@@ -98,6 +100,8 @@ class Housekeeper:
             work = await self._wake_due() > 0 or work
         if agenda.signals_due:
             work = await self._sweep_signals() > 0 or work
+        if agenda.bulk_due:
+            self._wake_bulk()
         if agenda.workers_lost:
             work = await self._requeue_lost() > 0 or work
         if work:

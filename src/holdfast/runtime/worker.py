@@ -14,6 +14,7 @@ from holdfast.errors import StoreError, UsageError
 from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import ClaimedRun, WorkerInfo
 from holdfast.runtime.body import begin
+from holdfast.runtime.bulk import BulkWork
 from holdfast.runtime.claimer import SUSPECT_CRASHES, Claimer
 from holdfast.runtime.closings import ClosingDelivery
 from holdfast.runtime.committer import Committer
@@ -133,6 +134,7 @@ class Worker:
             "claimer": self.claimer.run,
             "housekeeper": self.housekeeper.run,
             "live": self.live.run,
+            "bulk": self.bulk.run,
             "tick": self._tick,
         }
         if self.closings is not None:
@@ -171,7 +173,14 @@ class Worker:
             suspects=lambda: len(self._suspects),
             heartbeat=self.heartbeat,
         )
-        self.housekeeper = Housekeeper(services, settings, wake_claimer=self.claimer.wake, announce=self._announce)
+        self.bulk = BulkWork(services, settings, worker=self.id)
+        self.housekeeper = Housekeeper(
+            services,
+            settings,
+            wake_claimer=self.claimer.wake,
+            announce=self._announce,
+            wake_bulk=self.bulk.look,
+        )
         self.live = Live(services, settings, worker=self.id, executions=self._executions)
         self.closings = ClosingDelivery(services, settings) if self.registry.end_handlers else None
         services.listen = self.live.listen

@@ -146,6 +146,29 @@ TRANSITIONS: Final = Table(
     Column("position", BigInteger),
 )
 
+BULK_JOBS: Final = Table(
+    "bulk_jobs",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    *_texts("action", "filter", "query", "status"),
+    *[Column(name, BigInteger) for name in ("expected", "done", "failed")],
+    Column("rate", Integer),
+    *_texts("actor", "note", "stopped_by", "batch", "cursor", "holder"),
+    Column("revision", BigInteger),
+    *_times("created_ms", "updated_ms", "ended_ms", "next_ms", "held_until_ms"),
+)
+
+BULK_ERRORS: Final = Table(
+    "bulk_errors",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("job_id", Uuid(as_uuid=False), primary_key=True),
+    Column("run_id", Uuid(as_uuid=False), primary_key=True),
+    *_texts("code", "message"),
+    *_times("at_ms"),
+)
+
 PRUNINGS: Final = Table(
     "prunings",
     METADATA,

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Select, Table, and_, delete, exists, func,
 
 from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.pause import Pause, PauseKind, bar_of
-from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy, TenantRow
+from holdfast.model.tenant import Chosen, Ended, Everything, Expired, Pruning, TenantPolicy, TenantRow
 from holdfast.store.port import Statements, Store
 from holdfast.store.rendering import insert_new
 from holdfast.store.tables import METADATA, PAUSES, PRUNINGS, RUNS, SIGNALS, TENANTS, TRANSITIONS
@@ -127,6 +127,9 @@ def prune_in(statements: Statements, what: Pruning, *, limit: int) -> int:
             return _prune_expired(statements, limit)
         case Ended(tenant=tenant, before_ms=before_ms):
             return _prune_ended(statements, tenant, before_ms, limit)
+        case Chosen(tenant=tenant, run_ids=run_ids):
+            guard = (_R.tenant == tenant, _R.finalized_ms.is_not(None), *_unreferenced())
+            return _delete_runs(statements, run_ids[:limit], guard)
         case Everything(tenant=tenant):
             return _erase(statements, tenant, limit)
 

@@ -40,8 +40,9 @@ from holdfast.model.run import (
 )
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import TERMINAL_STATUSES, EntryKind, RunStatus, WaitOutcome
-from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy
+from holdfast.model.tenant import Chosen, Ended, Everything, Expired, Pruning, TenantPolicy
 from holdfast.store.hints import LocalHints
+from holdfast.store.memory.bulk import bulk_is_due
 from holdfast.store.memory.claiming import Claiming, find_standing
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal, send_signals
 from holdfast.store.memory.events import read_events
@@ -297,6 +298,7 @@ class MemoryStore:
                     for stored in self._tables.signals.values()
                 ),
                 workers_lost=bool(self._tables.lost(now_ms) or self._tables.forgettable(now_ms)),
+                bulk_due=bulk_is_due(self._documents, now_ms),
                 unasked=sorted(claimable.difference(codes, unwanted))[:UNASKED_MAX],
             )
 
@@ -347,6 +349,8 @@ class MemoryStore:
             case Ended(tenant=tenant, before_ms=before_ms):
                 self._tables.forget_signals(tenant, before_ms)
                 return self._tables.ended_before(tenant, before_ms)
+            case Chosen(tenant=tenant, run_ids=run_ids):
+                return [run_id for run_id in run_ids if self._tables.may_go(tenant, run_id)]
             case Expired():
                 tenants = sorted({record.run.tenant for record in self._tables.records.values()})
                 kept = ((tenant, self._policy(tenant).retention_ms) for tenant in tenants)

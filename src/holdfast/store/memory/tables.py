@@ -196,6 +196,13 @@ class Tables:
         ]
         return [run_id for _, run_id in sorted(ended)]
 
+    def may_go(self, tenant: Tenant, run_id: RunId) -> bool:
+        """Whether it is a run of the tenant that has ended and that no live run refers to."""
+        record = self.records.get(run_id)
+        if record is None or record.run.tenant != tenant or record.run.finalized_ms is None:
+            return False
+        return not self._is_referenced(record.run)
+
     def _is_referenced(self, run: Run) -> bool:
         return any(
             other.finalized_ms is None

@@ -326,6 +326,55 @@ comment on column holdfast.attributes.number is 'The value unless it is a text: 
 -- list_runs by the value of an attribute, in order.
 create index attributes_value on holdfast.attributes (tenant, name, kind, text, number, created_ms desc, run_id desc);
 
+-- Bulk jobs: one command for many runs (store/bulk.py). Not hot, and without a shard. `action`, `filter` and `batch` are
+-- text: documents that only the program reads.
+create table holdfast.bulk_jobs (
+    tenant text not null,
+    id uuid not null,
+    action text not null,
+    filter text not null,
+    query text not null,
+    status text not null,
+    expected bigint not null,
+    done bigint not null default 0,
+    failed bigint not null default 0,
+    rate integer,
+    actor text not null,
+    note text not null,
+    stopped_by text,
+    batch text not null default '[]',
+    cursor text,
+    holder text,
+    revision bigint not null default 0,
+    created_ms bigint not null,
+    updated_ms bigint not null,
+    ended_ms bigint,
+    next_ms bigint not null,
+    held_until_ms bigint,
+    primary key (tenant, id),
+    constraint bulk_jobs_status check (status in ('running', 'done', 'stopped')),
+    constraint bulk_jobs_ended check ((ended_ms is null) = (status = 'running')),
+    constraint bulk_jobs_rate check (rate > 0)
+);
+comment on table holdfast.bulk_jobs is 'One command for all runs that a filter names, and how far it has come.';
+comment on column holdfast.bulk_jobs.batch is 'The runs whose turn it is: recorded before anything is done to them.';
+
+create index bulk_jobs_running on holdfast.bulk_jobs (next_ms) where status = 'running';
+create index bulk_jobs_list on holdfast.bulk_jobs (tenant, created_ms desc, id desc);
+
+create table holdfast.bulk_errors (
+    tenant text not null,
+    job_id uuid not null,
+    run_id uuid not null,
+    code text not null,
+    message text not null,
+    at_ms bigint not null,
+    primary key (tenant, job_id, run_id)
+);
+comment on table holdfast.bulk_errors is 'Why runs did not obey a bulk job.';
+-- They go with their run.
+create index bulk_errors_run on holdfast.bulk_errors (run_id);
+
 create function holdfast.attribute_rows(attributes jsonb)
 returns table (name text, kind text, text text, number double precision)
 language sql immutable parallel safe as $$

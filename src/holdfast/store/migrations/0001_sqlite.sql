@@ -218,6 +218,49 @@ create table transitions (
     unique (shard, run_id, seq)
 ) strict;
 
+-- Bulk jobs: one command for many runs (store/bulk.py).
+create table bulk_jobs (
+    tenant text not null,
+    id text not null,
+    action text not null,
+    filter text not null,
+    query text not null,
+    status text not null check (status in ('running', 'done', 'stopped')),
+    expected integer not null,
+    done integer not null default 0,
+    failed integer not null default 0,
+    rate integer check (rate > 0),
+    actor text not null,
+    note text not null,
+    stopped_by text,
+    batch text not null default '[]',
+    cursor text,
+    holder text,
+    revision integer not null default 0,
+    created_ms integer not null,
+    updated_ms integer not null,
+    ended_ms integer,
+    next_ms integer not null,
+    held_until_ms integer,
+    primary key (tenant, id),
+    check ((ended_ms is null) = (status = 'running'))
+) strict, without rowid;
+
+create index bulk_jobs_running on bulk_jobs (next_ms) where status = 'running';
+create index bulk_jobs_list on bulk_jobs (tenant, created_ms desc, id desc);
+
+create table bulk_errors (
+    tenant text not null,
+    job_id text not null,
+    run_id text not null,
+    code text not null,
+    message text not null,
+    at_ms integer not null,
+    primary key (tenant, job_id, run_id)
+) strict, without rowid;
+-- They go with their run.
+create index bulk_errors_run on bulk_errors (run_id);
+
 -- Up to which position transitions of a tenant were deleted: what a reader may have missed.
 create table prunings (
     tenant text not null primary key,

@@ -367,8 +367,8 @@ class PostgresStore:
             unasked_max=UNASKED_MAX,
             kept_ms=WORKER_KEPT_MS,
         )
-        now_ms, claimable, next_wake_ms, lost, unasked, signals = self._everyone.read("read_agenda", params)[0]
-        return Agenda(now_ms, claimable, next_wake_ms, lost, sorted(unasked), signals)
+        now_ms, claimable, next_wake_ms, lost, unasked, signals, bulk = self._everyone.read("read_agenda", params)[0]
+        return Agenda(now_ms, claimable, next_wake_ms, lost, sorted(unasked), signals, bulk)
 
     def wake_due(self, *, limit: int) -> int:
         """Put runs into the line whose time has come."""

@@ -265,7 +265,7 @@ def read_agenda(
         now_ms=now_ms,
         before_ms=now_ms - WORKER_KEPT_MS,
     )
-    claimable, wake_ms, lost, unasked, signals, barred = row or (0, None, 0, None, 0, 0)
+    claimable, wake_ms, lost, unasked, signals, barred, bulk = row or (0, None, 0, None, 0, 0, 0)
     if barred == 1 and claimable != 1:
         # The next claim would put it back into the line.
         claimable = int(bool(read_json(connection, "claim_runs_open", BARS, queues=as_json(queues), most=1)))
@@ -276,4 +276,5 @@ def read_agenda(
         workers_lost=lost == 1,
         unasked=decode(TEXTS, unasked, "read_agenda"),
         signals_due=signals == 1,
+        bulk_due=bulk == 1,
     )

@@ -1,7 +1,8 @@
 -- What there is to do. The holders are found by leaping from one to the next, not by reading every held run, and so are
 -- the codes in the lines of these queues, however many runs are in each.
 -- Claimable is also what is barred and would be put back into the line by the next claim.
--- Index: runs_line once per line, runs_wake, runs_held once per holder, signals_under_way, signals_expiring. Returns: one row; the claimable codes in
+-- Index: runs_line once per line, runs_wake, runs_held once per holder, signals_under_way, signals_expiring,
+-- bulk_jobs_running. Returns: one row; the claimable codes in
 -- it are those that are neither asked for nor unwanted.
 with recursive holders (worker) as (
     (select r.worker
@@ -65,5 +66,8 @@ select m.now_ms,
        exists (select from holdfast.signals s where s.shard = %(shard)s::smallint and s.passed is not null)
        or exists (select
                     from holdfast.signals s
-                   where s.shard = %(shard)s::smallint and s.expires_ms <= m.now_ms) as signals_due
+                   where s.shard = %(shard)s::smallint and s.expires_ms <= m.now_ms) as signals_due,
+       exists (select
+                 from holdfast.bulk_jobs b
+                where b.status = 'running' and b.next_ms <= m.now_ms) as bulk_due
   from moment m
