@@ -7,8 +7,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from msgspec import structs
 
 from holdfast.errors import QuotaExceeded, RunNotFound
+from holdfast.model.command import RunCopy
 from holdfast.model.commit import Finish
 from holdfast.model.ids import DEFAULT_TENANT, Tenant, UnixMs
 from holdfast.model.run import RunFilter
@@ -17,6 +19,7 @@ from holdfast.model.tenant import Ended, Everything, Expired, TenantPolicy
 from holdfast.store.tenancy import count_rows, export, list_tenants, read_policy, write_policy
 from tests.contract.conftest import Opener
 from tests.contract.scene import (
+    ERROR,
     INPUT,
     OTHER_TENANT,
     RESULT,
@@ -106,6 +109,39 @@ def test_a_start_in_a_callers_transaction_asks_for_quotas_too(opened: OpenStore)
         opened.store.start_runs_in(connection, [new_run(1)])
 
     assert _numbers(scene) == []
+
+
+@pytest.mark.requirement("C-56", "promise-12")
+@pytest.mark.parametrize("retry", [True, False])
+def test_a_retry_and_a_fork_ask_for_quotas_as_a_start_does(scene: Scene, retry: bool) -> None:
+    run = scene.held(1)
+    scene.accept(run, entries=[entry(run, "a", 1)], move=Finish(RunStatus.FAILED, "step_failed", None, ERROR))
+    copy = RunCopy(id=run_id(2), source_id=run.id, retry=retry, journal=["a"], waits=[])
+    _limit(scene, queued_max=0)
+
+    with pytest.raises(QuotaExceeded, match="queued is 0, and it would be 1"):
+        scene.store.start_copy(DEFAULT_TENANT, copy)
+
+    assert _numbers(scene) == [1]
+    _limit(scene, queued_max=1)
+    assert scene.store.start_copy(DEFAULT_TENANT, copy).created
+    assert not scene.store.start_copy(DEFAULT_TENANT, copy).created
+
+
+@pytest.mark.requirement("C-56")
+@pytest.mark.parametrize("given", [{"input": INPUT}, {"replaced": {"a": RESULT}}])
+def test_what_a_fork_is_given_instead_counts_as_a_payload(scene: Scene, given: dict[str, Any]) -> None:
+    run = scene.held(1)
+    scene.accept(run, entries=[entry(run, "a", 1)], move=Finish(RunStatus.COMPLETED, "completed", RESULT))
+    _limit(scene, payload_bytes_max=3)
+
+    plain = RunCopy(id=run_id(3), source_id=run.id, retry=False, journal=["a"], waits=[])
+
+    with pytest.raises(QuotaExceeded, match="payload_bytes"):
+        scene.store.start_copy(DEFAULT_TENANT, structs.replace(plain, id=run_id(2), **given))
+
+    scene.store.start_copy(DEFAULT_TENANT, plain)
+    assert _numbers(scene) == [1, 3]
 
 
 @pytest.mark.requirement("C-56")

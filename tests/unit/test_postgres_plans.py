@@ -81,6 +81,7 @@ SETTLED: Params = {
     "settled_by": "ann",
 }
 COPIED: Params = {
+    "bytes": 0,
     "from_hash": None,
     "copy_id": run_id(8_000_000),
     "retry": True,

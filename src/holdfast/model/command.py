@@ -145,3 +145,8 @@ class RunCopy(Struct, frozen=True, kw_only=True):
     """Other results of some of these outcomes."""
     actor: str = ""
     note: str = ""
+
+    @property
+    def bytes_given(self) -> int:
+        """The size of the largest payload that does not come from the source."""
+        return max((len(one) for one in (self.input, *self.replaced.values()) if one is not None), default=0)

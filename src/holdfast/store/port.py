@@ -365,7 +365,8 @@ class Store(Protocol):
 
         Workflow, version, queue, priority, attributes and the length of the deadline are the source's. What it begins
         with is copied. The database keeps one run per root and attempt.
-        Raises RunNotFound; CommandRefused if it is to be retried and has not failed, or has been retried before.
+        Raises RunNotFound; CommandRefused if it is to be retried and has not failed, or has been retried before;
+        QuotaExceeded as ``start_runs`` does, of payloads for what is given instead of the source's.
         """
         ...
 

@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import msgspec
-
-from holdfast.errors import CommitUnknown, QuotaExceeded, RunNotFound, StoreMisconfigured, StoreUnavailable
+from holdfast.errors import CommitUnknown, RunNotFound, StoreMisconfigured, StoreUnavailable
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.event import EventFilter, EventPage
@@ -64,6 +62,7 @@ from holdfast.store.postgres.rows import (
     document,
     entries_by_run,
     id_array,
+    quota_error,
     start_row,
     status_of,
     waits_by_run,
@@ -575,8 +574,7 @@ def _started(runs: Sequence[NewRun], rows: list[Row]) -> list[Started]:
     """One answer per run; of two with the same id in one call, the first one made it."""
     for _, _, tenant, quota in rows:
         if quota is not None:
-            name, limit, found = msgspec.json.decode(quota, type=tuple[str, int, int])
-            raise QuotaExceeded(tenant=tenant, quota=name, limit=limit, found=found)
+            raise quota_error(tenant, quota)
     created = {row[0] for row in rows}
     answers: list[Started] = []
     for run in runs:

@@ -13,7 +13,15 @@ from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.run import Entry, Run, Started
 from holdfast.store.port import Hint
 from holdfast.store.postgres.connection import Cursor, Document, Row
-from holdfast.store.postgres.rows import attempts_by_run, document, entries_by_run, id_array, raw, waits_by_run
+from holdfast.store.postgres.rows import (
+    attempts_by_run,
+    document,
+    entries_by_run,
+    id_array,
+    quota_error,
+    raw,
+    waits_by_run,
+)
 from holdfast.store.postgres.session import Session, rows_of
 from holdfast.store.postgres.statements import Params
 from holdfast.store.records import run_from, transition_from
@@ -153,7 +161,10 @@ def _hint(run: Run, effect: Effect, told: list[Row], children: list[Row]) -> Hin
 
 
 def start_copy(session: Session, tenant: Tenant, copy: RunCopy, params: Params) -> Started:
-    """Start a run with records of another. ``params`` are shard and now_ms. Raises RunNotFound, CommandRefused."""
+    """Start a run with records of another. ``params`` are shard and now_ms.
+
+    Raises RunNotFound, CommandRefused, QuotaExceeded.
+    """
     given = {
         **params,
         "tenant": tenant,
@@ -166,6 +177,7 @@ def start_copy(session: Session, tenant: Tenant, copy: RunCopy, params: Params) 
         "input": None if copy.input is None else Document(copy.input),
         "replaced": document([_Replaced(key, Raw(result)) for key, result in copy.replaced.items()]),
         "changed": copy.input is not None or bool(copy.replaced),
+        "bytes": copy.bytes_given,
         "actor": copy.actor,
         "note": copy.note,
     }
@@ -180,7 +192,10 @@ def start_copy(session: Session, tenant: Tenant, copy: RunCopy, params: Params) 
         place = {**given, "root_id": source.root_id, "attempt": source.attempt + 1}
         if copy.retry:
             check_retry(source, again=bool(rows_of(cursor, "start_copy_place", place)))
-        if rows_of(cursor, "start_copy", given) != [(1,)]:
+        started, excess = rows_of(cursor, "start_copy", given)[0]
+        if excess is not None:
+            raise quota_error(tenant, excess)
+        if started != 1:
             raise StoreError(f"run {source.id} was moved by others while it was locked; nothing was done")
         return Started(copy.id, created=True)
 

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from holdfast.core.attributes import plain_attributes
-from holdfast.model.ids import Json, RunId
+from holdfast.errors import QuotaExceeded
+from holdfast.model.ids import Json, RunId, Tenant
 from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Wait
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus
 from holdfast.store.postgres.connection import Document, Row
@@ -20,6 +21,12 @@ _ENCODE: Final = msgspec.json.Encoder().encode
 _STATUS: Final = {status.value: status for status in RunStatus}
 
 T = TypeVar("T")
+
+
+def quota_error(tenant: Tenant, excess: str) -> QuotaExceeded:
+    """What ``find_excess`` says, as an error."""
+    name, limit, found = msgspec.json.decode(excess, type=tuple[str, int, int])
+    return QuotaExceeded(tenant=tenant, quota=name, limit=limit, found=found)
 
 
 class Lease(Struct, gc=False):

@@ -18,7 +18,7 @@ from holdfast.core.fingerprint import error_facts
 from holdfast.core.matching import Heard, Listening, match
 from holdfast.core.quotas import check_quotas
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
-from holdfast.model.ids import Json, RunId, UnixMs
+from holdfast.model.ids import Json, RunId, Tenant, UnixMs
 from holdfast.model.run import NewRun, Started, Wait
 from holdfast.model.status import HELD_STATUSES, TERMINAL_STATUSES, TRANSITIONS, RunStatus, WaitKind
 from holdfast.model.tenant import TenantPolicy
@@ -119,17 +119,30 @@ def commit_each(change: Change, batch: Sequence[RunCommit]) -> CommitAnswer:
 
 def start_runs(change: Change, runs: Sequence[NewRun]) -> list[Started]:
     """Record new runs, unless a quota would be exceeded. Raises QuotaExceeded, DATA_ERRORS."""
-    tenants = as_json(sorted({new.tenant for new in runs}))
-    quotas = read_json(change.connection, "start_runs_quotas", QUOTAS, tenants=tenants)
+    quotas = _read_quotas(change.connection, {new.tenant for new in runs})
     if quotas:
         ids = as_json([new.id for new in runs])
         found = read_json(change.connection, "start_runs_known", IDS, run_ids=ids)
         known = set(found)
-        for tenant, queued_max, payload_bytes_max, queued in quotas:
-            policy = TenantPolicy(tenant=tenant, queued_max=queued_max, payload_bytes_max=payload_bytes_max)
-            fresh = {new.id: len(new.input) for new in runs if new.tenant == tenant and new.id not in known}
+        for policy, queued in quotas:
+            fresh = {new.id: len(new.input) for new in runs if new.tenant == policy.tenant and new.id not in known}
             check_quotas(policy, list(fresh.values()), queued=queued)
     return insert_runs(change, runs)
+
+
+def check_start(connection: sqlite3.Connection, tenant: Tenant, size: int) -> None:
+    """Raise QuotaExceeded if the tenant may not start one more run, with a payload of that size."""
+    for policy, queued in _read_quotas(connection, {tenant}):
+        check_quotas(policy, [size], queued=queued)
+
+
+def _read_quotas(connection: sqlite3.Connection, tenants: set[Tenant]) -> list[tuple[TenantPolicy, int]]:
+    """The limits of those of these tenants that have some, with their queued runs."""
+    found = read_json(connection, "start_runs_quotas", QUOTAS, tenants=as_json(sorted(tenants)))
+    return [
+        (TenantPolicy(tenant=tenant, queued_max=queued_max, payload_bytes_max=payload_bytes_max), queued)
+        for tenant, queued_max, payload_bytes_max, queued in found
+    ]
 
 
 def insert_runs(change: Change, runs: Sequence[NewRun]) -> list[Started]:

@@ -9,6 +9,7 @@ from holdfast.errors import StoreError
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.ids import RunId, Tenant
 from holdfast.model.run import Entry, Run, Started
+from holdfast.store.sqlite.commit import check_start
 from holdfast.store.sqlite.ending import Change, cancel_children, end_waits
 from holdfast.store.sqlite.reading import Listings
 from holdfast.store.sqlite.rows import IDS, refuse_nul, text_of
@@ -132,13 +133,14 @@ def _settle(connection: sqlite3.Connection, run_id: RunId, entry: Entry) -> None
 
 
 def start_copy(change: Change, tenant: Tenant, copy: RunCopy) -> Started:
-    """Start a run with records of another. Raises RunNotFound, CommandRefused, ValueError for a bad text."""
+    """Start a run with records of another. Raises RunNotFound, CommandRefused, QuotaExceeded, ValueError."""
     refuse_nul(copy.id, copy.actor, copy.note, *copy.journal, *copy.waits)
     connection = change.connection
     source = Listings(connection).get_run(tenant, copy.source_id)
     if read_json(connection, "start_runs_known", IDS, run_ids=as_json([copy.id])):
         return Started(copy.id, created=False)
     check_source(source, copy)
+    check_start(connection, tenant, copy.bytes_given)
     ids: dict[str, Value] = {"id": copy.id, "source_id": copy.source_id}
     params: dict[str, Value] = {"retry": copy.retry, "tenant": tenant, "input": text_of(copy.input)}
     params["from_hash"] = copy.definition_hash

@@ -1,13 +1,20 @@
 -- Record a run that begins with records of another: outcomes, some with another result, and closed waits.
--- Guard: the source, locked before, is this tenant's, follows the version whose keys are copied, and ended without success if it is retried; one run per root and
--- attempt. Its epoch is 1: under its first claim's epoch it has records already.
--- Index: primary keys, runs_attempt. Returns: one row, how many runs were recorded.
+-- Guard: the source, locked before, is this tenant's, follows the version whose keys are copied, and ended without
+-- success if it is retried; one run per root and attempt; no quota is exceeded.
+-- Its epoch is 1: under its first claim's epoch it has records already.
+-- Index: primary keys, runs_attempt. Returns: one row, how many runs were recorded, and the quota that it would exceed.
 with source as materialized (
     select s.*, holdfast.now_ms(%(now_ms)s) as now_ms
       from holdfast.runs s
      where s.shard = %(shard)s::smallint and s.id = %(id)s::uuid and s.tenant = %(tenant)s
        and s.definition_hash is not distinct from %(from_hash)s::text
        and (not %(retry)s::boolean or s.status in ('failed', 'cancelled', 'stuck'))
+), excess as materialized (
+    select holdfast.find_excess(
+               t.tenant, %(shard)s::smallint, array[%(copy_id)s::uuid], %(bytes)s::bigint) as quota
+      from source s
+      join holdfast.tenants t on t.tenant = s.tenant
+     where coalesce(t.queued_max, t.running_max, t.payload_bytes_max) is not null
 ), inserted as (
     insert into holdfast.runs (
            shard, id, tenant, workflow, version, definition_hash, queue, status, status_reason, input, priority, root_id,
@@ -20,6 +27,7 @@ with source as materialized (
            case when not %(retry)s::boolean then s.id end, s.attributes, 1, 1, s.now_ms, s.now_ms, s.now_ms,
            s.now_ms + s.deadline_ms - s.created_ms
       from source s
+     where not exists (select from excess e where e.quota is not null)
         on conflict (shard, id) do nothing
     returning shard, id, tenant, status_reason, attributes, created_ms
 ), outcomes as (
@@ -57,4 +65,4 @@ with source as materialized (
       from inserted i cross join lateral holdfast.attribute_rows(i.attributes) a
      where i.attributes <> '{}'
 )
-select count(*) as started from inserted
+select (select count(*) from inserted) as started, (select e.quota from excess e) as quota
