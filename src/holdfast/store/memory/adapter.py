@@ -476,8 +476,7 @@ class MemoryStore:
             place = (source.run.root_id, source.run.attempt + 1)
             if copy.retry:
                 check_retry(source.run, again=any((run.root_id, run.attempt) == place for run in runs))
-            queued, running = self._tables.begun(tenant)
-            check_quotas(self._policy(tenant), [copy.bytes_given], queued=queued, running=running)
+            check_quotas(self._policy(tenant), [copy.bytes_given], queued=self._tables.count_queued(tenant))
             unit.start_copy(source, copy)
             return Started(copy.id, created=True)
 
