@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from typing import Any, cast
 
 from psycopg import sql
 
@@ -19,7 +19,7 @@ def _tables(opened: OpenStore) -> dict[str, list[str]]:
     if opened.kind == "memory":
         # Its rows are nowhere else.
         parts: dict[str, Any] = vars(opened.store)
-        tables: dict[str, Any] = vars(parts["_tables"])
+        tables = cast("dict[str, Any]", vars(parts["_tables"]))
         documents: sqlite3.Connection | None = parts["_documents"]
         rows = {f"memory {name}": [repr(one) for one in _items(held)] for name, held in tables.items() if held}
         return rows if documents is None else rows | _sqlite(documents)
@@ -28,8 +28,7 @@ def _tables(opened: OpenStore) -> dict[str, list[str]]:
 
 
 def _items(held: Any) -> list[Any]:
-    pairs: Any = held.items() if hasattr(held, "items") else [held]
-    return sorted(pairs, key=str)
+    return sorted(held.items(), key=str) if hasattr(held, "items") else [held]
 
 
 def _sqlite(connection: sqlite3.Connection) -> dict[str, list[str]]:

@@ -16,9 +16,11 @@ from anyio import to_thread
 from holdfast.client.client import Client, Start
 from holdfast.client.closings import Closings
 from holdfast.client.definitions import Definitions
+from holdfast.client.pauses import Pauses
 from holdfast.client.sync import SyncClient
 from holdfast.client.sync_closings import SyncClosings
 from holdfast.client.sync_definitions import SyncDefinitions
+from holdfast.client.sync_pauses import SyncPauses
 from holdfast.errors import HoldfastError
 from holdfast.model.command import Pause
 from holdfast.model.commit import NewWait, Park, RunCommit
@@ -88,6 +90,8 @@ UNNAMED: dict[str, Call] = {
     "definitions.list": lambda c, _: c.definitions.list("drawn"),
     "definitions.history": lambda c, _: c.definitions.history("drawn"),
     "definitions.release": lambda c, _: c.definitions.release("drawn"),
+    "pauses.list": lambda c, _: c.pauses.list(),
+    "pauses.resume": lambda c, _: c.pauses.resume(queue="default"),
     "closings.list": lambda c, _: c.closings.list(),
     "closings.claim": lambda c, _: c.closings.claim("ends"),
     "closings.unsubscribe": lambda c, _: c.closings.unsubscribe("ends"),
@@ -114,6 +118,7 @@ OWN: dict[str, str] = {
     "result_from": "reads a run that the caller has",
     "definitions.put": "what is put has the client's tenant",
     "definitions.import_text": "as put",
+    "pauses.pause": "what is paused is the client's tenant's",
     "closings.subscribe": "hears of the client's tenant: see test_closings.py",
     "closings.follow": "as claim, again and again",
     "closings.acknowledge": "takes what claim gave: see test_closings.py",
@@ -175,8 +180,8 @@ def _methods(kind: type[Any], prefix: str = "") -> set[str]:
 @pytest.mark.parametrize(
     "parts",
     [
-        {"": Client, "definitions.": Definitions, "closings.": Closings},
-        {"": SyncClient, "definitions.": SyncDefinitions, "closings.": SyncClosings},
+        {"": Client, "definitions.": Definitions, "closings.": Closings, "pauses.": Pauses},
+        {"": SyncClient, "definitions.": SyncDefinitions, "closings.": SyncClosings, "pauses.": SyncPauses},
     ],
 )
 def test_the_matrix_knows_every_public_method_of_the_clients(parts: dict[str, type[Any]]) -> None:
@@ -186,6 +191,14 @@ def test_the_matrix_knows_every_public_method_of_the_clients(parts: dict[str, ty
     for name, member in inspect.getmembers(parts[""], inspect.isfunction):
         if "run_id" in inspect.signature(member).parameters and not name.startswith("_"):
             assert name in CALLS
+
+
+async def test_the_matrix_knows_every_part_of_the_clients(foreign: Engine) -> None:
+    async with _clients(foreign) as clients:
+        for client in clients:
+            parts = {name for name, held in vars(client).items() if type(held).__module__.startswith("holdfast.client")}
+
+            assert {name for name in parts if not name.startswith("_")} == {"definitions", "closings", "pauses"}
 
 
 @asynccontextmanager
