@@ -26,6 +26,7 @@ from holdfast.cli import (
     pauses,
     replay,
     runs,
+    subscriptions,
     tenants,
     wall,
     work,
@@ -75,6 +76,7 @@ cli.add_typer(approvals.commands)
 cli.command("cancel", short_help="Cancel a run.")(control.cancel)
 cli.command("replay", short_help="Hold recorded runs against the code at hand.")(replay.replay)
 cli.command("lint", short_help="Find what workflow bodies must not do.")(lint.lint)
+cli.add_typer(subscriptions.commands)
 cli.command("workers")(commands.workers)
 tenants.commands.add_typer(wall.commands)
 pauses.register(tenants.commands)
