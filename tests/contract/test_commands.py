@@ -12,6 +12,7 @@ from holdfast.model.command import (
     Change,
     CloseStuck,
     Command,
+    MoveTo,
     Pause,
     ReleaseStuck,
     Resume,
@@ -21,6 +22,7 @@ from holdfast.model.command import (
     word_of,
 )
 from holdfast.model.commit import Compensate, Finish, Park, Release
+from holdfast.model.definition import Definition
 from holdfast.model.ids import RunId
 from holdfast.model.run import ClaimedRun
 from holdfast.model.status import (
@@ -55,6 +57,13 @@ EVERY_COMMAND: list[Command] = [
     CloseStuck(),
     Settle(key="pay", result=RESULT, unseen=True),
     Change(priority=5),
+    MoveTo(
+        from_hash="a" * 64,
+        before=Definition(workflow="order"),
+        version=2,
+        definition_hash="b" * 64,
+        after=Definition(workflow="order"),
+    ),
 ]
 
 
@@ -108,8 +117,10 @@ PLACES: dict[RunStatus, Callable[[Scene], RunId]] = {
     RunStatus.STUCK: stuck,
 }
 
-OF_ITS_OWN = {(RunStatus.COMPENSATING, "settle")}
-"""Refused for this command's sake: the step is none that a run executes which undoes what it did."""
+MOVABLE = (RunStatus.QUEUED, RunStatus.WAITING, RunStatus.PAUSED, RunStatus.STUCK)
+OF_ITS_OWN = {(RunStatus.COMPENSATING, "settle"), *((status, "move") for status in MOVABLE)}
+"""Refused for this command's sake: the step is none that a run executes which undoes what it did; a function's run
+follows no version."""
 
 DONE_ALREADY = {(RunStatus.PAUSED, "pause"), (RunStatus.CANCELLED, "cancel"), (RunStatus.CANCELLED, "terminate")}
 

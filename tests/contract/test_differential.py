@@ -134,5 +134,6 @@ EXPECTED = {
     *("compensating: Finish failed", "compensating: Finish cancelled", "compensating: Finish stuck"),
     *("wake due", "requeue lost", "set aside", "release unknown", "signal", "broadcast", "signal again", "cancel"),
     *("answer", "list approvals", "sweep signals", "send", "wait: approval"),
+    "command move",
     *("read progress", "read live", "read agenda", "read runs", "list runs"),
 }
