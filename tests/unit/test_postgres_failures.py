@@ -9,13 +9,13 @@ import pytest
 from psycopg import errors, sql
 
 from holdfast.errors import CommitUnknown, StoreMisconfigured, StoreUnavailable, UsageError
-from holdfast.model.commit import Finish, RunCommit
+from holdfast.model.commit import Finish, Park, Release, RunCommit
 from holdfast.model.ids import Json
 from holdfast.model.status import RunStatus
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.postgres.connection import Cursor, Row
 from holdfast.store.postgres.session import ATTEMPTS_MAX
-from tests.contract.scene import Scene, entry, new_run, run_id
+from tests.contract.scene import Scene, entry, new_run, run_id, timer
 from tests.contract.stores import ManualClock, OpenStore
 from tests.postgres_stage import Proxy, migrated_database, open_inside, open_scene
 
@@ -219,6 +219,22 @@ def test_collisions_without_end_are_an_outage(url: str) -> None:
     with open_inside(url, sleep=pauses.append) as inside, pytest.raises(StoreUnavailable):
         inside.session.transaction(("read_clock", {"now_ms": None}), collide)
     assert len(pauses) == ATTEMPTS_MAX - 1
+
+
+@pytest.mark.requirement("promise-1", "promise-12")
+def test_a_bulk_that_no_socket_takes_at_once_is_started_and_recorded(url: str) -> None:
+    large = Json(b'{"value":"' + b"x" * 4_000_000 + b'"}')
+    with open_scene(url) as scene:
+        scene.store.start_runs([new_run(number) for number in range(1, 5_001)])
+        first, second = scene.claim(limit=2)
+
+        scene.accept(first, entries=[entry(first, "big", 1, result=large)], move=Release())
+        big = entry(second, "big", 1, result=large)
+        scene.accept(second, entries=[big], waits=[timer("t", 2, 5)], move=Park(1))
+
+        assert scene.place(first.id) == (RunStatus.QUEUED, True)
+        assert scene.place(second.id) == (RunStatus.WAITING, False)
+        assert [one.result for one in scene.detail(second.id).journal] == [large]
 
 
 @pytest.mark.requirement("fault-43")

@@ -6,9 +6,9 @@ Here the driver's errors become ours, collisions are repeated, and the three out
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Final, LiteralString, NoReturn, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final, LiteralString, NoReturn, TypeVar, cast
 
 import psycopg
 import structlog
@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 ATTEMPTS_MAX: Final = 8
 """How often a transaction is tried that collides with others."""
+
+PIPELINED_MAX: Final = 65_536
+"""Characters of parameters in one pipeline; a third of what the smallest of the usual send buffers holds."""
 
 _FIRST_DELAY_S: Final = 0.005
 _log = structlog.get_logger(__name__)
@@ -168,16 +171,18 @@ class Session:
         opening = self._opening(connection)
         cursors: list[Cursor] = []
         try:
-            with connection.pipeline() as pipeline:
+            with _pipelined(connection, steps) as pipeline:
                 # What is sent before a synchronisation is one transaction by itself, with two messages less.
-                if not self._read_committed:
+                is_explicit = pipeline is None or not self._read_committed
+                if is_explicit:
                     connection.execute(_BEGIN)
                 _send(connection, opening)
                 cursors += _send(connection, steps)
-                if not self._read_committed:
+                if is_explicit:
                     connection.execute("commit")
                 if notice is not None:
-                    pipeline.sync()
+                    if pipeline is not None:
+                        pipeline.sync()
                     connection.execute(statement("notify"), {"payload": notice})
         except FAILURES as error:
             _forget_prepared(connection)
@@ -213,7 +218,7 @@ class Session:
         name, params = first
         opening = self._opening(connection)
         try:
-            with connection.pipeline():
+            with _pipelined(connection, [first]):
                 connection.execute(begin)
                 _send(connection, opening)
                 cursor = connection.execute(statement(name), params)
@@ -246,6 +251,27 @@ def _is_of_notice(error: Exception, cursors: Sequence[Cursor]) -> bool:
     return bool(cursors) and all(one.pgresult is not None for one in cursors)
 
 
+@contextmanager
+def _pipelined(connection: Connection, steps: Sequence[Step]) -> Generator[psycopg.Pipeline | None, None, None]:
+    """A pipeline, unless so much is to be sent that it could stall: then one statement after the other, and None.
+
+    The driver hands what is left of a pipeline to the socket once and then waits for an answer. If the socket does not
+    take it all, the server waits for the rest, and both wait for ever.
+    """
+    if sum(_size(value) for _, params in steps for value in params.values()) > PIPELINED_MAX:
+        yield None
+        return
+    with connection.pipeline() as pipeline:
+        yield pipeline
+
+
+def _size(value: object) -> int:
+    """About how many bytes a parameter takes, not less than a third of it."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    return sum(_size(one) for one in cast("list[object]", value)) if isinstance(value, list) else 8
+
+
 def _send(connection: Connection, steps: Sequence[Step]) -> list[Cursor]:
     return [connection.execute(statement(name), params) for name, params in steps]
 
@@ -273,7 +299,7 @@ def rows_of(cursor: Cursor, name: str, params: Params) -> list[Row]:
 def rows_of_all(cursor: Cursor, steps: Sequence[Step]) -> list[list[Row]]:
     """Execute several more statements of an open transaction in one round trip; the rows of each."""
     connection = cursor.connection
-    with connection.pipeline():
+    with _pipelined(connection, steps):
         cursors = [connection.execute(statement(name), params) for name, params in steps]
     return [one.fetchall() if one.description else [] for one in cursors]
 
