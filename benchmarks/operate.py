@@ -130,7 +130,7 @@ async def broadcast(client: hf.Client) -> float:
         await asyncio.sleep(0.2)
     began = time.perf_counter()
     await client.signal("news", "all")
-    while (await client.count("workflow:hears waiting:signal:news")).get(RunStatus.WAITING, 0):
+    while (await client.count(workflow="hears")).get(RunStatus.WAITING, 0):
         await asyncio.sleep(0.02)
     return round(LISTENERS / (time.perf_counter() - began))
 
