@@ -20,7 +20,7 @@ def _start(scene: Scene, number: int, *, version: int, digest: str, queue: str =
     return new.id
 
 
-@pytest.mark.requirement("promise-9", "B-56", "L-25")
+@pytest.mark.requirement("promise-9", "B-56", "L-25", "R-54")
 def test_a_run_keeps_the_version_that_it_was_started_with(scene: Scene) -> None:
     started = _start(scene, 1, version=3, digest=OLD)
     again = new_run(1, workflow="signup", version=4, definition_hash=NEW)
@@ -33,7 +33,7 @@ def test_a_run_keeps_the_version_that_it_was_started_with(scene: Scene) -> None:
     assert (run.version, run.definition_hash, run.code) == (3, OLD, "signup@a1a1a1a1a1a1")
 
 
-@pytest.mark.requirement("promise-9")
+@pytest.mark.requirement("promise-9", "R-54")
 def test_a_worker_without_a_runs_version_does_not_claim_it(scene: Scene) -> None:
     old, new = _start(scene, 1, version=1, digest=OLD), _start(scene, 2, version=2, digest=NEW)
     scene.start(3, workflow="signup")

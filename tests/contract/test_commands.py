@@ -304,7 +304,7 @@ def test_a_cancel_is_stronger_than_a_pause(scene: Scene) -> None:
 # Terminate
 
 
-@pytest.mark.requirement("promise-4", "R-23")
+@pytest.mark.requirement("promise-4", "R-23", "R-25")
 @pytest.mark.parametrize("status", [RunStatus.RUNNING, RunStatus.COMPENSATING])
 def test_a_terminated_run_ends_at_once_and_its_worker_is_fenced(scene: Scene, status: RunStatus) -> None:
     run = scene.held(1)

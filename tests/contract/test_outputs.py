@@ -14,7 +14,7 @@ def _read(scene: Scene, name: str, after: int | None, limit: int = 10) -> Output
     return scene.store.read_outputs(DEFAULT_TENANT, run_id(1), EntryKind.EMITTED, name, after=after, limit=limit)
 
 
-@pytest.mark.requirement("promise-7")
+@pytest.mark.requirement("promise-7", "R-25")
 def test_a_stream_is_read_in_order_from_an_offset_page_by_page(scene: Scene) -> None:
     run = scene.held(1)
     names = ["a", "b", "a", "a"]

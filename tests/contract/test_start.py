@@ -143,7 +143,7 @@ def test_a_start_in_the_callers_transaction_counts_once_it_commits(scene: Scene)
     assert [run.id for run in scene.claim()] == [run_id(1), run_id(2)]
 
 
-@pytest.mark.requirement("S-51", "promise-11")
+@pytest.mark.requirement("S-51", "promise-11", "R-50")
 def test_a_rolled_back_transaction_starts_nothing(scene: Scene) -> None:
     def start_and_raise() -> None:
         with scene.opened.transaction() as connection:

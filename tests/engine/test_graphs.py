@@ -133,7 +133,7 @@ async def test_branches_of_a_parallel_node_are_steps_of_their_own(engine: Engine
     }
 
 
-@pytest.mark.requirement("S-33", "C-23")
+@pytest.mark.requirement("S-33", "C-23", "R-25")
 async def test_a_route_calls_the_branch_that_its_selector_names_and_records_the_choice(engine: Engine) -> None:
     def choose(plan: str) -> str:
         return plan
@@ -196,7 +196,7 @@ async def test_a_loop_that_is_not_done_in_time_fails(engine: Engine) -> None:
     assert error.iterations == 5
 
 
-@pytest.mark.requirement("O-05")
+@pytest.mark.requirement("O-05", "R-25")
 async def test_a_map_goes_over_a_list_known_at_run_time_and_keeps_its_order(engine: Engine) -> None:
     async def fetch(url: str, index: int) -> str:
         await asyncio.sleep(0.01 * (3 - index))
@@ -275,7 +275,7 @@ async def test_a_signal_that_does_not_come_leads_along_the_timeout_edge(engine: 
     assert keys_of(engine, run.id) == {"remind", "end"}
 
 
-@pytest.mark.requirement("S-35", "C-58")
+@pytest.mark.requirement("S-35", "C-58", "R-25")
 async def test_a_child_is_a_workflow_or_a_graph_and_its_result_the_nodes(engine: Engine) -> None:
     @engine.app.workflow
     async def double(number: int) -> int:
@@ -319,7 +319,7 @@ async def test_a_child_that_fails_or_is_cancelled_fails_its_node(engine: Engine)
         assert await run.result(10) == {"mends": "mended", "goes_on": None}
 
 
-@pytest.mark.requirement("B-21")
+@pytest.mark.requirement("B-21", "R-25")
 async def test_a_failed_node_fails_the_run_unless_what_follows_ignores_it(engine: Engine) -> None:
     def fail() -> None:
         raise Broken("no")
@@ -527,7 +527,7 @@ async def test_a_graph_is_started_by_its_name_in_bulk_and_with_its_own_queue_and
     assert run.deadline_ms is not None
 
 
-@pytest.mark.requirement("C-58")
+@pytest.mark.requirement("C-58", "R-25")
 async def test_a_deadline_ends_a_graph_and_a_cancel_does(engine: Engine) -> None:
     graph = engine.app.graph("g").wait_for_signal("w", "never").step("b", lambda: 0)
     graph.wait_for_signal("side", "never", after=[])

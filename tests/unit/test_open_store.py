@@ -119,6 +119,7 @@ def test_a_new_file_in_a_folder_that_may_not_be_written_is_not_made() -> None:
         failure(f"sqlite:///{folder}/holdfast.db", StoreMisconfigured)
 
 
+@pytest.mark.requirement("R-24")
 @pytest.mark.parametrize(
     "url",
     [
@@ -185,6 +186,7 @@ def test_a_wrong_password_is_not_repeated_to_the_user(postgres_server_url: str) 
     assert "password authentication failed" in text
 
 
+@pytest.mark.requirement("R-24")
 def test_a_role_without_rights_is_told_so(postgres_server_url: str, postgres_url: str) -> None:
     with psycopg.connect(postgres_server_url, autocommit=True) as connection:
         connection.execute("create role bob login")
@@ -195,6 +197,7 @@ def test_a_role_without_rights_is_told_so(postgres_server_url: str, postgres_url
             connection.execute("drop role bob")
 
 
+@pytest.mark.requirement("R-24")
 @pytest.mark.parametrize(
     "given",
     [

@@ -34,6 +34,7 @@ def check(path: str) -> None:
         store.close()
 
 
+@pytest.mark.requirement("R-24")
 def test_migrating_twice_is_migrating_once(path: str) -> None:
     before = current_revision(f"sqlite:///{path}")
 

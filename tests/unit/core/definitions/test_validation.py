@@ -78,7 +78,7 @@ def test_a_definition_without_problems_can_be_stored(seed: int) -> None:
         assert validate(definition)
 
 
-@pytest.mark.requirement("S-14", "C-21")
+@pytest.mark.requirement("S-14", "C-21", "R-25")
 def test_all_problems_are_reported_at_once() -> None:
     nodes = (
         step("a", when="1 +"),
