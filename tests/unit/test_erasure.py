@@ -110,7 +110,7 @@ def left(connection: psycopg.Connection[Any], tenant: Tenant) -> dict[str, int]:
 @pytest.mark.requirement("promise-10", "L-33")
 def test_a_table_of_rows_of_tenants_has_a_tenant_or_a_run(url: str) -> None:
     with psycopg.connect(url) as connection:
-        columns = dict(connection.execute(_NAMES).fetchall())
+        columns: dict[str, list[str]] = dict(connection.execute(_NAMES).fetchall())
 
     assert {table for table, names in columns.items() if not {"tenant", "run_id"} & set(names)} == FLEET
 
@@ -142,7 +142,7 @@ def test_erasure_and_export_know_every_table_that_the_database_has(url: str) -> 
 def test_retention_takes_every_row_that_belongs_to_a_run(url: str) -> None:
     with psycopg.connect(url) as connection:
         fill(connection)
-        columns = dict(connection.execute(_NAMES).fetchall())
+        columns: dict[str, list[str]] = dict(connection.execute(_NAMES).fetchall())
     store = PostgresStore(url)
 
     assert store.prune(Ended(MINE, store.read_clock()), limit=100) == 1

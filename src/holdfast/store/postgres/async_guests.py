@@ -187,6 +187,9 @@ async def async_driver_of(connection: Any) -> psycopg.AsyncConnection[Any]:
         if isinstance(found, AsyncSession):
             found = await found.connection()
         if isinstance(found, AlchemyConnection):
+            if not found.in_transaction():
+                # What the driver begins by itself, SQLAlchemy's commit would not know of.
+                await found.begin()
             found = (await found.get_raw_connection()).driver_connection
     if not isinstance(found, psycopg.AsyncConnection):
         raise UsageError(

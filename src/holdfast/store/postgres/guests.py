@@ -339,6 +339,9 @@ def _driver_of(connection: Any) -> psycopg.Connection[Any]:
     if isinstance(found, AlchemySession):
         found = found.connection()
     if isinstance(found, AlchemyConnection):
+        if not found.in_transaction():
+            # What the driver begins by itself, SQLAlchemy's commit would not know of.
+            found.begin()
         found = found.connection.driver_connection
     if not isinstance(found, psycopg.Connection):
         raise UsageError(
