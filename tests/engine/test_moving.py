@@ -175,7 +175,7 @@ async def test_a_run_that_a_worker_holds_is_paused_appended_to_and_resumed(engin
         return "slow"
 
     app.step(name="signup.letter")(lambda: "letter")
-    graph = app.graph("long").step("slow", slow).step("mail", mail)
+    graph = app.graph("long").step("slow", slow).wait_for_signal("consent", "go").step("mail", mail)
     client = client_of(engine, app)
     async with engine.worker(app):
         run = await client.start(graph)
@@ -192,5 +192,79 @@ async def test_a_run_that_a_worker_holds_is_paused_appended_to_and_resumed(engin
         await until(is_paused)
         await client.append(run.id, LETTER, edges=AFTER_MAIL)
         await client.resume(run.id)
+        await run.signal("go")
 
         assert await run.result(20) == {"letter": "letter"}
+
+
+def undoing_program(first: str, undone: list[str], *, fails: bool) -> tuple[hf.App, hf.Graph]:
+    """A step that can be undone, a wait, and a last step."""
+    app = hf.App("tests")
+
+    @app.step(name="signup.start")
+    def start() -> str:
+        return "begun"
+
+    @start.compensate
+    def undo(result: str) -> None:
+        undone.append(result)
+
+    def last() -> str:
+        if fails:
+            raise hf.NonRetryable("no")
+        return "last"
+
+    graph = app.graph("signup").step(first, start)
+    return app, graph.wait_for_signal("consent", "go").step("end" if fails else "last", last)
+
+
+@pytest.mark.requirement("promise-8")
+async def test_what_a_run_did_before_it_was_moved_is_undone_under_its_new_key(engine: Engine) -> None:
+    undone: list[str] = []
+    old_app, old = undoing_program("first", undone, fails=False)
+    new_app, new = undoing_program("begin", undone, fails=True)
+    async with engine.worker(old_app):
+        run = await client_of(engine, old_app).start(old)
+        await parked(engine, run.id)
+    client = client_of(engine, new_app)
+    await client.definitions.put(new)
+    await client.move(run.id, 2, {"first": "begin"})
+
+    async with engine.worker(new_app):
+        await run.signal("go")
+        ended = await client.wait_for_end(run.id, timeout=20)
+
+    assert (ended.status, undone) == (RunStatus.FAILED, ["begun"])
+    keys = [entry.key for entry in engine.detail(run.id).journal]
+    assert keys == ["begin", "end", "begin~compensate"]
+
+
+@pytest.mark.requirement("S-35", "promise-1")
+async def test_a_child_that_is_under_way_stays_the_child_of_its_renamed_node(engine: Engine) -> None:
+    def program(key: str) -> tuple[hf.App, hf.Graph]:
+        app = hf.App("tests")
+
+        @app.workflow
+        async def ship() -> str:
+            await hf.wait_for_signal("shipped")
+            return "shipped"
+
+        return app, app.graph("order").child(key, ship)
+
+    old_app, old = program("ship")
+    new_app, new = program("delivery")
+    async with engine.worker(old_app):
+        run = await client_of(engine, old_app).start(old)
+        await parked(engine, run.id)
+    client = client_of(engine, new_app)
+    await client.definitions.put(new)
+    await client.move(run.id, 2, {"ship": "delivery"})
+
+    async with engine.worker(new_app):
+        await parked(engine, run.id)
+        [child] = (await client.list(parent_id=run.id)).runs
+        await client.signal("shipped", run_id=child.id)
+        assert await run.result(20) == {"delivery": "shipped"}
+
+    assert (await client.get(child.id)).parent_key == "delivery"
+    assert len((await client.list(parent_id=run.id)).runs) == 1
