@@ -10,9 +10,8 @@ from holdfast.model.commit import Finish
 from holdfast.model.ids import RunId
 from holdfast.model.status import RunStatus
 from holdfast.store.port import Hint
-from holdfast.store.postgres import PostgresStore, session
-from holdfast.store.postgres.notify import PAYLOAD_BYTES_MAX, decode_notice, encode_notice, join_hints, without
-from holdfast.store.postgres.statements import statement
+from holdfast.store.postgres import PostgresStore
+from holdfast.store.postgres.notify import PAYLOAD_BYTES_MAX, decode_notice, encode_notice, join_hints
 from tests.contract.scene import new_run, run_id
 from tests.postgres_stage import migrated_database, open_scene
 
@@ -80,7 +79,7 @@ def test_own_hints_come_at_once_and_only_once(url: str) -> None:
     store.close()
 
 
-def test_what_went_along_with_a_commit_is_heard_once(url: str) -> None:
+def test_the_end_of_a_run_is_heard_of_once(url: str) -> None:
     other = PostgresStore(url)
     ear = Ear(other)
 
@@ -93,28 +92,6 @@ def test_what_went_along_with_a_commit_is_heard_once(url: str) -> None:
 
     assert [hint for hint in ear.heard if ended(run.id)(hint)] == [Hint(ended=(run.id,))]
     other.close()
-
-
-def test_a_full_queue_of_notices_fails_no_write(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = "do $$ begin raise exception 'too many notifications' using errcode = 'program_limit_exceeded'; end $$"
-
-    def text_of(name: str) -> str:
-        return full if name == "notify" else statement(name)
-
-    monkeypatch.setattr(session, "statement", text_of)
-
-    with open_scene(url) as scene:
-        scene.start(1)
-        assert scene.run(run_id(1)).workflow == "order"
-
-
-def test_what_was_announced_is_not_said_again() -> None:
-    hint = Hint(work=True, signals=True, ended=(run_id(1), run_id(2)), live=None)
-
-    assert without(hint, Hint()) == hint
-    assert without(hint, Hint(work=True, ended=(run_id(1),))) == Hint(signals=True, ended=(run_id(2),), live=None)
-    assert without(hint, EVERYTHING) == Hint(signals=True)
-    assert without(Hint(ended=None), Hint(ended=(run_id(1),))) == Hint(ended=None)
 
 
 def test_runs_started_in_a_callers_transaction_are_heard_of_with_its_commit(url: str) -> None:

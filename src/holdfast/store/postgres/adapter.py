@@ -171,15 +171,9 @@ class PostgresStore:
         """Record runs, all or none. Raises UsageError if the database cannot take one of them."""
         if not runs:
             return []
-        expected = Hint(work=any(not run.delay_ms for run in runs))
-        notice = self._announce(expected)
-        rows = self._session.within(_tenant_of(runs)).write("start_runs", self._start_params(runs), notice=notice)
-        announced = None if notice is None else expected
-        self._hints.tell(Hint(work=any(row[1] for row in rows)), [run.id for run in runs], announced=announced)
+        rows = self._session.within(_tenant_of(runs)).write("start_runs", self._start_params(runs))
+        self._hints.tell(Hint(work=any(row[1] for row in rows)), [run.id for run in runs])
         return _started(runs, rows)
-
-    def _announce(self, hint: Hint) -> str | None:
-        return self._hints.announce(hint) if self._session.takes_notices else None
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """As ``start_runs``, inside the open transaction of a psycopg or SQLAlchemy Connection, or of a Session."""
@@ -276,7 +270,7 @@ class PostgresStore:
         if not batch:
             return CommitAnswer(self.read_clock())
         outcome = self._commit(batch)
-        self._hints.tell(outcome.hint, [commit.run_id for commit in batch], announced=outcome.announced)
+        self._hints.tell(outcome.hint, [commit.run_id for commit in batch])
         return outcome.answer
 
     def _commit(self, batch: Sequence[RunCommit]) -> Outcome:
@@ -305,10 +299,7 @@ class PostgresStore:
             name, params = steps[0]
             outcome = plan.outcome(steps, [self._everyone.write(name, params)])
         else:
-            expected = plan.expected_hint()
-            notice = self._announce(expected)
-            outcome = plan.outcome(steps, self._everyone.pipeline(steps, notice=notice))
-            outcome.announced = None if notice is None else expected
+            outcome = plan.outcome(steps, self._everyone.pipeline(steps))
         # A guess about the next batches; it may be wrong, and two threads may disagree about it.
         self._families = _FAMILY_BATCHES if outcome.has_families else max(0, self._families - 1)
         return outcome

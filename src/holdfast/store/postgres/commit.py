@@ -140,8 +140,6 @@ class Outcome:
     answer: CommitAnswer
     hint: Hint
     has_families: bool = False
-    announced: Hint | None = None
-    """What other processes were told of it already."""
 
 
 @dataclass
@@ -333,10 +331,6 @@ class CommitPlan:
         cancelled += [row.id for row in self.compensations if row.reason == "cancelled"]
         if cancelled:
             add("cancel_children", ids=id_array(cancelled))
-
-    def expected_hint(self) -> Hint:
-        """What others will have to hear if all is accepted, as far as it is known before."""
-        return Hint(ended=tuple([row.id for row in self._ended()]))
 
     def _ended(self) -> list[_Finishing]:
         return [*self.endings, *self.finishes]

@@ -1,8 +1,7 @@
 """Wake-ups between processes by NOTIFY and LISTEN. Only ever hints: everything here may fail and nothing is lost.
 
-What is published when little happens is sent at once: with the transaction that it is of, or on a connection of the
-pool that was just used, for another thread and another connection would take a while to wake. Otherwise one thread
-sends it, coalesced. Notifications are
+What is published when little happens is sent at once, on a connection of the pool that was just used: another thread
+and another connection would take a while to wake. Otherwise one thread sends it, coalesced. Notifications are
 transactions of their own that wait for no disk. Another thread listens. Each of the two has a connection of its own and
 opens it anew, with growing, jittered pauses, when it was lost.
 """
@@ -111,10 +110,6 @@ class PostgresHints:
         self._sender = _Sender(connect, sender=sender, jitter=jitter, pool=pool)
         self._listener = _Listener(connect, self._hear, sender=sender, jitter=jitter) if listen else None
 
-    def announce(self, hint: Hint) -> str | None:
-        """The notice that may go along with the transaction that a hint is of; None if it is to be published later."""
-        return None if says_nothing(hint) else self._sender.announce(hint)
-
     def publish(self, hint: Hint) -> None:
         """Tell everyone who listens. Never blocks, never raises."""
         if says_nothing(hint):
@@ -122,17 +117,13 @@ class PostgresHints:
         self._local.publish(hint)
         self._sender.add(hint)
 
-    def tell(self, hint: Hint, moved: Sequence[RunId] | None, *, announced: Hint | None = None) -> None:
-        """Publish a hint, and besides which of the runs that moved are watched; None if it is not known which moved.
-
-        Other processes are told no more than was ``announced``.
-        """
+    def tell(self, hint: Hint, moved: Sequence[RunId] | None) -> None:
+        """Publish a hint, and besides which of the runs that moved are watched; None if it is not known which moved."""
         self._local.tell(hint, moved)
         watched = self._elsewhere.of(moved)
         told = hint if watched == () else structs.replace(hint, moved=watched)
-        left = told if announced is None else without(told, announced)
-        if not says_nothing(left):
-            self._sender.add(left)
+        if not says_nothing(told):
+            self._sender.add(told)
 
     def watch(self, run_id: RunId | None) -> Callable[[], None]:
         """Want hints when this run moves or records something, or any run if None, until the function is called."""
@@ -216,9 +207,6 @@ class _Sender:
                 self._thread.start()
             self._condition.notify()
 
-    def announce(self, hint: Hint) -> str | None:
-        return encode_notice(self._sender, hint) if self._may_send(hint) else None
-
     def _may_send(self, hint: Hint) -> bool:
         """Whether this one can go out at once; the next one then waits for its interval."""
         if len(hint.ended or ()) > _BUSY_IDS or (hint.moved is None and not hint.work):
@@ -285,24 +273,6 @@ class _Sender:
     def _wait(self, seconds: float) -> None:
         with self._condition:
             self._condition.wait_for(lambda: self._closed, timeout=seconds)
-
-
-def without(hint: Hint, told: Hint) -> Hint:
-    """What a hint says beyond another one."""
-    return Hint(
-        work=hint.work and not told.work,
-        signals=hint.signals and not told.signals,
-        ended=_beyond(hint.ended, told.ended),
-        live=_beyond(hint.live, told.live),
-        moved=_beyond(hint.moved, told.moved),
-        watch=_beyond(hint.watch, told.watch),
-    )
-
-
-def _beyond(ids: tuple[RunId, ...] | None, told: tuple[RunId, ...] | None) -> tuple[RunId, ...] | None:
-    if not ids or told is None:
-        return ids if told is not None else ()
-    return tuple(run_id for run_id in ids if run_id not in told)
 
 
 def join_hints(hints: list[Hint]) -> Hint:

@@ -6,12 +6,11 @@ Here the driver's errors become ours, collisions are repeated, and the three out
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Final, LiteralString, NoReturn, TypeVar, cast
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, LiteralString, NoReturn, TypeVar
 
 import psycopg
-import structlog
 from psycopg.pq import TransactionStatus
 
 from holdfast.errors import CommitUnknown, StoreMisconfigured, StoreUnavailable, UsageError
@@ -26,11 +25,7 @@ T = TypeVar("T")
 ATTEMPTS_MAX: Final = 8
 """How often a transaction is tried that collides with others."""
 
-PIPELINED_MAX: Final = 65_536
-"""Characters of parameters in one pipeline; a third of what the smallest of the usual send buffers holds."""
-
 _FIRST_DELAY_S: Final = 0.005
-_log = structlog.get_logger(__name__)
 _BEGIN: Final = "begin isolation level read committed"
 _BEGIN_SNAPSHOT: Final = "begin isolation level repeatable read, read only"
 
@@ -80,24 +75,13 @@ class Session:
         """One statement that is not in a file and changes nothing."""
         return self._repeat(lambda connection: self._query(connection, text, params))
 
-    def write(self, name: str, params: Params, *, notice: str | None = None) -> list[Row]:
-        """One statement that commits by itself. ``notice``: as in ``pipeline``."""
-        if notice is not None:
-            return self.pipeline([(name, params)], notice=notice)[0]
+    def write(self, name: str, params: Params) -> list[Row]:
+        """One statement that commits by itself."""
         return self._repeat(lambda connection: self._execute(connection, name, params, is_write=True))
 
-    @property
-    def takes_notices(self) -> bool:
-        """Whether a notice can go along with a write."""
-        return self._read_committed
-
-    def pipeline(self, steps: Sequence[Step], *, notice: str | None = None) -> list[list[Row]]:
-        """Several statements in one transaction and one round trip; the rows of each.
-
-        ``notice`` goes out to other processes right behind that transaction, in the same round trip and a transaction
-        of its own.
-        """
-        return self._repeat(lambda connection: self._pipeline(connection, steps, notice, is_write=True))
+    def pipeline(self, steps: Sequence[Step]) -> list[list[Row]]:
+        """Several statements in one transaction and one round trip; the rows of each."""
+        return self._repeat(lambda connection: self._pipeline(connection, steps, is_write=True))
 
     def conversation(
         self, steps: Sequence[Step], after: Callable[[str, list[Row]], list[Step]]
@@ -142,7 +126,7 @@ class Session:
 
     def _execute(self, connection: Connection, name: str, params: Params, *, is_write: bool) -> list[Row]:
         if self._opening(connection):
-            return self._pipeline(connection, [(name, params)], None, is_write=is_write)[0]
+            return self._pipeline(connection, [(name, params)], is_write=is_write)[0]
         try:
             cursor = connection.execute(statement(name), params)
             return cursor.fetchall() if cursor.description else []
@@ -165,31 +149,21 @@ class Session:
         except FAILURES as error:
             self.translate(error, commit_sent=False)
 
-    def _pipeline(
-        self, connection: Connection, steps: Sequence[Step], notice: str | None, *, is_write: bool
-    ) -> list[list[Row]]:
+    def _pipeline(self, connection: Connection, steps: Sequence[Step], *, is_write: bool) -> list[list[Row]]:
         opening = self._opening(connection)
-        cursors: list[Cursor] = []
         try:
-            with _pipelined(connection, steps) as pipeline:
-                # What is sent before a synchronisation is one transaction by itself, with two messages less.
-                is_explicit = pipeline is None or not self._read_committed
-                if is_explicit:
+            with connection.pipeline():
+                # What is sent before the pipeline's end is one transaction by itself, with two messages less.
+                if not self._read_committed:
                     connection.execute(_BEGIN)
                 _send(connection, opening)
-                cursors += _send(connection, steps)
-                if is_explicit:
+                cursors = _send(connection, steps)
+                if not self._read_committed:
                     connection.execute("commit")
-                if notice is not None:
-                    if pipeline is not None:
-                        pipeline.sync()
-                    connection.execute(statement("notify"), {"payload": notice})
+            return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
         except FAILURES as error:
             _forget_prepared(connection)
-            if not _is_of_notice(error, cursors):
-                self.translate(error, commit_sent=is_write)
-            _log.warning("notify_failed", why=_first_line(error))
-        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+            self.translate(error, commit_sent=is_write)
 
     def _opening(self, connection: Connection) -> Sequence[Step]:
         """What a transaction on this idle connection must begin with: nothing, or for whom it acts."""
@@ -218,7 +192,7 @@ class Session:
         name, params = first
         opening = self._opening(connection)
         try:
-            with _pipelined(connection, [first]):
+            with connection.pipeline():
                 connection.execute(begin)
                 _send(connection, opening)
                 cursor = connection.execute(statement(name), params)
@@ -242,34 +216,6 @@ class Session:
                 raise DataRefused(why=_first_line(error)) from error
             case Meaning.CONFLICT | Meaning.OTHER:
                 raise error
-
-
-def _is_of_notice(error: Exception, cursors: Sequence[Cursor]) -> bool:
-    """Whether it is the notice alone that the server could not take; its queue is full, and the rest is committed."""
-    if not isinstance(error, psycopg.errors.ProgramLimitExceeded):
-        return False
-    return bool(cursors) and all(one.pgresult is not None for one in cursors)
-
-
-@contextmanager
-def _pipelined(connection: Connection, steps: Sequence[Step]) -> Generator[psycopg.Pipeline | None, None, None]:
-    """A pipeline, unless so much is to be sent that it could stall: then one statement after the other, and None.
-
-    The driver hands what is left of a pipeline to the socket once and then waits for an answer. If the socket does not
-    take it all, the server waits for the rest, and both wait for ever.
-    """
-    if sum(_size(value) for _, params in steps for value in params.values()) > PIPELINED_MAX:
-        yield None
-        return
-    with connection.pipeline() as pipeline:
-        yield pipeline
-
-
-def _size(value: object) -> int:
-    """About how many bytes a parameter takes, not less than a third of it."""
-    if isinstance(value, str | bytes):
-        return len(value)
-    return sum(_size(one) for one in cast("list[object]", value)) if isinstance(value, list) else 8
 
 
 def _send(connection: Connection, steps: Sequence[Step]) -> list[Cursor]:
@@ -299,7 +245,7 @@ def rows_of(cursor: Cursor, name: str, params: Params) -> list[Row]:
 def rows_of_all(cursor: Cursor, steps: Sequence[Step]) -> list[list[Row]]:
     """Execute several more statements of an open transaction in one round trip; the rows of each."""
     connection = cursor.connection
-    with _pipelined(connection, steps):
+    with connection.pipeline():
         cursors = [connection.execute(statement(name), params) for name, params in steps]
     return [one.fetchall() if one.description else [] for one in cursors]
 

@@ -15,4 +15,4 @@ with back as materialized (
 update holdfast.runs r
    set barred_by = null
   from (select m.* from (select o.* from back o limit (select 1000000000)) m limit (select 1000000000)) b
- where r.shard = b.shard and r.id = b.id and r.barred_by is not null
+ where r.shard = b.shard and r.id = b.id and coalesce(r.barred_by, '') <> ''

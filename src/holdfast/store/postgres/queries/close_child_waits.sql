@@ -14,12 +14,12 @@ with ended as materialized (
      cross join lateral (
            select r.tenant, r.result, r.error, r.status
              from holdfast.runs r
-            where r.shard = w.shard and r.id = w.child_id and r.finalized_ms is not null
+            where r.shard = w.shard and r.id = w.child_id and coalesce(r.finalized_ms, 0) > 0
             limit 1) c
      cross join lateral (
            select r.id
              from holdfast.runs r
-            where r.shard = w.shard and r.id = w.run_id and r.tenant = c.tenant
+            where r.shard = w.shard and r.id = w.run_id and r.tenant is not distinct from c.tenant
             limit 1) p
 ), heard as (
     update holdfast.waits w
@@ -37,7 +37,7 @@ with ended as materialized (
            transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from told o limit (select 1000000000)) m limit (select 1000000000)) t
      where r.shard = t.shard and r.id = t.run_id and r.worker is null and r.ready_ms is null
-       and r.status in ('waiting', 'compensating')
+       and coalesce(r.status, '') in ('waiting', 'compensating')
     returning r.shard, r.id, r.status, r.epoch, r.transition_seq, r.updated_ms, t.key
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, key, epoch, at_ms)

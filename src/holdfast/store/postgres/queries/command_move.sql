@@ -19,8 +19,8 @@ with moved as (
            deadline_ms = %(deadline_ms)s::bigint, finalized_ms = %(finalized_ms)s::bigint,
            updated_ms = %(updated_ms)s::bigint, version = %(version)s::integer,
            definition_hash = %(definition_hash)s, transition_seq = r.transition_seq + 1
-     where r.shard = %(shard)s::smallint and r.id = %(id)s::uuid and r.tenant = %(tenant)s
-       and r.status = %(from_status)s and r.epoch = %(from_epoch)s::bigint
+     where r.shard = %(shard)s::smallint and r.id = %(id)s::uuid and r.tenant is not distinct from %(tenant)s
+       and r.status is not distinct from %(from_status)s and r.epoch = %(from_epoch)s::bigint
        and r.worker is not distinct from %(from_worker)s::text
        and r.definition_hash is not distinct from %(from_hash)s::text
        and (%(seen_seq)s::bigint is null or r.transition_seq = %(seen_seq)s::bigint)

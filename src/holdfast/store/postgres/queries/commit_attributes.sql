@@ -7,7 +7,7 @@ with named as materialized (
            select r.shard, r.id, r.tenant, r.created_ms
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-              and r.worker is not null
+              and coalesce(r.worker, '') <> ''
               and (r.status = 'running' or (r.status = 'compensating' and not l.running))
             limit 1) o
 ), changed as (

@@ -8,7 +8,7 @@ with closing as materialized (
            select r.shard
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-              and r.worker is not null
+              and coalesce(r.worker, '') <> ''
               and (r.status = 'running' or (r.status = 'compensating' and not l.running))
             limit 1) o
 )

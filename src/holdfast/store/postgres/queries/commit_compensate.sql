@@ -10,7 +10,7 @@ with moved as (
                            id uuid, epoch bigint, reason text, error json)
                      limit (select 1000000000)) m
              limit (select 1000000000)) l
-     where r.shard = l.shard and r.id = l.id and r.epoch = l.epoch and r.worker is not null
+     where r.shard = l.shard and r.id = l.id and r.epoch = l.epoch and coalesce(r.worker, '') <> ''
        and r.status = 'running'
     returning r.shard, r.id, r.status_reason, r.worker, r.epoch, r.transition_seq, r.updated_ms
 )

@@ -12,7 +12,7 @@ with leases as materialized (
            select r.shard, r.id, r.epoch, r.status, r.worker, r.cancel_requested
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-              and r.worker is not null
+              and coalesce(r.worker, '') <> ''
               and (r.status = 'running' or (r.status = 'compensating' and not l.running))
               for no key update of r) o
 ), recorded as (

@@ -11,7 +11,7 @@ with ending as materialized (
            select r.shard, r.id, r.epoch, r.status, r.worker
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-              and r.worker is not null
+              and coalesce(r.worker, '') <> ''
               and (r.status = 'running' or (r.status = 'compensating' and not l.running))
             limit 1) o
 ), moved as (

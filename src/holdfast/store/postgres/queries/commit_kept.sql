@@ -8,7 +8,7 @@ select w.run_id, w.key, w.tenant, s.id, w.signal, s.payload
        select r.shard
          from holdfast.runs r
         where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-          and r.worker is not null
+          and coalesce(r.worker, '') <> ''
           and (r.status = 'running' or (r.status = 'compensating' and not l.running))
         limit 1) o
  cross join lateral (

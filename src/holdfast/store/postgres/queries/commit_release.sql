@@ -8,7 +8,7 @@ with released as materialized (
                   r.pause_requested and not r.cancel_requested and r.status = 'running' as pausing
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-              and r.worker is not null
+              and coalesce(r.worker, '') <> ''
               and r.status in ('running', 'compensating')
             limit 1) o
 ), moved as (

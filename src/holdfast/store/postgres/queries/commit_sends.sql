@@ -10,7 +10,7 @@ select o.shard, l.signal_id, o.tenant, l.name, l.run_id, l.payload, holdfast.now
        select r.shard, r.tenant
          from holdfast.runs r
         where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-              and r.worker is not null
+              and coalesce(r.worker, '') <> ''
               and (r.status = 'running' or (r.status = 'compensating' and not l.running))
         limit 1) o
  order by l.place

@@ -12,6 +12,6 @@ select o.shard, l.id, l.key, l.seq, l.kind, l.signal, l.child_id,
        select r.shard, r.tenant
          from holdfast.runs r
         where r.shard = %(shard)s::smallint and r.id = l.id and r.epoch = l.epoch
-              and r.worker is not null
+              and coalesce(r.worker, '') <> ''
               and (r.status = 'running' or (r.status = 'compensating' and not l.running))
         limit 1) o

@@ -7,4 +7,4 @@ select r.id, r.tenant, r.workflow, r.queue, r.status, r.status_reason, r.termina
        r.pause_requested, r.created_ms, r.updated_ms, r.ready_ms, r.wake_ms, r.kept_wake_ms, r.deadline_ms,
        r.started_ms, r.finalized_ms
   from holdfast.runs r
- where r.shard = %(shard)s::smallint and r.id = %(id)s::uuid and r.tenant = %(tenant)s
+ where r.shard = %(shard)s::smallint and r.id = %(id)s::uuid and r.tenant is not distinct from %(tenant)s

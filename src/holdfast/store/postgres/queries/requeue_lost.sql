@@ -17,7 +17,7 @@ with lost as materialized (
            select o.*
              from holdfast.runs o
             where o.shard = %(shard)s::smallint and o.id = d.id and o.status in ('running', 'compensating')
-              and o.worker is not null
+              and coalesce(o.worker, '') <> ''
             limit 1) r
      where not exists (select from holdfast.workers k
                         where k.id = r.worker and k.lease_until_ms > holdfast.now_ms(%(now_ms)s))

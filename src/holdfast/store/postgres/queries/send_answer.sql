@@ -16,7 +16,7 @@ with heard as (
            transition_seq = r.transition_seq + 1
       from heard h
      where r.shard = h.shard and r.id = h.run_id and r.worker is null and r.ready_ms is null
-       and r.status in ('waiting', 'compensating')
+       and coalesce(r.status, '') in ('waiting', 'compensating')
     returning r.shard, r.id, r.status, r.epoch, r.transition_seq, r.updated_ms, h.key
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, key, epoch, at_ms)

@@ -46,7 +46,7 @@ with pairs as materialized (
            transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from told o limit (select 1000000000)) m limit (select 1000000000)) t
      where r.shard = t.shard and r.id = t.run_id and r.worker is null and r.ready_ms is null
-       and r.status in ('waiting', 'compensating')
+       and coalesce(r.status, '') in ('waiting', 'compensating')
     returning r.shard, r.id, r.status, r.epoch, r.transition_seq, r.updated_ms, t.key
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, key, epoch, at_ms)

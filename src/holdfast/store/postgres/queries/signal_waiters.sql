@@ -10,5 +10,5 @@ select locked.id
  cross join lateral (
        select r.id
          from holdfast.runs r
-        where r.shard = %(shard)s::smallint and r.id = f.run_id and r.tenant = %(tenant)s
+        where r.shard = %(shard)s::smallint and r.id = f.run_id and r.tenant is not distinct from %(tenant)s
           for no key update of r) locked

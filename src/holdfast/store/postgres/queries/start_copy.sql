@@ -6,7 +6,7 @@
 with source as materialized (
     select s.*, holdfast.now_ms(%(now_ms)s) as now_ms
       from holdfast.runs s
-     where s.shard = %(shard)s::smallint and s.id = %(id)s::uuid and s.tenant = %(tenant)s
+     where s.shard = %(shard)s::smallint and s.id = %(id)s::uuid and s.tenant is not distinct from %(tenant)s
        and s.definition_hash is not distinct from %(from_hash)s::text
        and (not %(retry)s::boolean or s.status in ('failed', 'cancelled', 'stuck'))
 ), excess as materialized (

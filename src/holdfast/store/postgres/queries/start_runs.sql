@@ -34,7 +34,7 @@ with given as materialized (
        and (g.lease_id is null
         or exists (select from holdfast.runs p
                     where p.shard = %(shard)s::smallint and p.id = g.lease_id and p.epoch = g.lease_epoch
-                      and p.worker is not null
+                      and coalesce(p.worker, '') <> ''
                       and (p.status = 'running' or (p.status = 'compensating' and not g.lease_running))
                    offset 0))
      order by g.id

@@ -8,7 +8,7 @@ with woken as materialized (
            select o.shard, o.id, o.status,
                   o.status = 'queued' and o.wake_ms is distinct from o.deadline_ms as is_delay
              from holdfast.runs o
-            where o.shard = %(shard)s::smallint and o.id = d.id and o.wake_ms <= holdfast.now_ms(%(now_ms)s)
+            where o.shard = %(shard)s::smallint and o.id = d.id and coalesce(o.wake_ms <= holdfast.now_ms(%(now_ms)s), false)
               and o.status in ('queued', 'waiting', 'compensating')
             limit 1) r
      cross join lateral (
@@ -27,7 +27,7 @@ with woken as materialized (
            status_reason = case when d.by_timer then 'timer_elapsed' else 'deadline_exceeded' end,
            wake_ms = null, ready_ms = d.now_ms, updated_ms = d.now_ms, transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from woken o limit (select 1000000000)) m limit (select 1000000000)) d
-     where r.shard = d.shard and r.id = d.id and r.wake_ms <= d.now_ms and r.status = d.status
+     where r.shard = d.shard and r.id = d.id and coalesce(r.wake_ms <= d.now_ms, false) and r.status = d.status
     returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms, d.status as from_status
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, epoch, at_ms)
