@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from holdfast.core.approvals import read_verdict, write_question
 from holdfast.errors import CommandRefused
 from holdfast.model.command import Change, Pause, Settle
 from holdfast.model.commit import NewWait, Park
-from holdfast.model.run import ClaimedRun
+from holdfast.model.ids import Json
+from holdfast.model.run import ClaimedRun, Question, Verdict
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 from tests.contract.scene import (
     ERROR,
@@ -62,6 +64,24 @@ def test_waits_are_settled_by_hand(scene: Scene) -> None:
     assert (waits["approval"].outcome, waits["approval"].result) == (WaitOutcome.SIGNALLED, PAYLOAD)
     assert (waits["ship"].child_status, waits["ship"].error) == (RunStatus.FAILED, ERROR)
     assert scene.place(parent.id) == (RunStatus.QUEUED, True)
+
+
+@pytest.mark.requirement("O-09")
+@pytest.mark.parametrize("approved", [True, False])
+def test_an_approval_is_settled_by_an_operator_with_a_verdict(scene: Scene, *, approved: bool) -> None:
+    question = write_question(Question(by=["board"]))
+    asked = NewWait(key="ship", seq=1, kind=WaitKind.APPROVAL, request=question)
+    run = scene.parked(1, asked)
+    with pytest.raises(CommandRefused, match="true or false"):
+        scene.order(run.id, Settle(key="ship", result=RESULT), actor="ann")
+
+    scene.order(run.id, Settle(key="ship", result=Json(b'{"value":%s}' % str(approved).lower().encode())), actor="ann")
+
+    wait = scene.wait(run.id, "ship")
+    assert wait.outcome is WaitOutcome.ANSWERED
+    assert wait.result is not None
+    assert read_verdict(wait.result) == Verdict(approved=approved, by="ann")
+    assert scene.place(run.id) == (RunStatus.QUEUED, True)
 
 
 @pytest.mark.requirement("promise-2")

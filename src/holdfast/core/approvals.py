@@ -35,6 +35,12 @@ def read_verdict(result: Json) -> Verdict:
     return _VERDICT.decode(result).value
 
 
+def decide_for_others(result: Json | None, actor: str) -> Json | None:
+    """The stored verdict of an operator who settles an approval with true or false, whoever was asked; else None."""
+    approved = {b'{"value":true}': True, b'{"value":false}': False}.get(b"" if result is None else bytes(result))
+    return None if approved is None else write_verdict(Verdict(approved=approved, by=actor))
+
+
 def write_verdict(verdict: Verdict) -> Json:
     """The stored form: a payload like any other."""
     return Json(msgspec.json.encode(_Stored(verdict)))

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 
 from msgspec import Struct, structs
 
+from holdfast.core.approvals import decide_for_others
 from holdfast.core.definitions.moving import MovePlan, Recorded, plan_move
 from holdfast.errors import CommandRefused, MoveRefused, RunFinished
 from holdfast.model.command import (
@@ -233,7 +234,7 @@ def _settle(situation: Situation, command: Settle, actor: str) -> Effect:
     wait = next((one for one in situation.waits if one.key == command.key), None)
     entry: Entry | None = None
     if wait is not None:
-        closings = [_close_wait(run, wait, command)]
+        closings = [_close_wait(run, wait, command, actor)]
     else:
         entry = _settled_entry(situation, command, actor)
         closings = [
@@ -251,7 +252,7 @@ def _settle(situation: Situation, command: Settle, actor: str) -> Effect:
     return Effect(after=after, key=command.key, closings=closings, entry=entry)
 
 
-def _close_wait(run: Run, wait: Wait, command: Settle) -> Closing:
+def _close_wait(run: Run, wait: Wait, command: Settle, actor: str) -> Closing:
     if wait.outcome is not None:
         raise _refuse(run, command, f"the wait {wait.key!r} is closed already: {wait.outcome}")
     if command.error is not None and wait.kind is not WaitKind.CHILD:
@@ -262,7 +263,10 @@ def _close_wait(run: Run, wait: Wait, command: Settle) -> Closing:
         case WaitKind.SIGNAL:
             return Closing(key=wait.key, outcome=WaitOutcome.SIGNALLED, result=command.result)
         case WaitKind.APPROVAL:
-            raise _refuse(run, command, f"{wait.key!r} asks people: approve or reject it")
+            verdict = decide_for_others(command.result, actor)
+            if verdict is None:
+                raise _refuse(run, command, f"{wait.key!r} asks people: settle it with true or false")
+            return Closing(key=wait.key, outcome=WaitOutcome.ANSWERED, result=verdict)
         case WaitKind.CHILD:
             status = _S.COMPLETED if command.error is None else _S.FAILED
             return Closing(
