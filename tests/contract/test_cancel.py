@@ -124,7 +124,7 @@ def test_a_stuck_run_cannot_be_cancelled(scene: Scene) -> None:
     with pytest.raises(CommandRefused) as caught:
         _cancel(scene, run.id)
 
-    assert caught.value.allowed == "release, close, settle"
+    assert caught.value.allowed == "release, close, settle, move"
 
 
 @pytest.mark.requirement("promise-10")
