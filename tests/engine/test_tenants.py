@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from anyio import to_thread
 
+from holdfast.client.bulk import Bulk
 from holdfast.client.client import Client, Start
 from holdfast.client.closings import Closings
 from holdfast.client.definitions import Definitions
 from holdfast.client.pauses import Pauses
 from holdfast.client.sync import SyncClient
+from holdfast.client.sync_bulk import SyncBulk
 from holdfast.client.sync_closings import SyncClosings
 from holdfast.client.sync_definitions import SyncDefinitions
 from holdfast.client.sync_pauses import SyncPauses
@@ -90,6 +92,8 @@ UNNAMED: dict[str, Call] = {
     "definitions.list": lambda c, _: c.definitions.list("drawn"),
     "definitions.history": lambda c, _: c.definitions.history("drawn"),
     "definitions.release": lambda c, _: c.definitions.release("drawn"),
+    "bulk.list": lambda c, _: c.bulk.list(),
+    "bulk.count": lambda c, _: c.bulk.count(),
     "pauses.list": lambda c, _: c.pauses.list(),
     "pauses.resume": lambda c, _: c.pauses.resume(queue="default"),
     "closings.list": lambda c, _: c.closings.list(),
@@ -108,7 +112,18 @@ WORKFLOW: dict[str, Call] = {
 }
 """Calls with a workflow's name."""
 
+JOB: dict[str, Call] = {
+    "bulk.get": lambda c, i: c.bulk.get(i),
+    "bulk.errors": lambda c, i: c.bulk.errors(i),
+    "bulk.stop": lambda c, i: c.bulk.stop(i),
+    "bulk.wait": lambda c, i: c.bulk.wait(i, timeout=30),
+    "bulk.work": lambda c, i: c.bulk.work(i),
+}
+"""Calls with a bulk job's id."""
+
 OWN: dict[str, str] = {
+    "bulk.start": "a job is for the runs of the client's tenant: see test_bulk.py",
+    "bulk.signal": "as bulk.start",
     "start": "what is started has the client's tenant: see below",
     "start_in": "as start",
     "start_many": "as start",
@@ -152,6 +167,16 @@ def _fill(engine: Engine) -> None:
     Catalog(store).put(THEIRS, drawn)
     Catalog(store).promote(THEIRS, "drawn", 1)
     Outbox(store).subscribe(THEIRS, "ends", ["order"])
+    owner = SyncClient(Client(store, engine.host, tenant=THEIRS))
+    owner.bulk.start("cancel", all_runs=True)
+    owner.close()
+
+
+def _job_of(foreign: Engine) -> str:
+    owner = SyncClient(Client(foreign.store, foreign.host, tenant=THEIRS))
+    [job] = owner.bulk.list()
+    owner.close()
+    return job.id
 
 
 async def _outcome(call: Call, client: Client | SyncClient, asked: str) -> Any:
@@ -180,14 +205,20 @@ def _methods(kind: type[Any], prefix: str = "") -> set[str]:
 @pytest.mark.parametrize(
     "parts",
     [
-        {"": Client, "definitions.": Definitions, "closings.": Closings, "pauses.": Pauses},
-        {"": SyncClient, "definitions.": SyncDefinitions, "closings.": SyncClosings, "pauses.": SyncPauses},
+        {"": Client, "definitions.": Definitions, "closings.": Closings, "pauses.": Pauses, "bulk.": Bulk},
+        {
+            "": SyncClient,
+            "definitions.": SyncDefinitions,
+            "closings.": SyncClosings,
+            "pauses.": SyncPauses,
+            "bulk.": SyncBulk,
+        },
     ],
 )
 def test_the_matrix_knows_every_public_method_of_the_clients(parts: dict[str, type[Any]]) -> None:
     public = set[str]().union(*(_methods(kind, prefix) for prefix, kind in parts.items()))
 
-    assert public <= {*CALLS, *UNNAMED, *WORKFLOW, *OWN}, "say how it is called with another tenant's id"
+    assert public <= {*CALLS, *UNNAMED, *WORKFLOW, *JOB, *OWN}, "say how it is called with another tenant's id"
     for name, member in inspect.getmembers(parts[""], inspect.isfunction):
         if "run_id" in inspect.signature(member).parameters and not name.startswith("_"):
             assert name in CALLS
@@ -198,7 +229,7 @@ async def test_the_matrix_knows_every_part_of_the_clients(foreign: Engine) -> No
         for client in clients:
             parts = {name for name, held in vars(client).items() if type(held).__module__.startswith("holdfast.client")}
 
-            assert {name for name in parts if not name.startswith("_")} == {"definitions", "closings", "pauses"}
+            assert {name for name in parts if not name.startswith("_")} == {"definitions", "closings", "pauses", "bulk"}
 
 
 @asynccontextmanager
@@ -220,9 +251,14 @@ def _has(client: Client | SyncClient, name: str) -> bool:
 
 
 @pytest.mark.requirement("promise-10", "C-11", "C-12", "C-56")
-@pytest.mark.parametrize("name", [*CALLS, *WORKFLOW])
+@pytest.mark.parametrize("name", [*CALLS, *WORKFLOW, *JOB])
 async def test_what_is_another_tenants_is_answered_as_what_nobody_has(foreign: Engine, name: str) -> None:
-    call, theirs, nobodys = (CALLS[name], FOREIGN, ABSENT) if name in CALLS else (WORKFLOW[name], "drawn", "never")
+    if name in CALLS:
+        call, theirs, nobodys = CALLS[name], str(FOREIGN), str(ABSENT)
+    elif name in WORKFLOW:
+        call, theirs, nobodys = WORKFLOW[name], "drawn", "never"
+    else:
+        call, theirs, nobodys = JOB[name], await to_thread.run_sync(_job_of, foreign), str(ABSENT)
     before = dump(foreign.opened)
 
     async with _clients(foreign) as clients:
