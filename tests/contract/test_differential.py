@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from holdfast.model.ids import RunId
+from holdfast.model.closing import EVERY, Closing
+from holdfast.model.ids import DEFAULT_TENANT, RunId
 from holdfast.model.run import Run, RunDetail
 from holdfast.store import paging
+from holdfast.store.outbox import Outbox
 from tests.contract.conftest import Opener
 from tests.contract.operations import Script, lines, snapshot
 from tests.contract.scene import check_history
@@ -21,6 +23,7 @@ from tests.contract.stores import KINDS, ManualClock, OpenStore
 SEEDS = int(os.environ.get("HOLDFAST_DIFFERENTIAL_SEEDS", "30"))
 OPERATIONS = 60
 FULL_EVERY = 20
+EVERYONE, READER = "@all", "audit"
 
 
 class Sequence:
@@ -35,6 +38,10 @@ class Sequence:
 
     def run(self, other: OpenStore | None) -> None:
         """All steps of the sequence."""
+        for opened in (self.model, other):
+            if opened is not None:
+                Outbox(opened.store).subscribe(None, EVERYONE, [EVERY])
+                Outbox(opened.store).subscribe(DEFAULT_TENANT, READER, ["order"])
         for number in range(OPERATIONS):
             step = self._script.next()
             expected = perform(step, self.model)
@@ -48,6 +55,7 @@ class Sequence:
             check_history(self.model.store.read_detail(run.tenant, run.id))
         if other is not None:
             self._compare(f"seed {self.seed}, at the end", other, full=True)
+            _same(f"seed {self.seed}, what is told of ends", _told(self.model), _told(other))
 
     def _compare(self, where: str, other: OpenStore, *, full: bool) -> None:
         """Every row and the order of the listing; all that belongs to the runs that the step touched, or to all."""
@@ -62,6 +70,13 @@ class Sequence:
         touched = [run for run in rows if self._before.get(run.id) != now[run.id]]
         self._before = now
         return touched
+
+
+def _told(opened: OpenStore) -> list[Closing]:
+    """Every end that somebody was told of, for each who was."""
+    outbox = Outbox(opened.store)
+    everything = outbox.claim(None, [EVERYONE], limit=10_000, lease_ms=1)
+    return [*everything, *outbox.claim(DEFAULT_TENANT, [READER], limit=10_000, lease_ms=1)]
 
 
 def _details(opened: OpenStore, runs: list[Run], *, walled: bool) -> list[RunDetail]:
@@ -89,7 +104,7 @@ def _plain(answer: Any) -> Any:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "memory"])
 @pytest.mark.parametrize("seed", range(SEEDS))
-@pytest.mark.requirement("B-01", "promise-4", "promise-5", "promise-7", "promise-10")
+@pytest.mark.requirement("B-01", "B-54", "promise-4", "promise-5", "promise-7", "promise-10")
 def test_every_store_answers_as_the_reference_does(
     open_store: Opener, kind: str, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from msgspec import json
 from sqlalchemy import select
 
-from holdfast.core.fingerprint import error_facts
+from holdfast.core.fingerprint import ErrorFacts, error_facts
 from holdfast.model.closing import EVERY
-from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitOutcome
+from holdfast.model.status import TERMINAL_STATUSES, EntryKind, EntryStatus, RunStatus, WaitOutcome
 from holdfast.store.memory.tables import Record
 from holdfast.store.port import Statements
 from holdfast.store.rendering import insert_new
@@ -21,7 +21,7 @@ def tell_of_ends(statements: Statements, ended: Sequence[Record]) -> None:
     s = SUBSCRIPTIONS.c
     for record in ended:
         run = record.run
-        error = None if run.error is None else error_facts(run.error)
+        error = _error(record)
         asked = select(s.name).where(s.tenant.in_((EVERY, run.tenant)), s.workflow.in_((EVERY, run.workflow)))
         for (name,) in statements.rows(asked):
             facts = {
@@ -42,6 +42,17 @@ def tell_of_ends(statements: Statements, ended: Sequence[Record]) -> None:
                 "deliveries": 0,
             }
             statements.changed(insert_new(OUTBOX).values(facts))
+
+
+def _error(record: Record) -> ErrorFacts | None:
+    """What is known of the error that the run ended with: what a worker ended it with, and a person left as it was."""
+    if record.run.error is None:
+        return None
+    closed = (RunStatus.FAILED, RunStatus.STUCK)
+    others = (one for one in reversed(record.transitions) if one.command_id is None or one.to_status not in closed)
+    last = next(others)
+    by_worker = last.to_status in TERMINAL_STATUSES and last.command_id is None and last.reason != "worker_crashes"
+    return error_facts(record.run.error) if by_worker else None
 
 
 def _failed(record: Record) -> list[str]:
