@@ -35,7 +35,7 @@ from tests.contract.scene import ERROR, INPUT, OTHER_TENANT, RESULT, run_id
 from tests.postgres_server import as_role, make_login
 from tests.postgres_stage import migrated_database
 
-HOT_TABLES = {"runs", "journal", "waits", "attempts", "signals", "transitions"}
+HOT_TABLES = {"runs", "journal", "waits", "attempts", "signals", "transitions", "subscriptions"}
 SIZE = 100_000
 MOVED: Params = {
     "status": "paused",
@@ -160,6 +160,10 @@ select 0, id, 'default', 's' || mod(created_ms, 50), id, '{}', 1, case when stat
        created_ms + 6000000, case when mod(created_ms, 1000) = 1 then id end
   from holdfast.runs
 """
+_LOAD_SUBSCRIPTIONS = """
+insert into holdfast.subscriptions (tenant, workflow, name, created_ms)
+select 't' || n %% 20000, 'w' || n %% 7, 'r' || n, 1 from generate_series(1, %(size)s) n
+"""
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +178,7 @@ def loaded(postgres_server_url: str, postgres_template: str) -> Generator[str, N
     with migrated_database(postgres_server_url, postgres_template) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_LOAD, {"size": SIZE})
+            connection.execute(_LOAD_SUBSCRIPTIONS, {"size": SIZE})
             connection.execute(_LOAD_WORKERS)
             connection.execute(_LOAD_WAITS)
             connection.execute(_LOAD_JOURNAL)

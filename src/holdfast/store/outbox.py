@@ -144,12 +144,13 @@ _COLUMNS: Final = (
 
 
 def _free(statements: Statements, tenant: Tenant | None, name: str) -> Any:
-    return select(_O.run_id, _O.seq).where(*_lines(tenant, name), _O.lease_until_ms <= statements.now_ms)
+    # The order is that of an index, also for who only looks whether there is one.
+    free = select(_O.run_id, _O.seq).where(*_lines(tenant, name), _O.lease_until_ms <= statements.now_ms)
+    return free.order_by(_O.ended_ms, _O.run_id)
 
 
 def _claim(statements: Statements, tenant: Tenant | None, name: str, limit: int, lease_ms: int) -> list[Closing]:
-    place = (_O.ended_ms, _O.run_id, _O.seq)
-    pick = _free(statements, tenant, name).order_by(*place).limit(limit).with_for_update(skip_locked=True)
+    pick = _free(statements, tenant, name).limit(limit).with_for_update(skip_locked=True)
     ends = [(RunId(str(row[0])), row[1]) for row in statements.rows(pick)]
     if not ends:
         return []
