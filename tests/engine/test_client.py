@@ -57,7 +57,7 @@ async def test_a_new_run_is_the_root_of_its_own_lineage(engine: Engine) -> None:
     assert record.input == b'{"value":{"args":[1]}}'
 
 
-@pytest.mark.requirement("promise-1", "S-59")
+@pytest.mark.requirement("promise-1", "S-59", "O-08")
 async def test_the_same_key_is_the_same_run_per_workflow_and_tenant(engine: Engine) -> None:
     echo = register(engine)
     other = hf.Client(engine.store, engine.host, registry=engine.app, tenant=Tenant("other"))
