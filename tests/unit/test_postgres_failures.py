@@ -79,7 +79,7 @@ def test_a_connection_that_died_idle_is_replaced_unnoticed(scene: Scene, url: st
 def test_a_connection_lost_before_the_commit_means_that_nothing_was_done(scene: Scene, url: str) -> None:
     scene.register()
     scene.start(1)
-    line = {"queues": ["default"], "codes": ["order"], "limit": 9, "suspects": 0}
+    line = {"queues": ["default"], "codes": ["order"], "limit": 9, "look": 9, "suspects": 0}
     params = {"shard": 0, "now_ms": scene.clock.now_ms, "worker": "worker-alice", **line}
 
     def lose(cursor: Cursor, rows: list[Row]) -> None:

@@ -81,6 +81,7 @@ def claim(
     rules = read_row(change.connection, "claim_runs_rules") or (0, 0)
     if rules[1] == 1:
         _readmit(change, queues)
+        rules = read_row(change.connection, "claim_runs_rules") or (0, 0)
     claimant = Claimant(worker, queues, codes)
     most, look = max(limit, 0), max(limit, 0)
     taken: list[Place] = []
