@@ -68,7 +68,7 @@ class Services:
         self._monotonic_ms = host.monotonic_ms
         self.plain = codec.decoder(Any)
         """Reads a result as expressions see it."""
-        self._programs: dict[int, tuple[Definition, GraphProgram]] = {}
+        self._programs: dict[tuple[str, str | None], GraphProgram] = {}
 
     # Time
 
@@ -187,13 +187,13 @@ class Services:
 
     def program_of(self, run: ClaimedRun) -> GraphProgram:
         """The definition that a run follows, made ready."""
-        definition = self.definition_of(run)
-        known = self._programs.get(id(definition))
+        key = (run.workflow, run.definition_hash)
+        known = self._programs.get(key)
         if known is None:
             if len(self._programs) >= PROGRAMS_MAX:
                 del self._programs[next(iter(self._programs))]
-            known = self._programs[id(definition)] = (definition, program_of(definition, self.registry))
-        return known[1]
+            known = self._programs[key] = program_of(self.definition_of(run), self.registry)
+        return known
 
     # Errors
 

@@ -46,7 +46,7 @@ async def walk(branch: RunBranch, program: GraphProgram, interpreter: Interprete
     while beginning or (crew is not None and crew.running):
         if len(beginning) == 1 and (crew is None or not crew.running):
             [node] = beginning
-            beginning = _note(interpreter, node.key, await _run(nodes, node, branch))
+            beginning = interpreter.ended(node.key, await _run(nodes, node, branch))
         else:
             crew = crew or Crew(branch, scope)
             for node in beginning:

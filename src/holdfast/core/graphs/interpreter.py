@@ -97,10 +97,14 @@ class Interpreter:
 
     def ended(self, key: str, outcome: Outcome) -> list[NodePlan]:
         """Take note of how a node ended; the nodes that begin now."""
+        node = self.plan.nodes[self.plan.number[key]]
+        if node.next is not None and self.failed is None and isinstance(outcome, Completed):
+            # Most of most graphs: nothing has to be decided.
+            self.results[key] = outcome.result
+            return [node.next]
         self._open -= 1
-        plan = self.plan
         settled: list[NodePlan] = []
-        self._settle(plan.nodes[plan.number[key]], outcome, settled)
+        self._settle(node, outcome, settled)
         return self._go_on(settled)
 
     def final_results(self) -> dict[str, Any]:

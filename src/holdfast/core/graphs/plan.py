@@ -80,6 +80,7 @@ class NodePlan:
         "index",
         "key",
         "mappings",
+        "next",
         "node",
         "outgoing",
         "settles_cancelled",
@@ -95,6 +96,8 @@ class NodePlan:
         self.incoming: list[EdgePlan] = []
         self.outgoing: list[EdgePlan] = []
         self.sources: set[int] = set()
+        self.next: NodePlan | None = None
+        """The one that begins, and is all that begins, whenever this one has completed."""
         self.formulas: dict[str, Formula] = {}
         """Single expressions by what they are for: ``when``, ``over``, ``until`` ..."""
         self.mappings: dict[str, dict[str, Formula]] = {}
@@ -165,6 +168,8 @@ class Plan:
         followers = [self.nodes[edge.target] for edge in plan.outgoing]
         taken_care_of = bool(words & {ALWAYS, ON_FAILURE})
         ignored = bool(followers) and all(one.ignores_failed for one in followers)
+        if len(followers) == 1 and plan.outgoing[0].after_success and len(followers[0].incoming) == 1:
+            plan.next = followers[0] if followers[0].node.when is None else None
         plan.settles_failed = taken_care_of or ignored
         plan.settles_timeout = plan.settles_failed or ON_TIMEOUT in words
         plan.settles_cancelled = taken_care_of or (bool(followers) and all(one.ignores_cancelled for one in followers))
