@@ -233,11 +233,7 @@ class Play:
 
     def _unended(self) -> list[Run]:
         """The runs that have not ended, without those that wait for a client that never heard of their start."""
-        given_up = {
-            self.requests[number].name
-            for number in self.refused
-            if self.requests[number].signals or self.requests[number].approves
-        }
+        given_up = {self.requests[number].name for number in self.refused if self.requests[number].needs_its_client}
         runs = [self.cluster.store.get_run(DEFAULT_TENANT, run_id) for run_id in self.cluster.unended()]
         return [run for run in runs if run.attributes.get("request") not in given_up]
 

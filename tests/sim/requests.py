@@ -61,6 +61,11 @@ class Request:
         """For messages and as a search attribute."""
         return f"request-{self.number}"
 
+    @property
+    def needs_its_client(self) -> bool:
+        """Whether it ends only if its client knows of its start: by signals, an answer, or a cancel."""
+        return bool(self.signals) or self.approves or all(ending.status is X for ending in self.endings)
+
 
 _codec = Codec()
 
