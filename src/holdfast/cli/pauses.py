@@ -25,7 +25,6 @@ Recall = Annotated[
     ),
 ]
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.", show_default=False)]
-WorkflowName = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.", show_default=False)]
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's name.", show_default=False)]
 
 queues: Final = typer.Typer(name="queues", help="Pause and resume queues.", no_args_is_help=False)
@@ -66,7 +65,7 @@ def resume_queue(
 
 @workflows.command("pause")
 def pause_workflow(
-    workflow: WorkflowName,
+    workflow: options.WorkflowName,
     *,
     recall: Recall = False,
     actor: Actor = None,
@@ -83,7 +82,7 @@ def pause_workflow(
 
 @workflows.command("resume")
 def resume_workflow(
-    workflow: WorkflowName,
+    workflow: options.WorkflowName,
     *,
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
