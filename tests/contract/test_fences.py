@@ -30,6 +30,10 @@ def _moving(move: Move) -> Write:
     return lambda _: {"move": move}
 
 
+def _moving_and_closing(move: Move) -> Write:
+    return lambda _: {"cancelled": ["nap"], "move": move}
+
+
 WRITES: dict[str, Write] = {
     "nothing": lambda _: {},
     "entry": lambda run: {"entries": [entry(run, "late", 50)]},
@@ -48,7 +52,12 @@ MOVES: dict[str, Move] = {
     "cancel": Finish(RunStatus.CANCELLED, "cancelled"),
     "set aside": Finish(RunStatus.STUCK, "non_determinism", error=ERROR),
 }
-EVERYTHING: dict[str, Write] = {**WRITES, **{name: _moving(move) for name, move in MOVES.items()}}
+EVERYTHING: dict[str, Write] = {
+    **WRITES,
+    **{name: _moving(move) for name, move in MOVES.items()},
+    # A store may record an end with more than journal entries in other statements than one without.
+    **{f"{name} and close a wait": _moving_and_closing(move) for name, move in MOVES.items()},
+}
 
 
 def _refused_without_a_trace(scene: Scene, stale: ClaimedRun, parts: dict[str, Any]) -> None:
@@ -100,6 +109,17 @@ def test_nothing_is_written_after_the_end(scene: Scene, end: RunStatus, write: W
     scene.accept(run, waits=[timer("nap", 1, 1)], move=Finish(end, end.value))
 
     _refused_without_a_trace(scene, run, write(run))
+
+
+@pytest.mark.parametrize("parts", [{}, {"attempts": [attempt("pack", 1)]}], ids=["alone", "with an attempt"])
+def test_a_run_that_its_worker_sets_aside_keeps_its_waits_open(scene: Scene, parts: dict[str, Any]) -> None:
+    run = scene.held(1)
+    scene.accept(run, waits=[signal_wait("approval", 1)])
+
+    scene.accept(run, move=Finish(RunStatus.STUCK, "non_determinism", error=ERROR), **parts)
+
+    assert scene.run(run.id).status is RunStatus.STUCK
+    assert scene.wait(run.id, "approval").outcome is None
 
 
 @pytest.mark.requirement("promise-4")
