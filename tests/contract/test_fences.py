@@ -17,6 +17,7 @@ from tests.contract.scene import (
     Scene,
     attempt,
     entry,
+    message,
     new_run,
     run_id,
     signal_wait,
@@ -42,6 +43,8 @@ WRITES: dict[str, Write] = {
     "child": lambda run: {"children": [new_run(99, parent_id=run.id, parent_key="late")]},
     "elapsed": lambda _: {"elapsed": ["nap"]},
     "cancelled": lambda _: {"cancelled": ["nap"]},
+    "attribute": lambda _: {"attributes": {"late": 1}},
+    "signal": lambda _: {"signals": [message(97, None, "late", keep_ms=60_000)]},
 }
 MOVES: dict[str, Move] = {
     "park": Park(open_waits=0),
@@ -71,6 +74,12 @@ def _refused_without_a_trace(scene: Scene, stale: ClaimedRun, parts: dict[str, A
     assert scene.store.get_runs(stale.tenant, [run_id(99)]) == []
 
 
+def _sent_nothing(scene: Scene) -> None:
+    listener = scene.parked(98, signal_wait("late", 1, "late"))
+    scene.store.sweep_signals(limit=10)
+    assert scene.wait(listener.id, "late").outcome is None
+
+
 @pytest.mark.parametrize("write", EVERYTHING.values(), ids=EVERYTHING)
 @pytest.mark.requirement("promise-4", "fault-4", "C-28")
 def test_a_stale_epoch_cannot_write(scene: Scene, write: Write) -> None:
@@ -82,6 +91,7 @@ def test_a_stale_epoch_cannot_write(scene: Scene, write: Write) -> None:
 
     _refused_without_a_trace(scene, stale, write(stale))
     scene.accept(current, move=Finish(RunStatus.COMPLETED, "completed"))
+    _sent_nothing(scene)
 
 
 @pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
@@ -109,6 +119,7 @@ def test_nothing_is_written_after_the_end(scene: Scene, end: RunStatus, write: W
     scene.accept(run, waits=[timer("nap", 1, 1)], move=Finish(end, end.value))
 
     _refused_without_a_trace(scene, run, write(run))
+    _sent_nothing(scene)
 
 
 @pytest.mark.parametrize("parts", [{}, {"attempts": [attempt("pack", 1)]}], ids=["alone", "with an attempt"])
