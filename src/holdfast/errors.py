@@ -7,7 +7,7 @@
     │   ├── DuplicateName
     │   ├── DuplicateStepKey
     │   ├── NotInWorkflow
-    │   ├── NotADependency      a node's handler asks for a node that it does not come after
+    │   ├── NotADependency      a node asks for the result of one that it does not follow
     │   ├── UnknownBranch       a route's selector answered none of its branches
     │   ├── PayloadError        a value that cannot be stored or read back
     │   │   ├── EncodeError
@@ -22,13 +22,20 @@
     │   ├── ReleaseNotFound
     │   ├── NodeNotFound
     │   ├── ApprovalNotFound
+    │   ├── BulkJobNotFound
     │   ├── NodeResultMissing   the node failed or was skipped
+    │   ├── StepNotFound        the graph has no step of that name
+    │   ├── NoResult            the step has stored none
     │   └── ValueNotFound
     ├── Conflict              the state of the thing forbids it
     │   ├── RunFinished
     │   ├── VersionConflict     a version is immutable: this number or content is taken
     │   ├── ReleaseMoved        somebody else moved the release meanwhile
+    │   ├── QuotaExceeded       the tenant may have no more
+    │   ├── MoveRefused         what the run has recorded disagrees with the version
+    │   ├── BulkTooLarge        more runs than the job was to have at most
     │   ├── CommandRefused      it is not where this command could move it
+    │   ├── AlreadyStored       the outcome of a step is written once
     │   ├── ApprovalClosed      somebody answered before, or nobody waits for an answer any more
     │   └── NotAnApprover       this person may not answer it
     ├── RunError              the run ended otherwise than with a result
@@ -140,10 +147,10 @@ class NotInWorkflow(UsageError):
 
 
 class NotADependency(UsageError):
-    """A node's handler asks for the result of a node that its own does not come after."""
+    """A node asks for the result of one that it does not follow."""
 
     code = "not_a_dependency"
-    template = "node {node!r} asked for {asked!r}, which it does not come after: let it, with after=[...] or an edge"
+    template = "node {node!r} may not read the result of {asked!r}: {why}"
 
 
 class UnknownBranch(UsageError):
@@ -252,6 +259,20 @@ class NodeNotFound(NotFound):
     template = "the definition of workflow {workflow!r} has no node {key!r}"
 
 
+class StepNotFound(NotFound):
+    """The run's graph has no step of that name."""
+
+    code = "step_not_found"
+    template = "the graph of run {run_id} has no step {step!r}"
+
+
+class NoResult(NotFound):
+    """The step has stored no result: it has not completed yet, or it never will."""
+
+    code = "no_result"
+    template = "step {step!r} of run {run_id} has stored no result (it is {state})"
+
+
 class NodeResultMissing(NotFound):
     """A node has no result, because it failed or was skipped."""
 
@@ -344,6 +365,13 @@ class ApprovalClosed(Conflict):
 
     code = "approval_closed"
     template = "approval {key!r} of run {run_id} is closed already: {outcome}"
+
+
+class AlreadyStored(Conflict):
+    """The journal holds another outcome of the step: it is written once."""
+
+    code = "already_stored"
+    template = "step {step!r} of run {run_id} has a recorded outcome already: {why}"
 
 
 class NotAnApprover(Conflict):

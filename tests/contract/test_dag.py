@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from holdfast.client.dag import (
+from holdfast.client.dag import Dag, Dags, StepRow
+from holdfast.core.graphs.standing import StepState
+from holdfast.errors import (
     AlreadyStored,
-    Dag,
-    Dags,
+    DefinitionNotFound,
+    LeaseLost,
     NoResult,
     NotADependency,
+    RunNotFound,
     StepNotFound,
-    StepRow,
 )
-from holdfast.core.graphs.standing import StepState
-from holdfast.errors import DefinitionNotFound, LeaseLost, RunNotFound
 from holdfast.model.commit import Finish
 from holdfast.model.definition import Branch, ChildNode, Definition, Edge, Node, ParallelNode, SleepNode, StepNode
 from holdfast.model.ids import DEFAULT_TENANT, Json, UnixMs

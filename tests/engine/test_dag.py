@@ -14,10 +14,10 @@ import pytest
 
 import holdfast as hf
 from holdfast.client.client import Client
-from holdfast.client.dag import Dag, NoResult, NotADependency, StepNotFound
+from holdfast.client.dag import Dag
 from holdfast.client.sync import SyncClient
 from holdfast.core.graphs.standing import StepState
-from holdfast.errors import DefinitionNotFound, RunNotFound
+from holdfast.errors import DefinitionNotFound, NoResult, NotADependency, RunNotFound, StepNotFound
 from holdfast.model.ids import RunId
 from holdfast.model.status import RunStatus
 from holdfast.store.port import Statements

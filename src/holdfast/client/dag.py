@@ -18,7 +18,14 @@ from holdfast.core.codec import Codec
 from holdfast.core.failure import ErrorRegistry, read_failure, rebuild
 from holdfast.core.graphs import Completed, Plan
 from holdfast.core.graphs.standing import Reader, Record, Standing, StepState, standings
-from holdfast.errors import Conflict, DefinitionNotFound, LeaseLost, NotFound, UsageError
+from holdfast.errors import (
+    AlreadyStored,
+    DefinitionNotFound,
+    LeaseLost,
+    NoResult,
+    NotADependency,
+    StepNotFound,
+)
 from holdfast.model.commit import RunCommit
 from holdfast.model.definition import Definition, StepNode
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs
@@ -29,34 +36,6 @@ from holdfast.store.port import Store
 
 DefinitionOf = Callable[[Run], Definition | None]
 """How the definition that a run executes is found."""
-
-
-class StepNotFound(NotFound):
-    """The run's graph has no step of that name."""
-
-    code = "step_not_found"
-    template = "the graph of run {run_id} has no step {step!r}"
-
-
-class NoResult(NotFound):
-    """The step has stored no result: it has not completed yet, or it never will."""
-
-    code = "no_result"
-    template = "step {step!r} of run {run_id} has stored no result (it is {state})"
-
-
-class NotADependency(UsageError):
-    """A step asked for the result of one that it does not follow."""
-
-    code = "not_a_dependency"
-    template = "step {step!r} may not read the result of {of!r}, which it does not follow; add an edge between them"
-
-
-class AlreadyStored(Conflict):
-    """The journal holds another outcome of the step: it is written once."""
-
-    code = "already_stored"
-    template = "step {step!r} of run {run_id} has a recorded outcome already: {why}"
 
 
 class StepRow(Struct, frozen=True, kw_only=True):
@@ -149,7 +128,7 @@ class Dag:
         self._check(step)
         self._check(of)
         if of not in self._sources[step]:
-            raise NotADependency(run_id=self.run.id, step=step, of=of)
+            raise NotADependency(node=step, asked=of, why="no edge leads there; add one")
         return self._result(of)
 
     def waiting_dependents(self, done: str) -> list[StepRow]:

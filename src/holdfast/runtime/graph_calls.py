@@ -222,7 +222,8 @@ class _Info(NodeInfo):
     def _check(self, key: str) -> None:
         call = self._call
         if not call.nodes.interpreter.plan.comes_after(call.plan, key):
-            raise NotADependency(node=call.plan.key, asked=key)
+            why = "it does not come after it: let it, with after=[...] or an edge"
+            raise NotADependency(node=call.plan.key, asked=key, why=why)
 
 
 _MISSING: Final = object()
