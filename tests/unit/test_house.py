@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import pytest
 
+from holdfast import errors
 from tools.requirements_table import find_proofs, read_requirements
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -467,3 +469,11 @@ def test_no_test_is_skipped_or_mocks_our_code() -> None:
             for hit in excuses.finditer(path.read_text("utf-8"))
         ]
     )
+
+
+def test_every_error_stands_in_the_tree_under_a_code_of_its_own() -> None:
+    found = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.HoldfastError)]
+    codes = Counter(one.code for one in found)
+
+    assert [one.__name__ for one in found if f" {one.__name__}" not in (errors.__doc__ or "")] == []
+    assert [code for code, count in codes.items() if count > 1] == []
