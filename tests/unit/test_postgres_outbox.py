@@ -16,7 +16,7 @@ from holdfast.store.postgres.statements import literal
 from holdfast.store.rendering import render
 from tests.contract.scene import run_id
 from tests.postgres_stage import migrated_database
-from tests.unit.test_postgres_plans import nodes
+from tests.unit.postgres_plans import nodes
 
 _LOAD = """
 insert into holdfast.outbox (

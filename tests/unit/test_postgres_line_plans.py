@@ -1,0 +1,55 @@
+"""Runs that must not be claimed cost a claim nothing, wherever they stand in the line."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+
+from holdfast.model.ids import UnixMs, WorkerId
+from holdfast.model.pause import Pause
+from holdfast.model.run import NewRun
+from holdfast.store.postgres import PostgresStore
+from holdfast.store.postgres.statements import Params, statement
+from holdfast.store.tenancy import write_pause
+from tests.contract.scene import INPUT, OTHER_TENANT, run_id
+from tests.postgres_stage import migrated_database
+from tests.unit.postgres_plans import nodes, rows_read
+from tests.unit.postgres_rows import LOAD_WORKERS
+
+
+@pytest.mark.requirement("O-09", "promise-12", "fault-60")
+def test_ten_thousand_barred_runs_at_the_head_of_the_line_are_read_once(
+    postgres_server_url: str, postgres_template: str
+) -> None:
+    line: dict[str, Any] = {"queues": ["default"], "codes": ["order"]}
+    noisy = [NewRun(id=run_id(n), workflow="order", input=INPUT, tenant=OTHER_TENANT) for n in range(1, 10_001)]
+    with (
+        migrated_database(postgres_server_url, postgres_template) as url,
+        closing(PostgresStore(url, connections_max=2)) as store,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        store.start_runs(noisy)
+        store.start_runs([NewRun(id=run_id(n), workflow="order", input=INPUT) for n in range(20_000, 20_003)])
+        paused = Pause(tenant=OTHER_TENANT, kind="tenant", name=OTHER_TENANT, since_ms=UnixMs(1))
+        store.transact(None, lambda statements: write_pause(statements, paused))
+        connection.execute(LOAD_WORKERS)
+
+        claim = store.claim_runs(WorkerId("claimant"), **line, limit=2, suspects=1)
+
+        assert [run.id for run in claim.runs] == [run_id(20_000), run_id(20_001)]
+        connection.execute("set plan_cache_mode = force_generic_plan")
+        shared: Params = {"shard": 0, "now_ms": None, **line}
+        asked: dict[str, Params] = {
+            "claim_runs_readmit": {**shared, "look": 1_000},
+            "claim_runs": {**shared, "worker": "claimant", "limit": 50, "suspects": 1, "look": 50},
+            "read_agenda": {**shared, "kept_ms": 1, "unwanted": [], "unasked_max": 100},
+        }
+        for name, params in asked.items():
+            found = connection.execute("explain (analyze, buffers, format json) " + statement(name), params).fetchone()
+            assert found is not None
+            plan = found[0][0]["Plan"]
+            assert sum(rows_read(node) for node in nodes(plan)) <= 50, name
+            assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= 300, name
