@@ -35,6 +35,7 @@ from holdfast.workflow.operations import (
     start_child,
     uuid4,
 )
+from holdfast.workflow.schedule import Schedule
 from holdfast.workflow.signals import Update, emit, publish, signal, updates, wait_for_signal
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "RunHandle",
     "RunInfo",
     "RunStatus",
+    "Schedule",
     "Start",
     "StepInfo",
     "StepRow",

@@ -23,6 +23,7 @@
     │   ├── NodeNotFound
     │   ├── ApprovalNotFound
     │   ├── BulkJobNotFound
+    │   ├── ScheduleNotFound
     │   ├── NodeResultMissing   the node failed or was skipped
     │   ├── StepNotFound        the graph has no step of that name
     │   ├── NoResult            the step has stored none
@@ -33,6 +34,7 @@
     │   ├── ReleaseMoved        somebody else moved the release meanwhile
     │   ├── QuotaExceeded       the tenant may have no more
     │   ├── MoveRefused         what the run has recorded disagrees with the version
+    │   ├── ScheduleExists      it was to be new, and its name is taken
     │   ├── BulkTooLarge        more runs than the job was to have at most
     │   ├── CommandRefused      it is not where this command could move it
     │   ├── AlreadyStored       the outcome of a step is written once
@@ -337,6 +339,22 @@ class BulkJobNotFound(NotFound):
 
     code = "bulk_job_not_found"
     template = "there is no bulk job {job_id}"
+
+
+class ScheduleNotFound(NotFound):
+    """There is no such schedule, or it is another tenant's."""
+
+    code = "schedule_not_found"
+    template = "there is no schedule {schedule!r}"
+
+
+class ScheduleExists(Conflict):
+    """A schedule that was to be new has the name of another one; nothing was changed."""
+
+    code = "schedule_exists"
+    template = (
+        "there is a schedule {schedule!r} already: give the new one another name, or put it to change the old one"
+    )
 
 
 class BulkTooLarge(Conflict):

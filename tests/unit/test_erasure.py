@@ -29,6 +29,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "triggers": {"kind": "manual"},
     "pauses": {"kind": "tenant", "bar": "tenant"},
     "definitions": {"hash": "0" * 64},
+    "schedule_ticks": {"outcome": "missed"},
 }
 """Where one column's value depends on another's."""
 

@@ -76,11 +76,13 @@ def test_every_hot_table_begins_its_key_with_the_shard(url: str) -> None:
         "subscriptions",
         "bulk_jobs",
         "bulk_errors",
+        "schedules",
+        "schedule_ticks",
         "pauses",
         *editor,
     }
     assert {table for table, column in first if column != "shard"} == others
-    assert len(first) == 24
+    assert len(first) == 26
 
 
 @pytest.mark.parametrize(

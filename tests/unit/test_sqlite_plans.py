@@ -88,6 +88,7 @@ def test_no_statement_reads_more_than_it_needs(connection: sqlite3.Connection, n
         ("read_agenda", "COVERING INDEX runs_line (shard=? AND queue=? AND code>?)"),
         ("requeue_lost_forget", "COVERING INDEX runs_worker (shard=? AND worker=?)"),
         ("read_agenda", "COVERING INDEX runs_wake"),
+        ("read_agenda", "COVERING INDEX schedules_due_ms"),
         ("read_agenda", "COVERING INDEX runs_worker"),
         ("commit_park", "INDEX waits_open (shard=? AND run_id=?)"),
         ("commit_cancels", "INDEX runs_cancel"),

@@ -22,6 +22,7 @@ from holdfast.client.events import Events
 from holdfast.client.moving import Moving
 from holdfast.client.pauses import Pauses
 from holdfast.client.results import Results
+from holdfast.client.schedules import Schedules
 from holdfast.core.attributes import check_attributes
 from holdfast.core.codec import Codec
 from holdfast.core.explain import Explanation
@@ -192,6 +193,10 @@ class Client(Moving, Events):
         """Queues, workflows and the tenant, paused and resumed."""
         self.bulk = Bulk(store, host, tenant=self.tenant, codec=self._codec)
         """One command for many runs, as durable jobs."""
+        self.schedules = Schedules(
+            store, host, tenant=self.tenant, codec=self._codec, pins=self._pins, registry=registry
+        )
+        """What starts runs by the clock."""
 
     async def __aenter__(self) -> Self:
         return self

@@ -253,6 +253,8 @@ class Agenda(Struct, frozen=True):
     """``sweep_signals`` has something to do: signals under way, or expired ones."""
     bulk_due: bool = False
     """A batch of a bulk job is due."""
+    next_tick_ms: UnixMs | None = None
+    """When to look next at a schedule; in the past if one is due already."""
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):

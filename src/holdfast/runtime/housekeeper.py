@@ -49,15 +49,18 @@ class Housekeeper:
         wake_claimer: Callable[[], None],
         announce: Callable[[], Awaitable[None]],
         wake_bulk: Callable[[], None],
+        wake_scheduler: Callable[[], None],
     ) -> None:
         self._services = services
         self._settings = settings
         self._wake_claimer = wake_claimer
         self._announce = announce
         self._wake_bulk = wake_bulk
+        self._wake_scheduler = wake_scheduler
         self._announced = services.codes.version
         self._nudge = asyncio.Event()
         self._next_wake_ms: UnixMs | None = None
+        self._next_tick_ms: UnixMs | None = None
         self._next_prune_ms: UnixMs | None = None
 
     def expect(self, due_ms: UnixMs) -> None:
@@ -102,6 +105,7 @@ class Housekeeper:
             work = await self._sweep_signals() > 0 or work
         if agenda.bulk_due:
             self._wake_bulk()
+        self._look_at_schedules(agenda)
         if agenda.workers_lost:
             work = await self._requeue_lost() > 0 or work
         if work:
@@ -111,6 +115,14 @@ class Housekeeper:
             self._next_prune_ms = UnixMs(agenda.now_ms + int(PRUNE_EVERY_MS * services.host.random()))
         elif agenda.now_ms >= self._next_prune_ms:
             await self._prune(agenda.now_ms)
+
+    def _look_at_schedules(self, agenda: Agenda) -> None:
+        due_ms = agenda.next_tick_ms
+        if due_ms is not None and due_ms <= agenda.now_ms:
+            self._wake_scheduler()
+            # Until it has looked there is no use in reading the agenda again for it.
+            due_ms = None
+        self._next_tick_ms = due_ms
 
     async def _prune(self, now_ms: UnixMs) -> None:
         """Delete what tenants no longer keep: a batch at a time, and when all is gone, now and then."""
@@ -181,9 +193,9 @@ class Housekeeper:
     async def _pause(self) -> None:
         while True:
             pause_ms = float(self._settings.poll_ms) * (0.9 + 0.2 * self._services.host.random())
-            if self._next_wake_ms is not None:
-                until_due_ms = self._next_wake_ms - self._services.now_ms() + 1
-                pause_ms = min(pause_ms, max(until_due_ms, 1))
+            for due_ms in (self._next_wake_ms, self._next_tick_ms):
+                if due_ms is not None:
+                    pause_ms = min(pause_ms, max(due_ms - self._services.now_ms() + 1, 1))
             self._nudge.clear()
             try:
                 async with asyncio.timeout(pause_ms / 1000):

@@ -23,6 +23,7 @@ from holdfast.runtime.heartbeat import Heartbeat
 from holdfast.runtime.host import Host
 from holdfast.runtime.housekeeper import Housekeeper
 from holdfast.runtime.live import Live
+from holdfast.runtime.scheduler import Scheduler
 from holdfast.runtime.services import Services
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.runtime.walk import walk_run
@@ -126,6 +127,8 @@ class Worker:
         self._assemble(services, info)
         if self.closings is not None:
             await self.closings.subscribe()
+        if self.registry.schedules:
+            await self.scheduler.declare()
         # The answer may have been long on its way: the lease began before it.
         self.heartbeat.extended(registered_ms)
         self.heartbeat.start()
@@ -135,6 +138,7 @@ class Worker:
             "housekeeper": self.housekeeper.run,
             "live": self.live.run,
             "bulk": self.bulk.run,
+            "scheduler": self.scheduler.run,
             "tick": self._tick,
         }
         if self.closings is not None:
@@ -174,12 +178,14 @@ class Worker:
             heartbeat=self.heartbeat,
         )
         self.bulk = BulkWork(services, settings, worker=self.id)
+        self.scheduler = Scheduler(services)
         self.housekeeper = Housekeeper(
             services,
             settings,
             wake_claimer=self.claimer.wake,
             announce=self._announce,
             wake_bulk=self.bulk.look,
+            wake_scheduler=self.scheduler.look,
         )
         self.live = Live(services, settings, worker=self.id, executions=self._executions)
         self.closings = ClosingDelivery(services, settings) if self.registry.end_handlers else None
@@ -258,7 +264,12 @@ class Worker:
     async def _drain(self) -> None:
         logger.info("worker %s drains: %d run(s) in its hands", self.id, len(self._executions))
         for task in self._tasks:
-            if task.get_name() in ("holdfast-claimer", "holdfast-housekeeper", "holdfast-closings"):
+            if task.get_name() in (
+                "holdfast-claimer",
+                "holdfast-housekeeper",
+                "holdfast-closings",
+                "holdfast-scheduler",
+            ):
                 task.cancel()
         for execution in list(self._executions.values()):
             execution.drain()

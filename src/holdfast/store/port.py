@@ -115,6 +115,10 @@ class Statements(Protocol):
         """Execute a statement; how many rows it changed."""
         ...
 
+    def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
+        """As ``Store.start_runs``, as a part of this transaction. Raises QuotaExceeded."""
+        ...
+
 
 class Store(Protocol):
     """See the module's docstring for the contract that all methods share."""

@@ -333,3 +333,31 @@ OUTBOX: Final = Table(
     *_times("ended_ms", "lease_until_ms"),
     Column("deliveries", Integer),
 )
+
+SCHEDULES: Final = Table(
+    "schedules",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    *_texts("workflow", "document", "input", "declared_by"),
+    *_times("next_ms", "due_ms", "queued_ms", "last_ms"),
+    Column("ticks", BigInteger),
+    Column("revision", BigInteger),
+    *_texts("problem"),
+    *_times("paused_ms"),
+    *_texts("actor", "note"),
+    *_times("created_ms", "changed_ms"),
+)
+
+SCHEDULE_TICKS: Final = Table(
+    "schedule_ticks",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("schedule", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    *_times("slot_ms", "until_ms"),
+    Column("slots", Integer),
+    *_texts("cause", "outcome"),
+    Column("started_run_id", Uuid(as_uuid=False)),
+    *_times("at_ms"),
+)

@@ -16,12 +16,14 @@ from holdfast.core.expressions import ExpressionError
 from holdfast.core.failure import ErrorRegistry
 from holdfast.core.names import check_name
 from holdfast.core.retry import Retry
+from holdfast.core.schedules import check_schedule_name
 from holdfast.errors import DuplicateName, UsageError, WorkflowNotRegistered
 from holdfast.model.definition import Options
 from holdfast.model.ids import DEFAULT_QUEUE
 from holdfast.workflow.duration import milliseconds, optional_seconds, seconds
 from holdfast.workflow.graph import Graph
 from holdfast.workflow.queued_step import QUEUED_STEP, queued_step
+from holdfast.workflow.schedule import Declared, Schedule, as_schedule, check_call
 from holdfast.workflow.step import (
     AsyncStep,
     AsyncTransaction,
@@ -80,6 +82,7 @@ class Registry:
         self._graphs: dict[str, Graph] = {}
         self._queued_steps: dict[str, Workflow[Any, Any]] = {}
         self._end_handlers: dict[str, tuple[str, ...]] = {}
+        self._schedules: dict[str, Declared] = {}
 
     @overload
     def step(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...  # type: ignore[overload-overlap]
@@ -155,7 +158,13 @@ class Registry:
     def workflow(self, function: Callable[P, R], /) -> PlainWorkflow[P, R]: ...
     @overload
     def workflow(
-        self, /, *, name: str | None = None, queue: str = DEFAULT_QUEUE, timeout: timedelta | float | None = None
+        self,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = DEFAULT_QUEUE,
+        timeout: timedelta | float | None = None,
+        schedule: Schedule | str | timedelta | None = None,
     ) -> WorkflowDecorator: ...
     def workflow(
         self,
@@ -165,6 +174,7 @@ class Registry:
         name: str | None = None,
         queue: str = DEFAULT_QUEUE,
         timeout: timedelta | float | None = None,
+        schedule: Schedule | str | timedelta | None = None,
     ) -> Any:
         """Register a workflow.
 
@@ -173,9 +183,12 @@ class Registry:
             name: what runs call it; the function's name by default. Renaming orphans live runs.
             queue: the line its runs stand in.
             timeout: a run's deadline, counted from its start; a timedelta, or seconds; none by default.
+            schedule: when it is started by the clock, without arguments, by a schedule of the workflow's name: see
+                ``schedule()``.
 
         Raises:
             DuplicateName: a workflow of this name is registered.
+            UsageError: there can be no such schedule, or the workflow cannot be called without arguments.
         """
         options = WorkflowOptions(
             queue=check_name("queue", queue), timeout=optional_seconds(timeout, "a workflow's timeout")
@@ -187,9 +200,39 @@ class Registry:
             if made.name in self._workflows or made.name in self._graphs:
                 raise DuplicateName(kind="workflow", name=made.name)
             self._workflows[made.name] = made
+            if schedule is not None:
+                self.schedule(made.name, schedule, made)
             return made
 
         return register if function is None else register(function)
+
+    def schedule(
+        self, name: str, schedule: Schedule | str | timedelta, workflow: Workflow[..., Any], /, *args: Any
+    ) -> None:
+        """Declare a schedule of the default tenant: each worker of this program stores it as it starts.
+
+        What a newer program declares otherwise takes the older one's place. A schedule that this App declares no more
+        is paused by the first worker that starts without it.
+
+        Args:
+            name: what it is called; its runs carry it as the attribute ``schedule``.
+            schedule: a Schedule, a cron expression in UTC, or a timedelta as the interval.
+            workflow: the workflow or graph.
+            args: what it is started with.
+
+        Raises:
+            DuplicateName: this program declares one of this name.
+            UsageError: there can be no such schedule, or the workflow cannot be called with these arguments.
+        """
+        if check_schedule_name(name) in self._schedules:
+            raise DuplicateName(kind="schedule", name=name)
+        check_call(workflow, args)
+        self._schedules[name] = Declared(schedule=as_schedule(schedule), workflow=workflow, args=args)
+
+    @property
+    def schedules(self) -> Mapping[str, Declared]:
+        """The schedules that this program declares, by name."""
+        return self._schedules
 
     def on_end(
         self,

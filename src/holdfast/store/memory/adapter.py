@@ -42,9 +42,9 @@ from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import TERMINAL_STATUSES, EntryKind, RunStatus, WaitOutcome
 from holdfast.model.tenant import Chosen, Ended, Everything, Expired, Pruning, TenantPolicy
 from holdfast.store.hints import LocalHints
-from holdfast.store.memory.bulk import bulk_is_due
 from holdfast.store.memory.claiming import Claiming, find_standing
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal, send_signals
+from holdfast.store.memory.due import bulk_is_due, next_tick
 from holdfast.store.memory.events import read_events
 from holdfast.store.memory.messages import accept, answer, open_approvals, send, sweep
 from holdfast.store.memory.rules import Rules
@@ -92,19 +92,27 @@ class MemoryStore:
     def transact(self, tenant: Tenant | None, work: Callable[[Statements], T], *, read_only: bool = False) -> T:  # noqa: ARG002 - one lock serves all
         """One transaction in a private SQLite database: what is written once for both has no second form to compare."""
         from holdfast.store.memory.documents import open_documents
-        from holdfast.store.sqlite.core_statements import SqliteStatements
+        from holdfast.store.memory.statements import MemoryStatements
 
         with self._lock:
             if self._documents is None:
                 self._documents = open_documents()
             self._documents.execute("begin")
+            statements = MemoryStatements(self._documents, self._clock(), self._stage)
             try:
-                answer = work(SqliteStatements(self._documents, self._clock()))
+                answer = work(statements)
             except BaseException:
                 self._documents.execute("rollback")
                 raise
             self._documents.execute("commit")
-            return answer
+            if not statements.starts:
+                return answer
+            # Nothing can be in the way of these any more: they were checked under the same lock.
+            unit = Unit(self._tables, statements.now_ms)
+            for new in statements.starts:
+                unit.start(new)
+        self._hints.tell(unit.hint(), None)
+        return answer
 
     def close(self) -> None:
         """Give back the connection of ``transact``; what else is stored stays as long as the object."""
@@ -151,23 +159,31 @@ class MemoryStore:
     def _policy(self, tenant: Tenant) -> TenantPolicy:
         if self._documents is None:
             return TenantPolicy(tenant=tenant)
+        from holdfast.store.sqlite.core_statements import SqliteStatements
         from holdfast.store.tenancy import read_policy
 
-        return self.transact(tenant, lambda statements: read_policy(statements, tenant), read_only=True)
+        with self._lock:
+            # Not by ``transact``: it may be asked for in the middle of one.
+            return read_policy(SqliteStatements(self._documents, self._clock()), tenant)
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """``connection`` is a MemoryTransaction. Raises UsageError for anything else."""
         if not isinstance(connection, MemoryTransaction):
             raise UsageError(f"{self._url} starts runs in a MemoryTransaction, not in a {type(connection).__name__}")
+        started = self._stage(connection.starts, runs)
+        connection.add_starts(runs)
+        return started
+
+    def _stage(self, before: Sequence[NewRun], runs: Sequence[NewRun]) -> list[Started]:
+        """What starts answer that count only with the transaction they are part of, behind those before them."""
         _refuse_unstorable(runs)
         with self._lock:
-            self._check_quotas([*connection.starts, *runs])
-            known = {*self._tables.records, *(new.id for new in connection.starts)}
+            self._check_quotas([*before, *runs])
+            known = {*self._tables.records, *(new.id for new in before)}
         started: list[Started] = []
         for new in runs:
             started.append(Started(new.id, new.id not in known))
             known.add(new.id)
-        connection.add_starts(runs)
         return started
 
     # Workers
@@ -299,6 +315,7 @@ class MemoryStore:
                 ),
                 workers_lost=bool(self._tables.lost(now_ms) or self._tables.forgettable(now_ms)),
                 bulk_due=bulk_is_due(self._documents, now_ms),
+                next_tick_ms=next_tick(self._documents),
                 unasked=sorted(claimable.difference(codes, unwanted))[:UNASKED_MAX],
             )
 

@@ -375,6 +375,57 @@ comment on table holdfast.bulk_errors is 'Why runs did not obey a bulk job.';
 -- They go with their run.
 create index bulk_errors_run on holdfast.bulk_errors (run_id);
 
+-- Schedules (store/schedules.py). Not hot, and without a shard. `document` and `input` are text: only the program reads
+-- them.
+create table holdfast.schedules (
+    tenant text not null,
+    name text not null,
+    workflow text not null,
+    document text not null,
+    input text not null,
+    declared_by text not null,
+    next_ms bigint,
+    due_ms bigint,
+    queued_ms bigint,
+    last_ms bigint,
+    ticks bigint not null default 0,
+    revision bigint not null default 0,
+    problem text not null default '',
+    paused_ms bigint,
+    actor text not null,
+    note text not null,
+    created_ms bigint not null,
+    changed_ms bigint not null,
+    primary key (tenant, name),
+    constraint schedules_due check (due_ms is not null or (next_ms is null and queued_ms is null)),
+    constraint schedules_paused check (paused_ms is null or due_ms is null)
+);
+comment on table holdfast.schedules is 'What starts runs by the clock.';
+comment on column holdfast.schedules.next_ms is 'The next slot. Whoever moves it starts the run of the slot, in one transaction.';
+comment on column holdfast.schedules.due_ms is 'When to look next; null: never.';
+comment on column holdfast.schedules.queued_ms is 'The slot that waits for the end of a run.';
+
+create index schedules_due_ms on holdfast.schedules (due_ms) where due_ms is not null;
+
+create table holdfast.schedule_ticks (
+    tenant text not null,
+    schedule text not null,
+    number bigint not null,
+    slot_ms bigint not null,
+    until_ms bigint not null,
+    slots integer,
+    cause text not null,
+    outcome text not null,
+    started_run_id uuid,
+    at_ms bigint not null,
+    primary key (tenant, schedule, number),
+    constraint schedule_ticks_cause check (cause in ('slot', 'trigger', 'backfill')),
+    constraint schedule_ticks_outcome check (outcome in ('started', 'queued', 'skipped', 'missed')),
+    constraint schedule_ticks_run check ((started_run_id is not null) = (outcome = 'started'))
+);
+comment on table holdfast.schedule_ticks is 'What came of the slots of schedules: the newest entries of each.';
+comment on column holdfast.schedule_ticks.slots is 'How many slots from slot_ms to until_ms; null: more than anybody counted.';
+
 create function holdfast.attribute_rows(attributes jsonb)
 returns table (name text, kind text, text text, number double precision)
 language sql immutable parallel safe as $$

@@ -261,6 +261,48 @@ create table bulk_errors (
 -- They go with their run.
 create index bulk_errors_run on bulk_errors (run_id);
 
+-- Schedules (store/schedules.py).
+create table schedules (
+    tenant text not null,
+    name text not null,
+    workflow text not null,
+    document text not null,
+    input text not null,
+    declared_by text not null,
+    next_ms integer,
+    due_ms integer,
+    queued_ms integer,
+    last_ms integer,
+    ticks integer not null default 0,
+    revision integer not null default 0,
+    problem text not null default '',
+    paused_ms integer,
+    actor text not null,
+    note text not null,
+    created_ms integer not null,
+    changed_ms integer not null,
+    primary key (tenant, name),
+    check (due_ms is not null or (next_ms is null and queued_ms is null)),
+    check (paused_ms is null or due_ms is null)
+) strict, without rowid;
+
+create index schedules_due_ms on schedules (due_ms) where due_ms is not null;
+
+create table schedule_ticks (
+    tenant text not null,
+    schedule text not null,
+    number integer not null,
+    slot_ms integer not null,
+    until_ms integer not null,
+    slots integer,
+    cause text not null check (cause in ('slot', 'trigger', 'backfill')),
+    outcome text not null check (outcome in ('started', 'queued', 'skipped', 'missed')),
+    started_run_id text,
+    at_ms integer not null,
+    primary key (tenant, schedule, number),
+    check ((started_run_id is not null) = (outcome = 'started'))
+) strict, without rowid;
+
 -- Up to which position transitions of a tenant were deleted: what a reader may have missed.
 create table prunings (
     tenant text not null primary key,

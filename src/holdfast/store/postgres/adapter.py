@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from holdfast.errors import CommitUnknown, RunNotFound, StoreMisconfigured, StoreUnavailable
 from holdfast.model.command import Order, RunCopy
@@ -54,6 +54,7 @@ from holdfast.store.postgres.claim import claim_rounds
 from holdfast.store.postgres.commit import Outcome, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row
 from holdfast.store.postgres.control import obey, start_copy, tell_waiters
+from holdfast.store.postgres.core_statements import PostgresStatements, started_from
 from holdfast.store.postgres.guests import Guests
 from holdfast.store.postgres.notify import PostgresHints
 from holdfast.store.postgres.rows import (
@@ -62,13 +63,12 @@ from holdfast.store.postgres.rows import (
     document,
     entries_by_run,
     id_array,
-    quota_error,
     start_row,
     status_of,
     waits_by_run,
 )
-from holdfast.store.postgres.session import DataRefused, Session, planned_anew, rows_of
-from holdfast.store.postgres.statements import Params, literal
+from holdfast.store.postgres.session import DataRefused, Session, rows_of
+from holdfast.store.postgres.statements import Params
 from holdfast.store.postgres.verdict import judge
 from holdfast.store.records import approval_from, entry_from, run_from, transition_from, worker_from
 from holdfast.store.rendering import render, text_of
@@ -76,9 +76,6 @@ from holdfast.store.schema import check_revision
 from holdfast.store.search import Make, Query, group, read_page, rows_to_page
 from holdfast.store.standing import read_standing
 from holdfast.store.tenancy import prune_in
-
-if TYPE_CHECKING:
-    from sqlalchemy.sql.base import Executable
 
 T = TypeVar("T")
 
@@ -156,11 +153,16 @@ class PostgresStore:
 
     def transact(self, tenant: Tenant | None, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
         """One transaction of statements that are not hot."""
-        return self._session.within(tenant).transaction(
-            ("read_clock", self._params()),
-            lambda cursor, rows: work(PostgresStatements(planned_anew(cursor.connection), UnixMs(rows[0][0]))),
-            snapshot=read_only,
-        )
+
+        def act(cursor: Cursor, rows: list[Row]) -> tuple[T, list[RunId]]:
+            statements = PostgresStatements(cursor.connection, UnixMs(rows[0][0]), self._start_params)
+            return work(statements), statements.ready
+
+        session = self._session.within(tenant)
+        answer, ready = session.transaction(("read_clock", self._params()), act, snapshot=read_only)
+        if ready:
+            self._hints.tell(Hint(work=True), ready)
+        return answer
 
     def _params(self, **more: Any) -> Params:
         return {"shard": _SHARD, "now_ms": None if self._clock is None else self._clock(), **more}
@@ -173,19 +175,21 @@ class PostgresStore:
             return []
         rows = self._session.within(_tenant_of(runs)).write("start_runs", self._start_params(runs))
         self._hints.tell(Hint(work=any(row[1] for row in rows)), [run.id for run in runs])
-        return _started(runs, rows)
+        return started_from(runs, rows)
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """As ``start_runs``, inside the open transaction of a psycopg or SQLAlchemy Connection, or of a Session."""
         if not runs:
             return []
-        return _started(runs, self._guests.start(connection, _tenant_of(runs), self._start_params(runs)))
+        return started_from(runs, self._guests.start(connection, _tenant_of(runs), self._start_params(runs)))
 
     async def start_runs_in_async(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """As ``start_runs_in``, for a psycopg AsyncConnection or an SQLAlchemy AsyncConnection or AsyncSession."""
         if not runs:
             return []
-        return _started(runs, await self._guests.start_async(connection, _tenant_of(runs), self._start_params(runs)))
+        return started_from(
+            runs, await self._guests.start_async(connection, _tenant_of(runs), self._start_params(runs))
+        )
 
     def _start_params(self, runs: Sequence[NewRun]) -> Params:
         try:
@@ -357,8 +361,8 @@ class PostgresStore:
             unasked_max=UNASKED_MAX,
             kept_ms=WORKER_KEPT_MS,
         )
-        now_ms, claimable, next_wake_ms, lost, unasked, signals, bulk = self._everyone.read("read_agenda", params)[0]
-        return Agenda(now_ms, claimable, next_wake_ms, lost, sorted(unasked), signals, bulk)
+        now_ms, claimable, next_wake_ms, lost, unasked, *due = self._everyone.read("read_agenda", params)[0]
+        return Agenda(now_ms, claimable, next_wake_ms, lost, sorted(unasked), *due)
 
     def wake_due(self, *, limit: int) -> int:
         """Put runs into the line whose time has come."""
@@ -445,7 +449,7 @@ class PostgresStore:
             now_ms, ahead = rows_of(cursor, "read_detail", params)[0]
             serves = {**params, "worker": run.worker, "queue": run.queue, "code": run.code}
             workers = [worker_from(row) for row in rows_of(cursor, "read_detail_workers", serves)]
-            statements = PostgresStatements(planned_anew(cursor.connection), now_ms)
+            statements = PostgresStatements(cursor.connection, now_ms, self._start_params)
             return RunDetail(
                 now_ms=now_ms,
                 run=run,
@@ -536,39 +540,7 @@ class PostgresStore:
         return run
 
 
-class PostgresStatements:
-    """``Statements`` in an open transaction."""
-
-    def __init__(self, cursor: Cursor, now_ms: UnixMs) -> None:
-        self._cursor = cursor
-        self.now_ms = now_ms
-
-    def rows(self, statement: Executable) -> list[Row]:
-        """Execute a statement; the rows that it returns."""
-        text, params = render(statement, "postgresql")
-        self._cursor.execute(literal(text), params)
-        return self._cursor.fetchall() if self._cursor.description else []
-
-    def changed(self, statement: Executable) -> int:
-        """Execute a statement; how many rows it changed."""
-        text, params = render(statement, "postgresql")
-        return self._cursor.execute(literal(text), params).rowcount
-
-
 def _tenant_of(runs: Sequence[NewRun]) -> Tenant | None:
     """Whose runs they are; None if they are not all one tenant's."""
     tenants = {run.tenant for run in runs}
     return tenants.pop() if len(tenants) == 1 else None
-
-
-def _started(runs: Sequence[NewRun], rows: list[Row]) -> list[Started]:
-    """One answer per run; of two with the same id in one call, the first one made it."""
-    for _, _, tenant, quota in rows:
-        if quota is not None:
-            raise quota_error(tenant, quota)
-    created = {row[0] for row in rows}
-    answers: list[Started] = []
-    for run in runs:
-        answers.append(Started(run.id, run.id in created))
-        created.discard(run.id)
-    return answers

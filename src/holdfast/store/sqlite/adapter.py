@@ -152,7 +152,11 @@ class SqliteStore:
                 connection.execute("commit")
                 return answer
         with self._database.transaction() as connection:
-            return work(SqliteStatements(connection, self._clock()))
+            statements = SqliteStatements(connection, self._clock())
+            answer = work(statements)
+        if statements.change.work:
+            self._hints.tell(statements.change.hint(), None)
+        return answer
 
     # Starting
 

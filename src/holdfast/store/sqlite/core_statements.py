@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.sql.base import Executable
 
 from holdfast.errors import UsageError
 from holdfast.model.ids import UnixMs
+from holdfast.model.run import NewRun, Started
 from holdfast.store.rendering import render
+from holdfast.store.sqlite.commit import start_runs
+from holdfast.store.sqlite.ending import Change
 from holdfast.store.sqlite.failures import DATA_ERRORS
 
 
@@ -19,6 +23,8 @@ class SqliteStatements:
     def __init__(self, connection: sqlite3.Connection, now_ms: UnixMs) -> None:
         self._connection = connection
         self.now_ms = now_ms
+        self.change = Change(connection, now_ms)
+        """What follows from the starts: the hints to be published once it commits."""
 
     def rows(self, statement: Executable) -> list[Any]:
         """Execute a statement; the rows that it returns."""
@@ -27,6 +33,13 @@ class SqliteStatements:
     def changed(self, statement: Executable) -> int:
         """Execute a statement; how many rows it changed."""
         return self._execute(statement).rowcount
+
+    def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
+        """Record runs in this transaction. Raises QuotaExceeded, and UsageError if one cannot be stored."""
+        try:
+            return start_runs(self.change, runs) if runs else []
+        except DATA_ERRORS as error:
+            raise UsageError(f"a run cannot be stored: {error}") from error
 
     def _execute(self, statement: Executable) -> sqlite3.Cursor:
         try:

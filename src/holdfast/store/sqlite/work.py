@@ -266,7 +266,7 @@ def read_agenda(
         now_ms=now_ms,
         before_ms=now_ms - WORKER_KEPT_MS,
     )
-    claimable, wake_ms, lost, unasked, signals, barred, bulk = row or (0, None, 0, None, 0, 0, 0)
+    claimable, wake_ms, lost, unasked, signals, barred, bulk, tick_ms = row or (0, None, 0, None, 0, 0, 0, None)
     if barred == 1 and claimable != 1:
         # The next claim would put it back into the line.
         claimable = int(bool(read_json(connection, "claim_runs_open", BARS, queues=as_json(queues), most=1)))
@@ -278,4 +278,5 @@ def read_agenda(
         unasked=decode(TEXTS, unasked, "read_agenda"),
         signals_due=signals == 1,
         bulk_due=bulk == 1,
+        next_tick_ms=UnixMs(tick_ms) if isinstance(tick_ms, int) else None,
     )

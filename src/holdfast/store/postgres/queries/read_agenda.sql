@@ -2,7 +2,7 @@
 -- the codes in the lines of these queues, however many runs are in each.
 -- Claimable is also what is barred and would be put back into the line by the next claim.
 -- Index: runs_line once per line, runs_wake, runs_held once per holder, signals_under_way, signals_expiring,
--- bulk_jobs_running. Returns: one row; the claimable codes in
+-- bulk_jobs_running, schedules_due_ms. Returns: one row; the claimable codes in
 -- it are those that are neither asked for nor unwanted.
 with recursive holders (worker) as (
     (select r.worker
@@ -69,5 +69,6 @@ select m.now_ms,
                    where s.shard = %(shard)s::smallint and s.expires_ms <= m.now_ms) as signals_due,
        exists (select
                  from holdfast.bulk_jobs b
-                where b.status = 'running' and b.next_ms <= m.now_ms) as bulk_due
+                where b.status = 'running' and b.next_ms <= m.now_ms) as bulk_due,
+       (select s.due_ms from holdfast.schedules s where s.due_ms is not null order by s.due_ms limit 1) as next_tick_ms
   from moment m

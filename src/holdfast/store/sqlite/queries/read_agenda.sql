@@ -3,7 +3,7 @@
 -- Returns: one row: 1 if something can be claimed, the next wake_ms or null, 1 if a lost worker
 -- holds runs, or holds none and is to be forgotten; a JSON array of
 -- claimable codes that are neither in :codes nor in :unwanted; 1 if signals are under way or expired; 1 if runs are
--- barred; 1 if a batch of a bulk job is due.
+-- barred; 1 if a batch of a bulk job is due; when a schedule is due next, or null.
 with recursive held (worker) as (
     select (select r.worker from runs as r
         where r.shard = 0 and r.worker is not null order by r.worker limit 1)
@@ -44,4 +44,5 @@ select
         select 1 from signals as s
         where s.shard = 0 and s.expires_ms is not null and s.expires_ms <= :now_ms),
     exists (select 1 from runs as r indexed by runs_barred where r.shard = 0 and r.tenant >= '' and r.barred_by is not null),
-    exists (select 1 from bulk_jobs as b indexed by bulk_jobs_running where b.status = 'running' and b.next_ms <= :now_ms)
+    exists (select 1 from bulk_jobs as b indexed by bulk_jobs_running where b.status = 'running' and b.next_ms <= :now_ms),
+    (select min(s.due_ms) from schedules as s indexed by schedules_due_ms where s.due_ms is not null)

@@ -1,0 +1,62 @@
+"""SQLAlchemy Core statements, and starts of runs, in a transaction on one of the driver's connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from holdfast.model.ids import RunId, UnixMs
+from holdfast.model.run import NewRun, Started
+from holdfast.store.postgres.connection import Connection, Row
+from holdfast.store.postgres.rows import quota_error
+from holdfast.store.postgres.session import planned_anew, rows_of
+from holdfast.store.postgres.statements import Params, literal
+from holdfast.store.rendering import render
+
+if TYPE_CHECKING:
+    from sqlalchemy.sql.base import Executable
+
+
+class PostgresStatements:
+    """``Statements`` in an open transaction; ``params`` makes the parameters of a start."""
+
+    def __init__(self, connection: Connection, now_ms: UnixMs, params: Callable[[Sequence[NewRun]], Params]) -> None:
+        self._connection = connection
+        self._cursor = planned_anew(connection)
+        self._params = params
+        self.now_ms = now_ms
+        self.ready: list[RunId] = []
+        """The runs that can be claimed once it commits."""
+
+    def rows(self, statement: Executable) -> list[Row]:
+        """Execute a statement; the rows that it returns."""
+        text, params = render(statement, "postgresql")
+        self._cursor.execute(literal(text), params)
+        return self._cursor.fetchall() if self._cursor.description else []
+
+    def changed(self, statement: Executable) -> int:
+        """Execute a statement; how many rows it changed."""
+        text, params = render(statement, "postgresql")
+        return self._cursor.execute(literal(text), params).rowcount
+
+    def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
+        """Record runs in this transaction. Raises QuotaExceeded."""
+        if not runs:
+            return []
+        rows = rows_of(self._connection.cursor(), "start_runs", self._params(runs))
+        started = started_from(runs, rows)
+        self.ready += [RunId(str(row[0])) for row in rows if row[1]]
+        return started
+
+
+def started_from(runs: Sequence[NewRun], rows: list[Row]) -> list[Started]:
+    """One answer per run; of two with the same id in one call, the first one made it."""
+    for _, _, tenant, quota in rows:
+        if quota is not None:
+            raise quota_error(tenant, quota)
+    created = {row[0] for row in rows}
+    answers: list[Started] = []
+    for run in runs:
+        answers.append(Started(run.id, run.id in created))
+        created.discard(run.id)
+    return answers
