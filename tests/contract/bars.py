@@ -1,4 +1,4 @@
-"""Pauses and quotas, chosen at random."""
+"""Pauses, quotas and limits, chosen at random."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from holdfast.model.ids import Tenant, UnixMs
+from holdfast.model.limit import QueueLimit
 from holdfast.model.pause import Pause, PauseKind
 from holdfast.model.tenant import TenantPolicy
 from holdfast.store.port import Store
+from holdfast.store.queues import delete_limit, write_limit
 from holdfast.store.tenancy import delete_pause, list_pauses, write_pause, write_policy
 from tests.contract.steps import Step
 from tests.contract.stores import OpenStore
@@ -18,19 +20,21 @@ from tests.contract.stores import OpenStore
 def choose_bar(
     pick: random.Random, model: Store, tenants: Sequence[Tenant], queues: Sequence[str], workflows: Sequence[str]
 ) -> Step:
-    """Pause or resume something, or set how many runs a tenant may have running."""
+    """Pause or resume something, or set how many runs of a tenant, or of one of its queues, workers may hold."""
     tenant = pick.choice(tenants)
     kind: PauseKind = pick.choice(("queue", "workflow", "tenant"))
     name = pick.choice({"queue": queues, "workflow": workflows, "tenant": (tenant,)}[kind])
-    match pick.choice(("pause", "pause", "resume", "resume", "limit")):
+    match pick.choice(("pause", "pause", "resume", "resume", "quota", "limit")):
         case "pause":
             return _pause(Pause(tenant=tenant, kind=kind, name=name, recalls=pick.random() < 0.3, since_ms=UnixMs(0)))
         case "resume":
             paused = model.transact(None, lambda statements: list_pauses(statements, None), read_only=True)
             one = pick.choice(paused) if paused else None
             return _resume(tenant, kind, name) if one is None else _resume(one.tenant, one.kind, one.name)
+        case "quota":
+            return _allow(TenantPolicy(tenant=tenant, running_max=pick.choice((None, None, 0, 1, 3))))
         case _:
-            return _limit(TenantPolicy(tenant=tenant, running_max=pick.choice((None, None, 0, 1, 3))))
+            return _limit(tenant, pick.choice(queues), pick.choice((None, None, 0, 1, 2)))
 
 
 def _pause(wanted: Pause) -> Step:
@@ -44,5 +48,15 @@ def _resume(tenant: Tenant, kind: PauseKind, name: str) -> Step:
     return Step(("resume", kind), act)
 
 
-def _limit(policy: TenantPolicy) -> Step:
-    return Step(("limit",), lambda opened: opened.store.transact(None, lambda s: write_policy(s, policy)))
+def _allow(policy: TenantPolicy) -> Step:
+    return Step(("quota",), lambda opened: opened.store.transact(None, lambda s: write_policy(s, policy)))
+
+
+def _limit(tenant: Tenant, queue: str, most: int | None) -> Step:
+    def act(opened: OpenStore) -> Any:
+        if most is None:
+            return opened.store.transact(None, lambda s: delete_limit(s, tenant, queue))
+        wanted = QueueLimit(tenant=tenant, queue=queue, running_max=most, set_ms=UnixMs(0))
+        return opened.store.transact(None, lambda s: write_limit(s, wanted))
+
+    return Step(("limit",), act)

@@ -18,11 +18,13 @@ from holdfast.client.client import Client, Start
 from holdfast.client.closings import Closings
 from holdfast.client.definitions import Definitions
 from holdfast.client.pauses import Pauses
+from holdfast.client.queues import Queues
 from holdfast.client.sync import SyncClient
 from holdfast.client.sync_bulk import SyncBulk
 from holdfast.client.sync_closings import SyncClosings
 from holdfast.client.sync_definitions import SyncDefinitions
 from holdfast.client.sync_pauses import SyncPauses
+from holdfast.client.sync_queues import SyncQueues
 from holdfast.errors import HoldfastError
 from holdfast.model.command import Pause
 from holdfast.model.commit import NewWait, Park, RunCommit
@@ -96,6 +98,8 @@ UNNAMED: dict[str, Call] = {
     "bulk.count": lambda c, _: c.bulk.count(),
     "pauses.list": lambda c, _: c.pauses.list(),
     "pauses.resume": lambda c, _: c.pauses.resume(queue="default"),
+    "queues.list": lambda c, _: c.queues.list(),
+    "queues.limit": lambda c, _: c.queues.limit("default", running=None),
     "closings.list": lambda c, _: c.closings.list(),
     "closings.claim": lambda c, _: c.closings.claim("ends"),
     "closings.unsubscribe": lambda c, _: c.closings.unsubscribe("ends"),
@@ -133,6 +137,7 @@ OWN: dict[str, str] = {
     "result_from": "reads a run that the caller has",
     "definitions.put": "what is put has the client's tenant",
     "definitions.import_text": "as put",
+    "queues.get": "as queues.list",
     "pauses.pause": "what is paused is the client's tenant's",
     "closings.subscribe": "hears of the client's tenant: see test_closings.py",
     "closings.follow": "as claim, again and again",
@@ -205,12 +210,20 @@ def _methods(kind: type[Any], prefix: str = "") -> set[str]:
 @pytest.mark.parametrize(
     "parts",
     [
-        {"": Client, "definitions.": Definitions, "closings.": Closings, "pauses.": Pauses, "bulk.": Bulk},
+        {
+            "": Client,
+            "definitions.": Definitions,
+            "closings.": Closings,
+            "pauses.": Pauses,
+            "queues.": Queues,
+            "bulk.": Bulk,
+        },
         {
             "": SyncClient,
             "definitions.": SyncDefinitions,
             "closings.": SyncClosings,
             "pauses.": SyncPauses,
+            "queues.": SyncQueues,
             "bulk.": SyncBulk,
         },
     ],
@@ -229,7 +242,8 @@ async def test_the_matrix_knows_every_part_of_the_clients(foreign: Engine) -> No
         for client in clients:
             parts = {name for name, held in vars(client).items() if type(held).__module__.startswith("holdfast.client")}
 
-            assert {name for name in parts if not name.startswith("_")} == {"definitions", "closings", "pauses", "bulk"}
+            public = {name for name in parts if not name.startswith("_")}
+            assert public == {"definitions", "closings", "pauses", "queues", "bulk"}
 
 
 @asynccontextmanager

@@ -13,12 +13,14 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from holdfast.errors import CommitUnknown
-from holdfast.model.ids import DEFAULT_TENANT
-from holdfast.model.run import RunFilter
+from holdfast.model.commit import Finish, RunCommit
+from holdfast.model.ids import DEFAULT_TENANT, WorkerId
+from holdfast.model.run import RunFilter, WorkerInfo
+from holdfast.model.status import RunStatus
 from holdfast.store.migrations import migrate
 from holdfast.store.port import count_runs
 from holdfast.store.sqlite import SqliteStore
-from tests.contract.scene import new_run
+from tests.contract.scene import RESULT, new_run
 
 Version = tuple[int, int, int]
 FLAWED: Version = (3, 40, 1)
@@ -97,3 +99,23 @@ def survive_failing_checkpoints(path: str) -> None:
 def _start_thousands(store: SqliteStore, first: int, last: int) -> None:
     for thousand in range(first, last):
         store.start_runs([new_run(number) for number in range(thousand * 1_000, (thousand + 1) * 1_000)])
+
+
+def take_and_end(path: str, worker: str, held: Any, most: int) -> None:
+    """Claim runs of a limited queue and end them, until there are none; look at each moment how many are held."""
+    store = SqliteStore(path, library=SOUND, busy_timeout_ms=30_000)
+    id_ = WorkerId(worker)
+    store.register_worker(WorkerInfo(id=id_, queues=["default"], codes=["order"]), lease_ms=600_000)
+    end = Finish(RunStatus.COMPLETED, "completed", RESULT)
+    while count_runs(store, DEFAULT_TENANT, RunFilter()).keys() - {"completed"}:
+        runs = store.claim_runs(id_, queues=["default"], codes=["order"], limit=5, suspects=1).runs
+        with held.get_lock():
+            held.value += len(runs)
+            assert held.value <= most
+        for run in runs:
+            # Counted out before it ends: what is counted is never more than what is held.
+            with held.get_lock():
+                held.value -= 1
+            answer = store.commit([RunCommit(run.id, run.epoch, move=end, counted=run.counted)])
+            assert not answer.refused
+    store.close()

@@ -8,13 +8,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from holdfast.model.ids import UnixMs, WorkerId
+from holdfast.model.commit import Finish, RunCommit
+from holdfast.model.ids import DEFAULT_TENANT, UnixMs, WorkerId
+from holdfast.model.limit import QueueLimit
 from holdfast.model.pause import Pause
-from holdfast.model.run import NewRun
+from holdfast.model.run import NewRun, WorkerInfo
+from holdfast.model.status import RunStatus
 from holdfast.store.postgres import PostgresStore
 from holdfast.store.postgres.statements import Params, statement
+from holdfast.store.queues import write_limit
 from holdfast.store.tenancy import write_pause
-from tests.contract.scene import INPUT, OTHER_TENANT, run_id
+from tests.contract.scene import INPUT, OTHER_TENANT, RESULT, run_id
 from tests.postgres_stage import migrated_database
 from tests.unit.postgres_plans import nodes, rows_read
 from tests.unit.postgres_rows import LOAD_WORKERS
@@ -53,3 +57,43 @@ def test_ten_thousand_barred_runs_at_the_head_of_the_line_are_read_once(
             plan = found[0][0]["Plan"]
             assert sum(rows_read(node) for node in nodes(plan)) <= 50, name
             assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= 300, name
+
+
+@pytest.mark.requirement("fault-60", "fault-62", "promise-12")
+def test_a_queue_with_few_places_and_very_many_runs_costs_claims_nothing_once_they_were_met(
+    postgres_server_url: str, postgres_template: str
+) -> None:
+    line: dict[str, Any] = {"queues": ["default", "quick"], "codes": ["order"]}
+    waiting, worker = 20_000, WorkerId("claimant")
+    with (
+        migrated_database(postgres_server_url, postgres_template) as url,
+        closing(PostgresStore(url, connections_max=2)) as store,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        limit = QueueLimit(tenant=DEFAULT_TENANT, queue="default", running_max=2, set_ms=UnixMs(0))
+        store.transact(None, lambda statements: write_limit(statements, limit))
+        store.start_runs([NewRun(id=run_id(n), workflow="order", input=INPUT) for n in range(waiting)])
+        quick = [NewRun(id=run_id(waiting + n), workflow="order", input=INPUT, queue="quick") for n in range(20)]
+        store.start_runs(quick)
+        store.register_worker(WorkerInfo(id=worker, **line), lease_ms=600_000)
+        met = [run for _ in range(3) for run in store.claim_runs(worker, **line, limit=4, suspects=1).runs]
+        assert len([run for run in met if run.queue == "default"]) == 2
+
+        connection.execute("set plan_cache_mode = force_generic_plan")
+        shared: Params = {"shard": 0, "now_ms": None, **line}
+        asked: dict[str, Params] = {
+            "claim_runs_readmit": {**shared, "look": 1_000},
+            "read_agenda": {**shared, "kept_ms": 1, "unwanted": [], "unasked_max": 100},
+            "claim_runs": {**shared, "worker": worker, "limit": 50, "suspects": 1, "look": 50},
+        }
+        for name, params in asked.items():
+            found = connection.execute("explain (analyze, buffers, format json) " + statement(name), params).fetchone()
+            assert found is not None
+            plan = found[0][0]["Plan"]
+            assert sum(rows_read(node) for node in nodes(plan)) <= 50, name
+            assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= 600, name
+
+        first = next(run for run in met if run.queue == "default")
+        store.commit([RunCommit(first.id, first.epoch, move=Finish(RunStatus.COMPLETED, "completed", RESULT))])
+        again = store.claim_runs(worker, **line, limit=50, suspects=1)
+        assert [run.queue for run in again.runs].count("default") == 1

@@ -79,6 +79,7 @@ def test_every_hot_table_begins_its_key_with_the_shard(url: str) -> None:
         "schedules",
         "schedule_ticks",
         "pauses",
+        "queues",
         *editor,
     }
     assert {table for table, column in first if column != "shard"} == others

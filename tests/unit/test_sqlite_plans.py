@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant, UnixMs, WorkerId
+from holdfast.model.limit import QueueLimit
 from holdfast.model.pause import Pause
 from holdfast.model.run import RunFilter, WorkerInfo
 from holdfast.model.search import AttributeRange, RunOrder, WaitingOn
 from holdfast.model.status import RunStatus
 from holdfast.store.migrations import migrate
 from holdfast.store.paging import PageCursor
+from holdfast.store.queues import write_limit
 from holdfast.store.rendering import text_of
 from holdfast.store.search import Make, read_page
 from holdfast.store.sqlite import SqliteStore, work
@@ -43,7 +45,7 @@ def connection(tmp_path: Path) -> Generator[sqlite3.Connection, None, None]:
 def plan(connection: sqlite3.Connection, text: str, parameters: Any = None) -> list[str]:
     if parameters is None:
         names = set(re.findall(r":(\w+)", text))
-        lists = {"rows", "run_ids", "queues", "codes", "unwanted", "known"}
+        lists = {"rows", "run_ids", "queues", "codes", "unwanted", "known", "lines"}
         parameters = {name: "[]" if name in lists else 1 for name in names} or [None] * text.count("?")
     return [row[3] for row in connection.execute("explain query plan " + text, parameters)]
 
@@ -52,7 +54,7 @@ def full_scans(lines: list[str]) -> list[str]:
     """The steps that read a whole table, or all of the one shard that there is."""
     tables = "runs|journal|waits|attempts|signals|transitions|workers|attributes"
     # Lists that were given or found before; `gone` are the workers, which are few and are deleted when they are old.
-    tables_made = r"b|p|l|s|sound|suspects|held|gone|line|found|other|\(subquery-\d+\)"
+    tables_made = r"b|p|l|s|sound|suspects|held|barred|gone|line|found|other|\(subquery-\d+\)"
     given = rf"SCAN (\w+ VIRTUAL TABLE|CONSTANT ROW|\d+ CONSTANT ROWS|{tables_made})"
     return [
         line
@@ -98,6 +100,8 @@ def test_no_statement_reads_more_than_it_needs(connection: sqlite3.Connection, n
         ("end_waits", "INDEX waits_child (shard=? AND child_id=?)"),
         ("end_own_waits", "INDEX waits_open (shard=? AND run_id=?)"),
         ("requeue_lost_pick", "INDEX runs_worker"),
+        ("claim_runs_rooms", "COVERING INDEX runs_worker (shard=? AND worker=? AND tenant=? AND queue=?)"),
+        ("claim_runs_open", "COVERING INDEX runs_worker (shard=? AND worker=? AND tenant=? AND queue=?)"),
         ("retire_worker_runs", "INDEX runs_worker (shard=? AND worker=?)"),
         ("signal_listening", "INDEX waits_signal (shard=? AND tenant=? AND signal=? AND run_id=?)"),
         ("signal_waiters", "INDEX waits_signal (shard=? AND tenant=? AND signal=? AND run_id>?)"),
@@ -168,6 +172,30 @@ def test_ten_thousand_barred_runs_at_the_head_of_the_line_are_read_once(tmp_path
         assert work.claim(change, worker, **asked, limit=2, suspects=1).runs[0].id == run_id(20_002)
         assert not work.read_agenda(counted, now_ms, **asked, unwanted=[]).claimable
         assert sum(steps) < 5_000
+
+
+@pytest.mark.requirement("fault-60", "fault-62", "promise-12")
+def test_a_queue_with_few_places_and_very_many_runs_costs_claims_nothing_once_they_were_met(tmp_path: Path) -> None:
+    path = tmp_path / "holdfast.db"
+    migrate(f"sqlite:///{path}")
+    worker = WorkerId("worker")
+    asked: dict[str, Any] = {"queues": ["default", "quick"], "codes": ["order"]}
+    with closing(SqliteStore(str(path))) as store, closing(sqlite3.connect(path, isolation_level=None)) as counted:
+        limit = QueueLimit(tenant=DEFAULT_TENANT, queue="default", running_max=2, set_ms=UnixMs(0))
+        store.transact(None, lambda statements: write_limit(statements, limit))
+        store.start_runs([new_run(number) for number in range(1, 20_001)])
+        store.start_runs([new_run(number, queue="quick") for number in range(30_000, 30_020)])
+        now_ms = store.register_worker(WorkerInfo(id=worker, **asked), lease_ms=60_000)
+
+        met = [run for _ in range(3) for run in store.claim_runs(worker, **asked, limit=4, suspects=1).runs]
+
+        assert [run.queue for run in met].count("default") == 2
+        steps: list[int] = []
+        counted.set_progress_handler(lambda: steps.append(100), 100)
+        change = Change(counted, now_ms)
+        assert work.claim(change, worker, **asked, limit=2, suspects=1).runs[0].queue == "quick"
+        work.read_agenda(counted, now_ms, **asked, unwanted=[])
+        assert sum(steps) < 8_000
 
 
 @pytest.mark.parametrize("count", [1, 2, ROWS_MAX])

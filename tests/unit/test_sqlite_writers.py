@@ -4,16 +4,19 @@ import os
 import sqlite3
 from collections.abc import Callable, Generator
 from contextlib import closing
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from holdfast.errors import StoreBusy, StoreUnavailable, UsageError
 from holdfast.model.commit import RunCommit
-from holdfast.model.ids import DEFAULT_TENANT
+from holdfast.model.ids import DEFAULT_TENANT, UnixMs
+from holdfast.model.limit import QueueLimit
 from holdfast.model.run import RunFilter, WorkerInfo
 from holdfast.store.migrations import migrate
 from holdfast.store.port import count_runs
+from holdfast.store.queues import write_limit
 from holdfast.store.sqlite import SqliteStore
 from holdfast.store.sqlite.database import CHANGES_PER_CHECKPOINT, Database
 from tests.contract.scene import ALICE, entry, new_run
@@ -25,6 +28,7 @@ from tests.unit.sqlite_programs import (
     start_many,
     survive_a_failed_write,
     survive_failing_checkpoints,
+    take_and_end,
 )
 
 Opener = Callable[..., SqliteStore]
@@ -65,6 +69,20 @@ def test_two_processes_write_one_file_at_the_same_time(path: str, library: Versi
     assert count_runs(store, DEFAULT_TENANT, RunFilter()) == {"queued": 2_000}
     store.close()
     check_integrity(path)
+
+
+@pytest.mark.requirement("fault-62", "promise-4")
+def test_two_processes_keep_within_the_limit_of_a_queue_together(path: str) -> None:
+    most, held = 2, get_context("spawn").Value("i", 0)
+    with closing(SqliteStore(path, library=SOUND)) as store:
+        limit = QueueLimit(tenant=DEFAULT_TENANT, queue="default", running_max=most, set_ms=UnixMs(0))
+        store.transact(None, lambda statements: write_limit(statements, limit))
+        store.start_runs([new_run(number) for number in range(100)])
+
+        with program(take_and_end, path, "one", held, most), program(take_and_end, path, "two", held, most):
+            pass
+
+        assert count_runs(store, DEFAULT_TENANT, RunFilter()) == {"completed": 100}
 
 
 @pytest.mark.requirement("fault-40", "fault-37")

@@ -24,6 +24,7 @@ from holdfast.cli import (
     lint,
     moving,
     pauses,
+    queues,
     replay,
     runs,
     subscriptions,
@@ -80,6 +81,7 @@ cli.add_typer(subscriptions.commands)
 cli.command("workers")(commands.workers)
 tenants.commands.add_typer(wall.commands)
 pauses.register(tenants.commands)
+queues.register(pauses.queues)
 cli.add_typer(tenants.commands)
 cli.add_typer(pauses.queues)
 cli.add_typer(pauses.workflows)

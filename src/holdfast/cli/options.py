@@ -42,7 +42,10 @@ WaitingFilter = Annotated[
     typer.Option(
         "--waiting-on",
         metavar="WAIT",
-        help="Runs that wait: signal:NAME, timer, child:ID, retry; queue:NAME, workflow:NAME, tenant: paused; quota.",
+        help=(
+            "Runs that wait: signal:NAME, timer, child:ID, retry; "
+            "queue:NAME, workflow:NAME, tenant: paused; quota, limit:QUEUE."
+        ),
         show_default=False,
     ),
 ]

@@ -21,6 +21,7 @@ from holdfast.client.definitions import Definitions
 from holdfast.client.events import Events
 from holdfast.client.moving import Moving
 from holdfast.client.pauses import Pauses
+from holdfast.client.queues import Queues
 from holdfast.client.results import Results
 from holdfast.client.schedules import Schedules
 from holdfast.core.attributes import check_attributes
@@ -190,6 +191,7 @@ class Client(Moving, Events):
         self.closings = Closings(store, host, tenant=self.tenant)
         """Stored versions of graphs, and releases."""
         self.pauses = Pauses(store, host, tenant=self.tenant)
+        self.queues = Queues(store, host, tenant=self.tenant)
         """Queues, workflows and the tenant, paused and resumed."""
         self.bulk = Bulk(store, host, tenant=self.tenant, codec=self._codec)
         """One command for many runs, as durable jobs."""

@@ -18,6 +18,7 @@ from holdfast.client.sync_closings import SyncClosings
 from holdfast.client.sync_definitions import SyncDefinitions
 from holdfast.client.sync_moving import SyncMoving
 from holdfast.client.sync_pauses import SyncPauses
+from holdfast.client.sync_queues import SyncQueues
 from holdfast.client.sync_schedules import SyncSchedules
 from holdfast.core.explain import Explanation
 from holdfast.model.event import Event
@@ -80,6 +81,7 @@ class SyncClient(SyncMoving):
         self.closings = SyncClosings(self._portal, client.closings)
         self.pauses = SyncPauses(self._portal, client.pauses)
         self.schedules = SyncSchedules(self._portal, client.schedules)
+        self.queues = SyncQueues(self._portal, client.queues)
 
     @property
     def _control(self) -> Client:

@@ -85,6 +85,10 @@ class Effect(Struct, frozen=True, kw_only=True):
         """Whether a worker holds the run that should hear of it."""
         return before.worker is not None
 
+    def makes_work(self, before: Run) -> bool:
+        """Whether a run may be claimed now that could not before: this one, or another in the place that it leaves."""
+        return self.after.ready_ms is not None or (before.worker is not None and self.after.worker is None)
+
 
 def decide(situation: Situation, order: Order) -> Effect | None:
     """What the command does; None if it is done already. Raises RunFinished, CommandRefused."""

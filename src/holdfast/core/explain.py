@@ -25,8 +25,8 @@ class Reason(Struct, frozen=True, kw_only=True):
     """One thing that a run waits for, or why it ended."""
 
     kind: str
-    """A stable word: claimable, no_worker, quota, paused_queue, paused_workflow, paused_tenant, delayed, held, paused,
-    pausing, timer, signal, child, retry, approval, cancel, deadline, ended, failed_step, cause."""
+    """A stable word: claimable, no_worker, limit, quota, paused_queue, paused_workflow, paused_tenant, delayed, held,
+    paused, pausing, timer, signal, child, retry, approval, cancel, deadline, ended, failed_step, cause."""
     text: str
     key: str | None = None
     since_ms: UnixMs | None = None
@@ -42,11 +42,12 @@ class Reason(Struct, frozen=True, kw_only=True):
     child: Explanation | None = None
     """Why the child that it waits for is where it is."""
     holders: list[RunId] | None = None
-    """Of a run in the line: some of the tenant's runs that hold the workers, or its quota, longest first."""
+    """Of a run in the line: some of the tenant's runs that hold the workers, or the places of its queue's limit or its
+    tenant's quota, longest first."""
     limit: int | None = None
-    """How many runs of the tenant workers may hold, if that is what it waits for."""
+    """How many runs of the tenant, or of its queue, workers may hold, if that is what it waits for."""
     name: str | None = None
-    """What is paused: the queue, the workflow or the tenant."""
+    """What is paused: the queue, the workflow or the tenant; or the queue that has reached its limit."""
     actor: str | None = None
     """Who paused it."""
     note: str | None = None
@@ -186,28 +187,43 @@ def _in_line(detail: RunDetail) -> list[Reason]:
     count = min(detail.ahead + standing.barred_ahead, _AHEAD_MAX)
     ahead = f"{count}+" if count == _AHEAD_MAX else str(count)
     holders = [one.run_id for one in standing.holders]
-    if standing.running_max is not None and standing.running >= standing.running_max:
-        text = (
-            f"it has waited in line since {since}, with {ahead} run(s) ahead of it in queue {run.queue!r}: "
-            f"workers may hold {standing.running_max} run(s) of tenant {run.tenant!r}, and hold {standing.running}"
-            f"{_holding(detail)}"
-        )
-        return [
-            Reason(
-                kind="quota",
-                text=text,
-                since_ms=run.ready_ms,
-                ahead=count,
-                holders=holders,
-                limit=standing.running_max,
-            )
-        ]
+    if full := _full(detail, count, f"it has waited in line since {since}, with {ahead} run(s) ahead of it"):
+        return full
     if standing.pauses:
         text = f"it has waited in line since {since}, with {ahead} run(s) ahead of it in queue {run.queue!r}"
     else:
         text = f"it has been claimable since {since}, with {ahead} run(s) ahead of it in queue {run.queue!r}"
         text += _holding(detail)
     return [Reason(kind="claimable", text=text, since_ms=run.ready_ms, ahead=count, holders=holders)]
+
+
+def _full(detail: RunDetail, ahead: int, begin: str) -> list[Reason]:
+    """The limits that are reached, the queue's and the tenant's; the first one with the runs that hold its places."""
+    run, standing = detail.run, detail.standing
+    reached = [
+        (kind, most, what, name)
+        for kind, most, held, what, name in (
+            ("limit", standing.queue_running_max, standing.queue_running, f"of queue {run.queue!r} ", run.queue),
+            ("quota", standing.running_max, standing.running, "", None),
+        )
+        if most is not None and held >= most
+    ]
+    counts = {"limit": standing.queue_running, "quota": standing.running}
+    return [
+        Reason(
+            kind=kind,
+            text=(
+                f"{begin} in queue {run.queue!r}: workers may hold {most} run(s) {what}of tenant {run.tenant!r}, "
+                f"and hold {counts[kind]}{'' if index else _holding(detail)}"
+            ),
+            since_ms=run.ready_ms,
+            ahead=ahead,
+            holders=[] if index else [one.run_id for one in standing.holders],
+            limit=most,
+            name=name,
+        )
+        for index, (kind, most, what, name) in enumerate(reached)
+    ]
 
 
 def _holding(detail: RunDetail) -> str:

@@ -87,6 +87,13 @@ class RunCommit(Struct, frozen=True):
     attributes: dict[str, AttributeValue | None] = {}
     """Search attributes to be set; None takes one away."""
     move: Move | None = None
+    counted: bool = False
+    """Its place was counted when it was claimed: others may be waiting for it to leave."""
+
+    @property
+    def frees_place(self) -> bool:
+        """Whether, once it is done, another run may be claimed in the place of this one."""
+        return self.counted and isinstance(self.move, (Park, Release, Finish))
 
 
 class CommitAnswer(Struct, frozen=True):

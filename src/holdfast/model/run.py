@@ -221,6 +221,8 @@ class ClaimedRun(Struct, frozen=True, kw_only=True):
     cancel_compensates: bool = False
     pause_requested: bool = False
     parent_id: RunId | None = None
+    counted: bool = False
+    """Its tenant or its queue has a limit of runs that workers hold: when it leaves, another one may be claimed."""
     journal: list[Entry] = []
     waits: list[Wait] = []
     attempts: list[Attempt] = []
@@ -234,7 +236,7 @@ class Claim(Struct, frozen=True):
     more: bool = False
     """It has passed over so many barred runs that it has not come to an end of them: ask again at once."""
     barred: bool = False
-    """Runs are barred by pauses or quotas: when a run leaves the worker, ask again."""
+    """Runs are barred by pauses, quotas or limits: when a run leaves the worker, ask again."""
 
 
 class Agenda(Struct, frozen=True):
@@ -388,15 +390,20 @@ class Standing(Struct, frozen=True, kw_only=True):
     pauses: list[Pause] = []
     """Of its queue, workflow and tenant, in the order of these words' letters."""
     barred_ahead: int = 0
-    """Of a run that a pause or quota bars, as the last claim found it: those barred by the same before it in its queue,
-    counted up to 1,000."""
+    """Of a run that a pause, quota or limit bars, as the last claim found it: those barred by the same before it in its
+    queue, counted up to 1,000."""
     running_max: int | None = None
     """How many runs of its tenant workers may hold; of a run in the line."""
     running: int = 0
     """How many they hold, if there is a limit."""
+    queue_running_max: int | None = None
+    """How many runs of its tenant's queue workers may hold; of a run in the line."""
+    queue_running: int = 0
+    """How many of these they hold, if there is a limit."""
     holders: list[Holder] = []
-    """Of a run in the line: up to 10 runs of its tenant that are held, longest first; by the workers that serve its
-    line, unless the tenant has reached its limit."""
+    """Of a run in the line: up to 10 runs of its tenant that are held, longest first: those of its queue if that has
+    reached its limit, else all of them if the tenant has reached its own, else those that the workers which serve its
+    line hold."""
 
 
 class RunDetail(Struct, frozen=True, kw_only=True):

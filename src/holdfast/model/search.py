@@ -44,12 +44,13 @@ class AttributeRange(Struct, frozen=True):
 
 
 class WaitingOn(Struct, frozen=True):
-    """An open wait; or, of a run in the line, the end of a pause or of its tenant's quota."""
+    """An open wait; or, of a run in the line, the end of a pause, or room within a quota or limit."""
 
     kind: str
-    """The kind of wait: timer, signal, child, retry, approval; queue, workflow, tenant: paused ones; quota."""
+    """The kind of wait: timer, signal, child, retry, approval; queue, workflow, tenant: paused ones; quota, limit."""
     name: str | None = None
-    """The signal's name, the child's id, or the paused queue's or workflow's name; any if None."""
+    """The signal's name, the child's id, or the paused queue's or workflow's name, or the queue with the limit;
+    any if None."""
 
     @property
     def in_line(self) -> bool:
@@ -57,7 +58,7 @@ class WaitingOn(Struct, frozen=True):
         return self.kind in IN_LINE
 
 
-IN_LINE = frozenset({"queue", "workflow", "tenant", "quota"})
+IN_LINE = frozenset({"queue", "workflow", "tenant", "quota", "limit"})
 """What runs in the line may wait for besides a worker."""
 
 

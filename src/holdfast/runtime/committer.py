@@ -66,7 +66,9 @@ class Committer:
 
     def release(self, execution: RunExecution) -> None:
         """Give back the lease of a run that this worker cannot execute, with nothing recorded."""
-        commit = RunCommit(run_id=execution.run.id, epoch=execution.epoch, move=Release(reason="engine_failed"))
+        run = execution.run
+        move = Release(reason="engine_failed")
+        commit = RunCommit(run_id=run.id, epoch=execution.epoch, move=move, counted=run.counted)
         self._spawn(self._send_alone(commit))
 
     def close(self) -> None:

@@ -283,7 +283,7 @@ class RunExecution:
 
     def take(self) -> RunCommit:
         """All that is staged, for the commit that begins now."""
-        return self.staged.take(self.run.id, self.epoch)
+        return self.staged.take(self.run.id, self.epoch, counted=self.run.counted)
 
     def committed(self, commit: RunCommit, answer: CommitAnswer) -> None:
         """The commit is durable: let those go on who waited for it."""

@@ -56,7 +56,7 @@ class Staged:
         self.move = move
         self.count += 1
 
-    def take(self, run_id: RunId, epoch: int) -> RunCommit:
+    def take(self, run_id: RunId, epoch: int, *, counted: bool) -> RunCommit:
         """All that is staged, for the commit that begins now."""
         # An empty list stays ours: what is staged from now on must not slip into a commit that is under way.
         commit = RunCommit(
@@ -71,6 +71,7 @@ class Staged:
             cancelled=self.cancelled or _NONE,
             attributes=self.attributes or _NO_NAMES,
             move=self.move,
+            counted=counted,
         )
         if self.entries:
             self.entries = []

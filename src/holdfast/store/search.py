@@ -348,14 +348,15 @@ def _has_wait(waiting: str) -> ColumnElement[bool]:
 
 
 def _is_barred(kind: str, *, named: bool) -> ColumnElement[bool]:
-    """Whether the run stands in the line and a pause holds it, or the last claim found it beyond its tenant's quota."""
+    """Whether the run stands in the line and a pause holds it, or the last claim found it beyond a quota or limit."""
     c, p = RUNS.c, PAUSES.c
     name = value("wait_name")
-    if kind == "quota":
-        wanted: ColumnElement[bool] = c.barred_by.like("quota:%")
+    if kind in {"quota", "limit"}:
+        prefix = f"{kind}:"
+        wanted: ColumnElement[bool] = c.barred_by.like(f"{prefix}%")
         if named:
-            wanted = func.substr(c.barred_by, len("quota:") + 1) == name
-        return and_(c.ready_ms.is_not(None), c.barred_by.like("quota:%"), wanted)
+            wanted = and_(wanted, func.substr(c.barred_by, len(prefix) + 1) == name)
+        return and_(c.ready_ms.is_not(None), wanted)
     of = {"queue": c.queue, "workflow": c.workflow, "tenant": c.tenant}[kind]
     pause = _probed(select(p.tenant).where(p.tenant == c.tenant, p.kind == value("wait_kind"), p.name == of))
     return and_(c.ready_ms.is_not(None), pause, *([of == name] if named else []))

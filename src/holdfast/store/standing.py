@@ -11,6 +11,7 @@ from holdfast.model.ids import RunId, WorkerId
 from holdfast.model.run import Holder, Run, Standing, WorkerRow
 from holdfast.model.status import HELD_STATUSES
 from holdfast.store.listings import Query
+from holdfast.store.queues import limit_from, limit_of
 from holdfast.store.tables import RUNS, TENANTS
 from holdfast.store.tenancy import pause_from, pauses_of
 
@@ -23,7 +24,7 @@ HOLDERS_MAX: Final = 10
 def read_standing(
     read: Callable[[Query], list[Any]], run: Run, workers: Sequence[WorkerRow], *, shard: int
 ) -> Standing:
-    """Pauses that matter to a run that has not ended; of one in the line also the quota and who holds the workers."""
+    """Pauses that matter to a run that has not ended; of one in the line also its limits and who holds the workers."""
     if run.finalized_ms is not None:
         return Standing()
     pauses = [pause_from(row) for row in read(pauses_of(run.tenant, queue=run.queue, workflow=run.workflow))]
@@ -38,16 +39,30 @@ def read_standing(
     )
     limits = read(select(TENANTS.c.running_max).where(TENANTS.c.tenant == run.tenant))
     most = limits[0][0] if limits else None
-    running = 0 if most is None else int(read(select(func.count()).select_from(RUNS).where(*held))[0][0])
+    count = select(func.count()).select_from(RUNS).where(*held)
+    running = 0 if most is None else int(read(count)[0][0])
+    limit = next((limit_from(row) for row in read(limit_of(run.tenant, run.queue))), None)
+    queue_most = None if limit is None else limit.running_max
+    queue_running = 0 if limit is None else int(read(count.where(c.queue == run.queue))[0][0])
     query = select(c.id, c.workflow, c.worker, c.updated_ms).where(*held).order_by(c.updated_ms, c.id)
-    if most is None or running < most:
+    if queue_most is not None and queue_running >= queue_most:
+        query = query.where(c.queue == run.queue)
+    elif most is None or running < most:
         query = query.where(c.worker.in_([row.id for row in workers if serves(row, run)]))
     holders = [
         Holder(run_id=RunId(str(run_id)), workflow=workflow, worker=WorkerId(worker), since_ms=since_ms)
         for run_id, workflow, worker, since_ms in read(query.limit(HOLDERS_MAX))
     ]
     barred_ahead = int(read(_barred_ahead(run, shard))[0][0])
-    return Standing(pauses=pauses, barred_ahead=barred_ahead, running_max=most, running=running, holders=holders)
+    return Standing(
+        pauses=pauses,
+        barred_ahead=barred_ahead,
+        running_max=most,
+        running=running,
+        queue_running_max=queue_most,
+        queue_running=queue_running,
+        holders=holders,
+    )
 
 
 def _barred_ahead(run: Run, shard: int) -> Query:

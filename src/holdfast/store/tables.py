@@ -208,6 +208,16 @@ TENANTS: Final = Table(
     *_times("retention_ms", "changed_ms"),
 )
 
+QUEUES: Final = Table(
+    "queues",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("queue", Text, primary_key=True),
+    Column("running_max", BigInteger),
+    *_times("set_ms"),
+    *_texts("actor", "note"),
+)
+
 PAUSES: Final = Table(
     "pauses",
     METADATA,

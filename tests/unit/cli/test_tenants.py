@@ -97,3 +97,23 @@ def test_queues_workflows_and_tenants_are_paused_listed_and_resumed(command: Com
     assert (reason["name"], reason["actor"], reason["note"]) == (name, "ann", "stocktaking")
     assert (resumed["was_paused"], again["was_paused"]) == (True, False)
     assert ask(command, "pauses", "list")["pauses"] == []
+
+
+@pytest.mark.requirement("fault-62", "C-11")
+def test_a_queue_is_limited_listed_and_explained(command: Command) -> None:
+    run = start(command)
+    limited = ask(command, "queues", "limit", "default", "--running", "0", "--actor", "ann", "--reason", "moving house")
+    shown = ask(command, "queues", "limit", "default")
+    listed = ask(command, "queues", "list")
+    why = ask(command, "runs", "explain", run)
+    code, _, words = command("queues", "limit", "default", "--running", "many")
+    lifted = ask(command, "queues", "limit", "default", "--running", "none")
+
+    assert limited["limit"]["running_max"] == 0
+    assert (limited["limit"]["actor"], limited["limit"]["note"]) == ("ann", "moving house")
+    assert listed["queues"] == [shown] == [limited]
+    assert (shown["queue"], shown["queued"], shown["running"], shown["pause"]) == ("default", 1, 0, None)
+    assert why["status"] == "queued"
+    assert code == 2
+    assert "is no number of runs" in words
+    assert lifted["limit"] is None

@@ -240,10 +240,11 @@ class MemoryStore:
         """What tenants have paused, and how much they may run."""
         if self._documents is None:
             return Rules()
+        from holdfast.store.queues import list_limits
         from holdfast.store.tenancy import list_pauses, list_policies
 
         def read(statements: Statements) -> Rules:
-            return Rules(list_pauses(statements, None), list_policies(statements))
+            return Rules(list_pauses(statements, None), list_policies(statements), list_limits(statements, None))
 
         return self.transact(None, read, read_only=True)
 
@@ -548,6 +549,8 @@ def _commit(unit: Unit, batch: Sequence[RunCommit]) -> CommitAnswer:
         if record.run.cancel_requested:
             answer.cancel_requested.append(commit.run_id)
         accepted.append(commit)
+        if commit.frees_place:
+            unit.free_place()
         waits = apply_commit(unit, commit)
         if waits:
             answer.waits[commit.run_id] = waits

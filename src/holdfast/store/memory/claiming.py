@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from holdfast.model.ids import RunId, Tenant, WorkerId
@@ -13,7 +14,7 @@ from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, Tables, place_
 from holdfast.store.memory.unit import Unit
 from holdfast.store.port import CLAIM_LOOK, CLAIM_ROUNDS
 
-QUOTA = "quota:"
+QUOTA, LIMIT = "quota:", "limit:"
 HOLDERS_MAX = 10
 AHEAD_MAX = 1_000
 
@@ -27,6 +28,7 @@ class Claiming:
         self._rules = rules
         self._queues = queues
         self._codes = codes
+        self._counted: set[RunId] = set()
 
     def claim(self, worker: WorkerId, *, limit: int, suspects: int) -> Claim:
         """Take the first runs, past those that are barred; in rounds, as the other stores do, each of which bars."""
@@ -46,7 +48,8 @@ class Claiming:
             if not more:
                 break
             look = CLAIM_LOOK
-        runs = [claimed_run(self._tables.records[run_id]) for _, run_id in sorted(taken)]
+        found = (self._tables.records[run_id] for _, run_id in sorted(taken))
+        runs = [claimed_run(record, counted=record.run.id in self._counted) for record in found]
         return Claim(self._unit.now_ms, runs, more=more, barred=bool(self._tables.barred()))
 
     def _heads(self, limit: int, suspects: int) -> list[Record]:
@@ -62,30 +65,39 @@ class Claiming:
         return heads
 
     def _bar(self, heads: Sequence[Record]) -> None:
-        """Bar the paused ones of these runs, and those beyond their tenants' quotas."""
-        rooms: dict[Tenant, int] = {}
+        """Bar the paused ones of these runs, and those beyond their queues' limits or their tenants' quotas."""
+        places: Counter[tuple[Tenant, str | None]] = Counter()
         for record in heads:
             run = record.run
-            most = self._rules.running_max(run.tenant)
             pause = next(iter(self._rules.pauses_of(run)), None)
             if pause is not None:
                 record.barred_by = bar_of(pause.kind, pause.name)
-            elif most is not None:
-                rooms[run.tenant] = rooms.get(run.tenant, most - self._tables.count_held(run.tenant)) - 1
-                if rooms[run.tenant] < 0:
-                    record.barred_by = QUOTA + run.queue
+                continue
+            for bar, place in ((LIMIT, (run.tenant, run.queue)), (QUOTA, (run.tenant, None))):
+                room = self._room(*place)
+                if room is None:
+                    continue
+                self._counted.add(run.id)
+                if places[place] >= room:
+                    record.barred_by = bar + run.queue
+                    break
+                places[place] += 1
+
+    def _room(self, tenant: Tenant, queue: str | None) -> int | None:
+        """How many more of the tenant's runs may be claimed, in one queue or in all; None if there is no limit."""
+        most = self._rules.running_max(tenant, queue)
+        return None if most is None else most - self._tables.count_held(tenant, queue)
 
     def find_open(self) -> list[Record]:
         """The barred runs that may go on."""
         found: list[Record] = []
         for (tenant, bar), records in self._tables.barred().items():
-            room = 0 if self._rules.holds(tenant, bar) else len(records)
-            most = self._rules.running_max(tenant)
-            if bar.startswith(QUOTA):
-                is_asked = bar.removeprefix(QUOTA) in self._queues
-                room = room if most is None else max(most - self._tables.count_held(tenant), 0)
-                room = room if is_asked else 0
-            found += records[:room]
+            rooms = [0 if self._rules.holds(tenant, bar) else len(records)]
+            if bar.startswith((QUOTA, LIMIT)):
+                queue = bar.partition(":")[2]
+                limits = (self._room(tenant, None), self._room(tenant, queue))
+                rooms += [room for room in limits if room is not None] if queue in self._queues else [0]
+            found += records[: max(min(rooms), 0)]
         return found
 
     def _readmit(self) -> None:
@@ -100,20 +112,25 @@ def find_standing(tables: Tables, rules: Rules, run: Run, workers: Sequence[Work
     pauses = rules.pauses_of(run)
     if run.ready_ms is None:
         return Standing(pauses=pauses)
-    most = rules.running_max(run.tenant)
+    most, queue_most = rules.running_max(run.tenant), rules.running_max(run.tenant, run.queue)
     running = 0 if most is None else tables.count_held(run.tenant)
+    queue_running = 0 if queue_most is None else tables.count_held(run.tenant, run.queue)
+    tenant_is_full = most is not None and running >= most
+    queue_is_full = queue_most is not None and queue_running >= queue_most
     serving = [row.id for row in workers if run.queue in row.queues and run.code in row.codes]
     holders = sorted(
         (one.updated_ms, one.id, one.workflow, one.worker)
         for one in (record.run for record in tables.records.values())
         if one.tenant == run.tenant and one.worker is not None
-        if one.worker in serving or (most is not None and running >= most)
+        if (one.queue == run.queue if queue_is_full else one.worker in serving or tenant_is_full)
     )[:HOLDERS_MAX]
     return Standing(
         pauses=pauses,
         barred_ahead=tables.barred_ahead_of(run, limit=AHEAD_MAX),
         running_max=most,
         running=running,
+        queue_running_max=queue_most,
+        queue_running=queue_running,
         holders=[
             Holder(run_id=run_id, workflow=workflow, worker=worker, since_ms=since_ms)
             for since_ms, run_id, workflow, worker in holders
@@ -136,7 +153,7 @@ def take(unit: Unit, record: Record, worker: WorkerId) -> None:
     )
 
 
-def claimed_run(record: Record) -> ClaimedRun:
+def claimed_run(record: Record, *, counted: bool) -> ClaimedRun:
     """The run as its claim returns it."""
     run = record.run
     return ClaimedRun(
@@ -159,6 +176,7 @@ def claimed_run(record: Record) -> ClaimedRun:
         cancel_compensates=run.cancel_compensates,
         pause_requested=run.pause_requested,
         parent_id=run.parent_id,
+        counted=counted,
         created_ms=run.created_ms,
         deadline_ms=run.deadline_ms,
         journal=record.all_entries(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from holdfast.model.ids import Tenant
+from holdfast.model.limit import QueueLimit
 from holdfast.model.pause import Pause, bar_of
 from holdfast.model.run import Run
 from holdfast.model.tenant import TenantPolicy
@@ -13,9 +14,17 @@ from holdfast.model.tenant import TenantPolicy
 class Rules:
     """What keeps runs from being claimed."""
 
-    def __init__(self, pauses: Sequence[Pause] = (), policies: Sequence[TenantPolicy] = ()) -> None:
+    def __init__(
+        self,
+        pauses: Sequence[Pause] = (),
+        policies: Sequence[TenantPolicy] = (),
+        limits: Sequence[QueueLimit] = (),
+    ) -> None:
         self._pauses = {(pause.tenant, bar_of(pause.kind, pause.name)): pause for pause in pauses}
-        self._running_max = {policy.tenant: policy.running_max for policy in policies}
+        self._running_max: dict[tuple[Tenant, str | None], int | None] = {
+            (policy.tenant, None): policy.running_max for policy in policies
+        }
+        self._running_max |= {(limit.tenant, limit.queue): limit.running_max for limit in limits}
 
     def holds(self, tenant: Tenant, bar: str) -> bool:
         """Whether that pause is there."""
@@ -30,6 +39,6 @@ class Rules:
         """Whether its worker is to give it back."""
         return any(pause.recalls for pause in self.pauses_of(run))
 
-    def running_max(self, tenant: Tenant) -> int | None:
-        """How many runs of the tenant workers may hold."""
-        return self._running_max.get(tenant)
+    def running_max(self, tenant: Tenant, queue: str | None = None) -> int | None:
+        """How many runs of the tenant workers may hold; in one queue, unless it is None. None: there is no limit."""
+        return self._running_max.get((tenant, queue))

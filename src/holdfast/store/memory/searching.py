@@ -143,9 +143,9 @@ def _waits(record: Record, where: RunFilter, rules: Rules) -> bool:
     wanted = where.waiting_on
     assert wanted is not None
     run = record.run
-    if wanted.kind == "quota":
-        bar = record.barred_by or ""
-        return bar.startswith("quota:") and wanted.name in (None, bar.removeprefix("quota:"))
+    if wanted.kind in {"quota", "limit"}:
+        kind, _, queue = (record.barred_by or "").partition(":")
+        return kind == wanted.kind and wanted.name in (None, queue)
     if wanted.in_line:
         found = (pause for pause in rules.pauses_of(run) if pause.kind == wanted.kind)
         return run.ready_ms is not None and any(wanted.name in (None, pause.name) for pause in found)

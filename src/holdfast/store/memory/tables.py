@@ -67,7 +67,7 @@ class Record:
     attempts: dict[tuple[str, int], StoredAttempt] = field(default_factory=dict[tuple[str, int], StoredAttempt])
     transitions: list[Transition] = field(default_factory=list[Transition])
     barred_by: str | None = None
-    """Which pause or quota keeps it from being claimed, as the last claim found it."""
+    """Which pause, quota or limit keeps it from being claimed, as the last claim found it."""
 
     def all_entries(self) -> list[Entry]:
         """The journal, in order of completion."""
@@ -127,16 +127,17 @@ class Tables:
         return sorted(claimable, key=lambda record: place_of(record.run))
 
     def barred(self) -> dict[tuple[Tenant, str], list[Record]]:
-        """The runs that pauses and quotas kept from being claimed, by tenant and bar, each in the order of service."""
+        """The runs that something kept from being claimed, by tenant and bar, each in the order of service."""
         found: dict[tuple[Tenant, str], list[Record]] = {}
         for record in self.line():
             if record.barred_by is not None:
                 found.setdefault((record.run.tenant, record.barred_by), []).append(record)
         return found
 
-    def count_held(self, tenant: Tenant) -> int:
-        """How many of the tenant's runs workers hold."""
-        return sum(one.run.tenant == tenant and one.run.worker is not None for one in self.records.values())
+    def count_held(self, tenant: Tenant, queue: str | None = None) -> int:
+        """How many of the tenant's runs workers hold; in one queue, unless it is None."""
+        held = (one.run for one in self.records.values() if one.run.worker is not None)
+        return sum(run.tenant == tenant and queue in (None, run.queue) for run in held)
 
     def held_by(self, worker: WorkerId) -> list[Record]:
         """The runs that this worker holds, by id."""

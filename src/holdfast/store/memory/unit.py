@@ -48,6 +48,10 @@ class Unit:
         self._work = self._work or record.run.ready_ms is not None
         return True
 
+    def free_place(self) -> None:
+        """A run has left its worker: another may be claimed instead."""
+        self._work = True
+
     def move(self, record: Record, to: RunStatus, *, reason: str, key: str | None = None, **changes: Any) -> None:
         """Change the run's row and append the transition."""
         before = record.run
@@ -105,7 +109,7 @@ class Unit:
         record.barred_by = None
         self._append(record, before, effect.after.status_reason, effect.key, order)
         record.transitions[-1] = structs.replace(record.transitions[-1], moved=effect.moved)
-        self._work = self._work or effect.after.ready_ms is not None
+        self._work = self._work or effect.makes_work(before)
         if effect.tells_holder(before):
             self.tell_holder(record)
         if ends:

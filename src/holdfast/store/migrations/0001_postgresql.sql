@@ -83,7 +83,7 @@ create table holdfast.runs (
 comment on table holdfast.runs is 'One execution of a workflow.';
 comment on column holdfast.runs.code is 'What its worker must know: the functions name, or the graphs with its short hash.';
 comment on column holdfast.runs.ready_ms is 'Its place in the line; null: nobody may claim it.';
-comment on column holdfast.runs.barred_by is 'Which pause or quota keeps it from being claimed, as the last claim found it.';
+comment on column holdfast.runs.barred_by is 'Which pause, quota or limit keeps it from being claimed, as the last claim found it.';
 comment on column holdfast.runs.wake_ms is 'When time makes it claimable; null: never.';
 comment on column holdfast.runs.epoch is 'The fencing token: raised by every claim and take-over.';
 
@@ -95,8 +95,8 @@ create index runs_barred on holdfast.runs (shard, tenant, barred_by, priority de
     where barred_by is not null;
 -- wake_due, read_agenda.
 create index runs_wake on holdfast.runs (shard, wake_ms) where wake_ms is not null;
--- requeue_lost, retire_worker, read_agenda.
-create index runs_held on holdfast.runs (shard, worker) where worker is not null;
+-- requeue_lost, retire_worker, read_agenda; claim_runs counts the places of a queue in it, worker by worker.
+create index runs_held on holdfast.runs (shard, worker, tenant, queue) where worker is not null;
 -- list_runs, count_runs: one look per status, merged.
 create index runs_status on holdfast.runs (tenant, status, created_ms desc, id desc);
 create index runs_workflow on holdfast.runs (tenant, workflow, status, created_ms desc, id desc);
@@ -623,12 +623,54 @@ create table holdfast.pauses (
 comment on table holdfast.pauses is 'What a tenant has paused: such runs are not claimed.';
 comment on column holdfast.pauses.recalls is 'Workers give back the runs of it that they hold.';
 
+create table holdfast.queues (
+    tenant text not null,
+    queue text not null,
+    running_max bigint not null,
+    set_ms bigint not null,
+    actor text not null default '',
+    note text not null default '',
+    primary key (tenant, queue),
+    constraint queues_running_max check (running_max >= 0)
+);
+comment on table holdfast.queues is 'How many runs of a tenant''s queue workers may hold; one without a row has no limit.';
+
 create function holdfast.count_held(asked text, given_shard smallint) returns bigint language sql stable
     return (select count(*)
               from holdfast.runs r
              where r.tenant = asked and r.status in ('running', 'compensating') and r.shard = given_shard
                and r.worker is not null);
 comment on function holdfast.count_held is 'How many runs of the tenant workers hold.';
+
+-- Leaps over runs_held from one holder to the next; of each, only the runs of this queue are read.
+create function holdfast.count_places(asked text, given_queue text, given_shard smallint) returns bigint
+language plpgsql stable as $$
+begin
+    return (
+        with recursive holders (worker) as (
+            (select r.worker
+               from holdfast.runs r
+              where r.shard = given_shard and r.worker is not null
+              order by r.worker
+              limit 1)
+            union all
+            (select (select r.worker
+                       from holdfast.runs r
+                      where r.shard = given_shard and r.worker > h.worker
+                      order by r.worker
+                      limit 1)
+               from holders h
+              where h.worker is not null)
+        )
+        select coalesce(sum(p.places), 0)
+          from holders h
+         cross join lateral (
+               select count(*) as places
+                 from holdfast.runs r
+                where r.shard = given_shard and r.worker = h.worker and r.tenant = asked and r.queue = given_queue) p
+         where h.worker is not null);
+end $$;
+comment on function holdfast.count_places is 'How many runs of the tenant''s queue workers hold.';
 
 -- claim_runs_readmit, read_agenda. Leaps over runs_barred from one tenant and bar to the next.
 create function holdfast.open_bars(given_shard smallint, queues text[], most bigint)
@@ -651,36 +693,47 @@ returns table (tenant text, bar text, room bigint) language sql stable rows 10 a
                 limit 1) n
     ), rooms (tenant, bar, room) as (
         select b.tenant, b.bar,
-               case when b.bar not like 'quota:%' then most
-                    else least(most, coalesce((
+               case when left(b.bar, 6) not in ('quota:', 'limit:') then most
+                    else least(most, (
                          select t.running_max - holdfast.count_held(t.tenant, given_shard)
                            from holdfast.tenants t
-                          where t.tenant = b.tenant), most)) end
+                          where t.tenant = b.tenant), (
+                         select q.running_max - holdfast.count_places(q.tenant, q.queue, given_shard)
+                           from holdfast.queues q
+                          where q.tenant = b.tenant and q.queue = substr(b.bar, 7))) end
           from bar b
          where not exists (select from holdfast.pauses p where p.tenant = b.tenant and p.bar = b.bar)
-           and (b.bar not like 'quota:%' or substr(b.bar, 7) = any(queues))
+           and (left(b.bar, 6) not in ('quota:', 'limit:') or substr(b.bar, 7) = any(queues))
     )
     select g.tenant, g.bar, g.room from rooms g where g.room > 0
 $$;
 comment on function holdfast.open_bars is 'What bars runs by their rows and not any more in truth, and how many may go on.';
 
--- claim_runs. How many more runs of each of these tenants, given in order, may be claimed. Claims of a tenant with a
--- quota pass here one after the other, until the end of their transactions; a statement in a function sees what others
--- committed while it waited.
-create function holdfast.claim_rooms(asked text[], given_shard smallint)
-returns table (tenant text, room bigint) language plpgsql rows 10 as $$
+-- claim_runs. How many more runs of each of these tenants, and of each of these queues, may be claimed. Claims that meet
+-- the same ones pass here one after the other, until the end of their transactions: all take their locks in the order
+-- given. A statement in a function sees what others committed while it waited.
+create function holdfast.claim_rooms(limited_tenants text[], limited_queues holdfast.queues[], given_shard smallint)
+returns table (tenant text, queue text, room bigint) language plpgsql rows 10 as $$
 declare
     one text;
+    place holdfast.queues;
 begin
-    foreach one in array asked loop
+    foreach one in array limited_tenants loop
         perform pg_advisory_xact_lock(hashtextextended('holdfast claims ' || one, 0));
     end loop;
+    foreach place in array limited_queues loop
+        perform pg_advisory_xact_lock(hashtextextended(json_build_array(place.tenant, place.queue)::text, 1));
+    end loop;
     return query
-        select t.tenant, t.running_max - holdfast.count_held(t.tenant, given_shard)
+        select t.tenant, null::text, t.running_max - holdfast.count_held(t.tenant, given_shard)
           from holdfast.tenants t
-         where t.tenant = any(asked) and t.running_max is not null;
+         where t.tenant = any(limited_tenants) and t.running_max is not null
+         union all
+        select q.tenant, q.queue, q.running_max - holdfast.count_places(q.tenant, q.queue, given_shard)
+          from unnest(limited_queues) l
+          join holdfast.queues q on q.tenant = l.tenant and q.queue = l.queue;
 end $$;
-comment on function holdfast.claim_rooms is 'How many more runs of each of these tenants may be claimed.';
+comment on function holdfast.claim_rooms is 'How many more runs of each of these tenants and queues may be claimed.';
 
 -- start_runs. Holds the tenant's row until the start commits, so that two starts cannot both take the last place; a
 -- statement in a function sees what others committed while it waited for that row.

@@ -71,8 +71,8 @@ where ready_ms is not null and barred_by is null;
 create index runs_barred on runs (shard, tenant, barred_by, priority desc, ready_ms, id) where barred_by is not null;
 -- wake_due, read_agenda
 create index runs_wake on runs (shard, wake_ms) where wake_ms is not null;
--- requeue_lost, retire_worker, read_agenda
-create index runs_worker on runs (shard, worker) where worker is not null;
+-- requeue_lost, retire_worker, read_agenda; claim_runs counts the places of a queue in it, worker by worker
+create index runs_worker on runs (shard, worker, tenant, queue) where worker is not null;
 -- commit: which runs it has to report; next to always empty
 create index runs_cancel on runs (shard, id) where cancel_requested = 1 and worker is not null;
 -- list_runs, count_runs: one look per status, merged
@@ -487,6 +487,17 @@ create table tenants (
     payload_bytes_max integer check (payload_bytes_max >= 0),
     retention_ms integer check (retention_ms >= 0),
     changed_ms integer not null
+) strict, without rowid;
+
+-- How many runs of a tenant's queue workers may hold; one without a row has no limit.
+create table queues (
+    tenant text not null,
+    queue text not null,
+    running_max integer not null check (running_max >= 0),
+    set_ms integer not null,
+    actor text not null default '',
+    note text not null default '',
+    primary key (tenant, queue)
 ) strict, without rowid;
 
 -- Closing events: who is to be told of the ends of which runs, and the ends that nobody has acknowledged yet. Written

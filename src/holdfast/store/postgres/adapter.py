@@ -391,7 +391,7 @@ class PostgresStore:
             return lost, self._tell_waiters(cursor, [run_id for run_id, stuck in lost.items() if stuck])
 
         lost, told = self._everyone.transaction(("requeue_lost_lock", params), take_over)
-        self._publish_ends([run_id for run_id, stuck in lost.items() if stuck], told, work=not all(lost.values()))
+        self._publish_ends([run_id for run_id, stuck in lost.items() if stuck], told, work=bool(lost))
         return lost
 
     def prune(self, what: Pruning, *, limit: int) -> int:

@@ -165,6 +165,8 @@ class CommitPlan:
     """The other ends."""
     awaited: list[RunId] = field(default_factory=list[RunId])
     """Those of the runs to be ended whose end others may wait for."""
+    freed: list[RunId] = field(default_factory=list[RunId])
+    """Those of the runs that leave their worker and whose place was counted."""
     refused: dict[RunId, str] = field(default_factory=dict[RunId, str])
     """Commits that no status allows."""
 
@@ -195,6 +197,8 @@ class CommitPlan:
             self._add_finish(move, lease, self.finishes if has_more else self.endings)
         elif move is not None:
             self._add_move(move, lease)
+        if commit.frees_place:
+            self.freed.append(run_id)
 
     def _add_rest(self, commit: RunCommit, lease: Lease) -> None:
         id_, epoch, running = lease.id, lease.epoch, lease.running
@@ -364,6 +368,7 @@ class CommitPlan:
             or any(row[1] for row in rows.get("start_runs", []))
             or any(ready for (ready,) in rows.get("commit_park", []))
             or any(ready for (ready,) in rows.get("commit_release", []))
+            or any(run_id not in refused for run_id in self.freed)
         )
         return Hint(
             work=work,

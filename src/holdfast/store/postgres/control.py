@@ -156,7 +156,7 @@ def _hint(run: Run, effect: Effect, told: list[Row], children: list[Row]) -> Hin
     live = [run.id] if effect.tells_holder(run) else []
     live += [waiter for waiter, ready in told if not ready]
     live += [child for child, _, held in children if held]
-    work = effect.after.ready_ms is not None or any(row[1] for row in told) or any(row[1] for row in children)
+    work = effect.makes_work(run) or any(row[1] for row in told) or any(row[1] for row in children)
     return Hint(work=work, ended=(run.id,) if effect.ends(run) else (), live=tuple(live))
 
 

@@ -193,6 +193,7 @@ def claimed_run(row: Row, journal: list[Entry], waits: list[Wait], attempts: lis
         cancel_compensates=row[19],
         pause_requested=row[20],
         parent_id=row[21],
+        counted=row[23],
         journal=journal,
         waits=waits,
         attempts=attempts,

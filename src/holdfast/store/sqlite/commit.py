@@ -384,7 +384,7 @@ def _moves(change: Change, batch: Sequence[RunCommit]) -> None:
     undoing = [row[0] for row in turned if row[2] == "cancelled"]
     if undoing:
         cancel_children(change, undoing)
-    change.work |= bool(released)
+    change.work |= bool(released) or any(commit.frees_place for commit in batch)
     if parked and not change.work:
         ids = as_json([row[0] for row in parked])
         change.work = read_row(change.connection, "commit_park_in_line", run_ids=ids) == (1,)

@@ -34,7 +34,7 @@ def obey(change: Change, tenant: Tenant, run_id: RunId, order: Order) -> Run:
     _write(change, before, effect, order)
     if effect.tells_holder(before):
         change.live.append(run_id)
-    change.work |= effect.after.ready_ms is not None
+    change.work |= effect.makes_work(before)
     if effect.ends(before):
         end_waits(change, [run_id])
         cancel_children(change, [run_id])

@@ -87,7 +87,8 @@ QUOTAS: Final = msgspec.json.Decoder(list[tuple[Tenant, int | None, int | None, 
 KEPT: Final = msgspec.json.Decoder(list[tuple[RunId, str, Tenant, RunId, str, str]])
 PROGRESS: Final = msgspec.json.Decoder(list[tuple[RunId, RunStatus, int, int, int]])
 LIVE: Final = msgspec.json.Decoder(list[tuple[RunId, int, int, list[WaitRow]]])
-JUDGED: Final = msgspec.json.Decoder(list[tuple[RunId, str, str, str | None, int | None]])
+JUDGED: Final = msgspec.json.Decoder(list[tuple[RunId, str, str, str | None]])
+ROOMS: Final = msgspec.json.Decoder(list[tuple[str, str, int | None, int | None]])
 BARS: Final = msgspec.json.Decoder(list[tuple[str, str, int]])
 MARKED: Final = msgspec.json.Decoder(list[tuple[RunId, int]])
 """Run ids, each with a number: crashes, or a mark of 0 or 1."""
@@ -228,7 +229,7 @@ def attempt_from(row: AttemptRow) -> Attempt:
     return Attempt(key=row[0], attempt=row[1], error=Json(row[2].encode()), started_ms=row[3], ended_ms=row[4])
 
 
-def claimed_from(row: ClaimedRow) -> ClaimedRun:
+def claimed_from(row: ClaimedRow, *, counted: bool) -> ClaimedRun:
     """A claimed run; what it has recorded is appended to its lists afterwards."""
     return ClaimedRun(
         id=row[0],
@@ -252,6 +253,7 @@ def claimed_from(row: ClaimedRow) -> ClaimedRun:
         cancel_compensates=row[18] == 1,
         pause_requested=row[19] == 1,
         parent_id=row[20],
+        counted=counted,
         journal=[],
         waits=[],
         attempts=[],

@@ -22,6 +22,7 @@ from holdfast.store.sqlite.rows import (
     JUDGED,
     MARKED,
     PLACES,
+    ROOMS,
     TEXTS,
     WAITS,
     attempt_from,
@@ -86,9 +87,10 @@ def claim(
     most, look = max(limit, 0), max(limit, 0)
     taken: list[Place] = []
     barred, more = rules[1] == 1, False
+    counted: set[RunId] = set()
     for _ in range(CLAIM_ROUNDS):
         places = _first_places(change, claimant, look, suspects - sum(place[3] for place in taken))
-        bars = _judge(change, places) if rules[0] == 1 and places else {}
+        bars = _judge(change, places, counted) if rules[0] == 1 and places else {}
         free = [place for place in places if place[2] not in bars][: most - len(taken)]
         barred = barred or bool(bars)
         for bar in sorted(set(bars.values())):
@@ -102,7 +104,7 @@ def claim(
         if not more:
             break
         look = CLAIM_LOOK
-    return Claim(change.now_ms, _read_claimed(change, taken), more=more, barred=barred)
+    return Claim(change.now_ms, _read_claimed(change, taken, counted), more=more, barred=barred)
 
 
 def _first_places(change: Change, claimant: Claimant, limit: int, suspects: int) -> list[Place]:
@@ -122,21 +124,39 @@ def _first_places(change: Change, claimant: Claimant, limit: int, suspects: int)
     return sorted([*places, *suspected], key=_by_service)[:limit] if suspected else places[:limit]
 
 
-def _judge(change: Change, places: list[Place]) -> dict[RunId, str]:
-    """Which of these runs are barred, and by what: paused ones, and those beyond their tenant's quota."""
+def _judge(change: Change, places: list[Place], counted: set[RunId]) -> dict[RunId, str]:
+    """Which of these runs are barred, and by what: paused ones, and those beyond their queue's limit or tenant's quota.
+
+    Adds to ``counted`` those that such a limit counts.
+    """
     ids = as_json([place[2] for place in places])
     judged = {row[0]: row for row in read_json(change.connection, "claim_runs_judge", JUDGED, run_ids=ids)}
-    rooms: dict[str, int] = {}
+    lines = sorted({(tenant, queue) for _, tenant, queue, pause in judged.values() if pause is None})
+    rooms: dict[tuple[str, str], int | None] = {}
+    for tenant, queue, all_of_it, this_queue in read_json(
+        change.connection, "claim_runs_rooms", ROOMS, lines=as_json(lines)
+    ):
+        rooms[tenant, ""], rooms[tenant, queue] = all_of_it, this_queue
     bars: dict[RunId, str] = {}
     for place in places:
-        run_id, tenant, queue, pause, room = judged[place[2]]
+        run_id, tenant, queue, pause = judged[place[2]]
         if pause is not None:
             bars[run_id] = pause
-        elif room is not None:
-            rooms[tenant] = rooms.get(tenant, room) - 1
-            if rooms[tenant] < 0:
-                bars[run_id] = f"quota:{queue}"
+        elif not _has_room(rooms, (tenant, queue)):
+            bars[run_id] = f"limit:{queue}"
+        elif not _has_room(rooms, (tenant, "")):
+            bars[run_id] = f"quota:{queue}"
+        if pause is None and not rooms[tenant, ""] is rooms[tenant, queue] is None:
+            counted.add(run_id)
     return bars
+
+
+def _has_room(rooms: dict[tuple[str, str], int | None], place: tuple[str, str]) -> bool:
+    """Whether one more may be claimed there; if so, there is room for one less."""
+    room = rooms[place]
+    if room is not None and room > 0:
+        rooms[place] = room - 1
+    return room is None or room > 0
 
 
 def _readmit(change: Change, queues: Sequence[str]) -> None:
@@ -146,11 +166,12 @@ def _readmit(change: Change, queues: Sequence[str]) -> None:
         run(change.connection, "claim_runs_readmit", tenant=tenant, bar=bar, room=room)
 
 
-def _read_claimed(change: Change, places: list[Place]) -> list[ClaimedRun]:
+def _read_claimed(change: Change, places: list[Place], counted: set[RunId]) -> list[ClaimedRun]:
     if not places:
         return []
     ids = as_json([place[2] for place in sorted(places, key=_by_service)])
-    runs = [claimed_from(row) for row in read_json(change.connection, "claim_runs_read", CLAIMED, run_ids=ids)]
+    rows = read_json(change.connection, "claim_runs_read", CLAIMED, run_ids=ids)
+    runs = [claimed_from(row, counted=row[0] in counted) for row in rows]
     # An epoch of 1 is the first claim: there can be no history.
     resumed = {run.id: run for run in runs if run.epoch > 1}
     if resumed:
@@ -219,9 +240,9 @@ def requeue_lost(change: Change, *, limit: int, crashes_max: int) -> dict[RunId,
     connection, now_ms = change.connection, change.now_ms
     lost = read_json(connection, "requeue_lost_pick", MARKED, now_ms=now_ms, limit=max(limit, 0))
     again = [row for row in lost if row[1] < crashes_max]
+    change.work = change.work or bool(lost)
     if again:
         run(connection, "requeue_lost", rows=as_json(again), now_ms=now_ms)
-        change.work = True
     stuck = [row for row in lost if row[1] >= crashes_max]
     for run_id, crashes in stuck:
         end_run(change, run_id, status="stuck", reason="worker_crashes", terminal_reason="worker_crashes", lost=crashes)

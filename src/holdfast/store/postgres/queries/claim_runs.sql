@@ -2,10 +2,11 @@
 -- A line is one (queue, code), suspects apart. What each line could give is merged into the order of service,
 -- without locks; that tells how many to take from each line, and these are locked. Runs that others are claiming are
 -- passed over, so the next in the same line are taken instead.
--- What is paused, or more than its tenant's quota, is barred: it leaves the line that claims read, and is looked at
--- again by claim_runs_readmit. Tenants with a quota are counted one claim after the other (claim_rooms).
--- Guard: still claimable, not paused, within the quota; the worker's lease has not run out.
--- Index: runs_line, once per line and step; primary keys; tenants_limited, runs_barred.
+-- What is paused, or more than its tenant's quota or its queue's limit, is barred: it leaves the line that claims read,
+-- and is looked at again by claim_runs_readmit. Tenants and queues with limits are counted one claim after the other
+-- (claim_rooms).
+-- Guard: still claimable, not paused, within quota and limit; the worker's lease has not run out.
+-- Index: runs_line, once per line and step; primary keys; tenants_limited, runs_barred, runs_held.
 -- Returns: the database's time and what a worker needs to begin, one row per run, in the order of service; on each row
 -- how many runs were barred, and whether any were before.
 with lines as (
@@ -54,19 +55,32 @@ with lines as (
                and b.bar in ('tenant', 'queue:' || p.queue, 'workflow:' || p.workflow)) as bar
       from picked p
 ), rooms as materialized (
-    select m.tenant, m.room
+    select m.tenant, m.queue, m.room
       from holdfast.claim_rooms(array(
                select distinct t.tenant
                  from holdfast.tenants t
                 where t.running_max is not null
                   and t.tenant = any(array(select p.tenant from paused p where p.bar is null))
-                order by t.tenant), %(shard)s::smallint) m
-), judged as materialized (
-    select p.*, coalesce(p.bar, case when row_number() over (partition by p.tenant, p.bar
-                                            order by p.priority desc, p.ready_ms, p.id) > m.room
-                                     then 'quota:' || p.queue end) as barred_by
+                order by t.tenant), array(
+               select q
+                 from holdfast.queues q
+                where q.tenant = any(array(select p.tenant from paused p where p.bar is null))
+                  and q.queue = any(array(select p.queue from paused p where p.bar is null))
+                order by q.tenant, q.queue), %(shard)s::smallint) m
+), placed as materialized (
+    select p.*, m.room is not null as is_place,
+           coalesce(p.bar, case when row_number() over (partition by p.tenant, p.queue, p.bar
+                                       order by p.priority desc, p.ready_ms, p.id) > m.room
+                                then 'limit:' || p.queue end) as limited_by
       from paused p
-      left join rooms m on m.tenant = p.tenant
+      left join rooms m on m.tenant = p.tenant and m.queue = p.queue
+), judged as materialized (
+    select p.*, p.is_place or m.room is not null as counted,
+           coalesce(p.limited_by, case when row_number() over (partition by p.tenant, p.limited_by
+                                              order by p.priority desc, p.ready_ms, p.id) > m.room
+                                       then 'quota:' || p.queue end) as barred_by
+      from placed p
+      left join rooms m on m.tenant = p.tenant and m.queue is null
 ), moment as (
     select holdfast.now_ms(%(now_ms)s) as now_ms
 ), claimed as (
@@ -88,7 +102,7 @@ with lines as (
     returning r.shard, r.id, r.tenant, r.workflow, r.queue, r.status, r.input, r.error, r.key, r.root_id, r.attempt,
               r.epoch, r.crashes, r.cancel_requested, r.version, r.definition_hash, r.created_ms, r.deadline_ms,
               r.cancel_compensates, r.pause_requested, r.parent_id, r.transition_seq, r.updated_ms,
-              p.status as from_status, p.priority, p.ready_ms
+              p.status as from_status, p.priority, p.ready_ms, p.counted
 ), barred as (
     update holdfast.runs r
        set barred_by = j.barred_by
@@ -106,7 +120,7 @@ with lines as (
 )
 select m.now_ms, c.id, c.tenant, c.workflow, c.queue, c.status, c.input, c.error, c.key, c.root_id, c.attempt, c.epoch,
        c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms, c.priority, c.version, c.definition_hash,
-       c.cancel_compensates, c.pause_requested, c.parent_id, c.ready_ms, b.barred, b.before
+       c.cancel_compensates, c.pause_requested, c.parent_id, c.ready_ms, c.counted, b.barred, b.before
   from moment m
  cross join (select (select count(*) from barred) as barred,
                     (select true

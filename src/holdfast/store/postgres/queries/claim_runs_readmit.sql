@@ -1,5 +1,5 @@
 -- Put barred runs back into the line that claims read, where they stood: those whose pause is over, and as many of each
--- tenant and queue as its quota has room for now. What is put back too early is barred again by the claim.
+-- tenant and queue as its quota and limit have room for now. What is put back too early is barred again by the claim.
 -- Guard: barred by what bars it no more (open_bars). Index: runs_barred; primary key. Returns: nothing.
 with back as materialized (
     select p.*

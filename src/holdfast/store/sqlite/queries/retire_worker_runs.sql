@@ -4,4 +4,4 @@ update runs set
     status = iif(status = 'compensating', 'compensating', 'queued'), status_reason = 'drained',
     worker = null, ready_ms = :now_ms, wake_ms = null, updated_ms = :now_ms, transition_seq = transition_seq + 1
 where shard = 0 and worker = :worker and id in (
-    select r.id from runs as r where r.shard = 0 and r.worker = :worker order by r.id limit :limit)
+    select r.id from runs as r indexed by runs_worker where r.shard = 0 and r.worker = :worker order by r.id limit :limit)

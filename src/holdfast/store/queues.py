@@ -1,0 +1,49 @@
+"""Limits of queues, written once for both databases. Claims keep within them (``claim_runs``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from sqlalchemy import Select, delete, select, update
+
+from holdfast.model.ids import Tenant
+from holdfast.model.limit import QueueLimit
+from holdfast.store.port import Statements
+from holdfast.store.rendering import insert_new
+from holdfast.store.tables import QUEUES
+
+_Q: Final = QUEUES.c
+_LIMIT: Final = [QUEUES.c[name] for name in QueueLimit.__struct_fields__]
+
+
+def write_limit(statements: Statements, limit: QueueLimit) -> QueueLimit:
+    """Set the limit of a queue."""
+    values = {name: getattr(limit, name) for name in QueueLimit.__struct_fields__} | {"set_ms": statements.now_ms}
+    if not statements.changed(insert_new(QUEUES).values(values)):
+        mine = (_Q.tenant == limit.tenant, _Q.queue == limit.queue)
+        statements.changed(update(QUEUES).where(*mine).values(values))
+    [row] = statements.rows(limit_of(limit.tenant, limit.queue))
+    return limit_from(row)
+
+
+def delete_limit(statements: Statements, tenant: Tenant, queue: str) -> bool:
+    """Lift it; whether there was one."""
+    return statements.changed(delete(QUEUES).where(_Q.tenant == tenant, _Q.queue == queue)) > 0
+
+
+def list_limits(statements: Statements, tenant: Tenant | None) -> list[QueueLimit]:
+    """The limits of a tenant's queues, or of every one's, in the order of tenant and queue."""
+    query = select(*_LIMIT).order_by(_Q.tenant, _Q.queue)
+    return [limit_from(row) for row in statements.rows(query if tenant is None else query.where(_Q.tenant == tenant))]
+
+
+def limit_of(tenant: Tenant, queue: str) -> Select[*tuple[Any, ...]]:
+    """The limit of one queue."""
+    return select(*_LIMIT).where(_Q.tenant == tenant, _Q.queue == queue)
+
+
+def limit_from(row: Sequence[Any]) -> QueueLimit:
+    """A row of ``limit_of``."""
+    values: dict[str, Any] = dict(zip(QueueLimit.__struct_fields__, row, strict=True))
+    return QueueLimit(**values)
