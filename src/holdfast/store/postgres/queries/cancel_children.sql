@@ -15,7 +15,7 @@ with doomed as materialized (
      cross join lateral (
            select r.shard, r.id, r.status, r.worker, r.parent_policy
              from holdfast.runs r
-            where r.shard = %(shard)s::smallint and r.parent_id = p.id and r.finalized_ms is null
+            where r.shard is not distinct from %(shard)s::smallint and r.parent_id = p.id and r.finalized_ms is null
               and r.parent_policy <> 'abandon' and not r.cancel_requested
             order by r.id
               for no key update of r) o

@@ -26,7 +26,7 @@ with ended as materialized (
        set outcome = 'child_ended', closed_ms = holdfast.now_ms(%(now_ms)s), result = e.result, error = e.error,
            child_status = e.status
       from (select m.* from (select o.* from ended o limit (select 1000000000)) m limit (select 1000000000)) e
-     where w.shard = e.shard and w.run_id = e.run_id and w.key = e.key and w.outcome is null
+     where w.shard = e.shard and w.run_id = e.run_id and w.key = e.key and coalesce(w.outcome, '') = ''
     returning w.shard, w.run_id, w.key, w.seq
 ), told as (
     select distinct on (h.run_id) h.shard, h.run_id, h.key from heard h order by h.run_id, h.seq, h.key

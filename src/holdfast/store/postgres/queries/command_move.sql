@@ -30,7 +30,7 @@ with moved as (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.updated_ms
       from moved m
-     where %(ends)s::boolean and w.shard = m.shard and w.run_id = m.id and w.outcome is null
+     where %(ends)s::boolean and w.shard = m.shard and w.run_id = m.id and coalesce(w.outcome, '') = ''
 ), told as (
     insert into holdfast.outbox (
            shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type, error_message, failed,

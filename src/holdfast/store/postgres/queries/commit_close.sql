@@ -15,5 +15,5 @@ with closing as materialized (
 update holdfast.waits w
    set outcome = c.outcome, closed_ms = holdfast.now_ms(%(now_ms)s)
   from (select m.* from (select o.* from closing o limit (select 1000000000)) m limit (select 1000000000)) c
- where w.shard = c.shard and w.run_id = c.id and w.key = c.key and w.outcome is null
+ where w.shard = c.shard and w.run_id = c.id and w.key = c.key and coalesce(w.outcome, '') = ''
    and (c.outcome = 'cancelled' or w.due_ms <= holdfast.now_ms(%(now_ms)s))

@@ -49,7 +49,7 @@ with leases as materialized (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.finalized_ms
       from moved m
-     where m.status <> 'stuck' and w.shard = m.shard and w.run_id = m.id and w.outcome is null
+     where m.status <> 'stuck' and w.shard = m.shard and w.run_id = m.id and coalesce(w.outcome, '') = ''
 ), failed as materialized (
     -- Not seen in the journal yet. Read only if somebody is told.
     select e.run_id, e.key

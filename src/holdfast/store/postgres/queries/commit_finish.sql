@@ -30,7 +30,7 @@ with ending as materialized (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.finalized_ms
       from moved m
-     where m.status <> 'stuck' and w.shard = m.shard and w.run_id = m.id and w.outcome is null
+     where m.status <> 'stuck' and w.shard = m.shard and w.run_id = m.id and coalesce(w.outcome, '') = ''
 ), told as (
     insert into holdfast.outbox (
            shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type, error_message, failed,

@@ -58,4 +58,4 @@ with opened as (
 update holdfast.waits w
    set outcome = 'signalled', closed_ms = holdfast.now_ms(%(now_ms)s), result = p.payload
   from (select m.* from (select o.* from pairs o limit (select 1000000000)) m limit (select 1000000000)) p
- where w.shard = p.shard and w.run_id = p.run_id and w.key = p.key and w.outcome is null
+ where w.shard = p.shard and w.run_id = p.run_id and w.key = p.key and coalesce(w.outcome, '') = ''

@@ -1,12 +1,16 @@
 -- Hand back the runs that a worker holds by the record but not by its own knowledge: they stand in the line at once.
 -- Guard: still held by the worker. Index: runs_held, primary key. Returns: one row, how many.
 with held as materialized (
-    select r.shard, r.id, r.status
-      from holdfast.runs r
-     where r.shard = %(shard)s::smallint and r.worker = %(worker)s
-       and r.id not in (select k.id from unnest(%(known)s::uuid[]) as k (id))
-     order by r.id
-       for no key update of r
+    select o.shard, o.id, o.status
+      from (select h.id
+              from (select r.id from holdfast.runs r where r.shard = %(shard)s::smallint and r.worker = %(worker)s offset 0) h
+             where h.id not in (select k.id from unnest(%(known)s::uuid[]) as k (id))
+             order by h.id) h
+     cross join lateral (
+           select r.shard, r.id, r.status
+             from holdfast.runs r
+            where r.shard = %(shard)s::smallint and r.id = h.id and coalesce(r.worker, '') = %(worker)s
+              for no key update of r) o
 ), moved as (
     update holdfast.runs r
        set status = case when h.status = 'compensating' then h.status else 'queued' end, status_reason = 'drained',

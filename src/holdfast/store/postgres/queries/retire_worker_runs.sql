@@ -2,12 +2,16 @@
 -- Guard: still held by the worker. Index: runs_held, primary key.
 -- Returns: one row, how many were handed back and how many are left.
 with held as materialized (
-    select r.shard, r.id, r.status
-      from holdfast.runs r
-     where r.shard = %(shard)s::smallint and r.worker = %(worker)s
-     order by r.id
-     limit %(limit)s
-       for no key update of r
+    select o.shard, o.id, o.status
+      from (select h.id
+              from (select r.id from holdfast.runs r where r.shard = %(shard)s::smallint and r.worker = %(worker)s offset 0) h
+             order by h.id
+             limit %(limit)s) h
+     cross join lateral (
+           select r.shard, r.id, r.status
+             from holdfast.runs r
+            where r.shard = %(shard)s::smallint and r.id = h.id and coalesce(r.worker, '') = %(worker)s
+              for no key update of r) o
 ), moved as (
     update holdfast.runs r
        set status = case when h.status = 'compensating' then h.status else 'queued' end, status_reason = 'drained',

@@ -23,7 +23,7 @@ with pairs as materialized (
     update holdfast.waits w
        set outcome = 'signalled', closed_ms = holdfast.now_ms(%(now_ms)s), result = f.payload
       from (select m.* from (select o.* from pairs o limit (select 1000000000)) m limit (select 1000000000)) f
-     where w.shard = f.shard and w.run_id = f.run_id and w.key = f.key and w.outcome is null
+     where w.shard = f.shard and w.run_id = f.run_id and w.key = f.key and coalesce(w.outcome, '') = ''
     returning w.shard, w.run_id, w.key, f.tenant, f.signal_id, f.receiver, f.place, f.held
 ), consumed as (
     update holdfast.signals s

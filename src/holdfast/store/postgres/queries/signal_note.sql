@@ -5,4 +5,4 @@ update holdfast.waits w
           from (select j.* from json_to_recordset(%(notes)s::json) as j (id uuid, key text, note text)
                  limit (select 1000000000)) m
          limit (select 1000000000)) l
- where w.shard = l.shard and w.run_id = l.id and w.key = l.key and w.outcome is null
+ where w.shard = l.shard and w.run_id = l.id and w.key = l.key and coalesce(w.outcome, '') = ''

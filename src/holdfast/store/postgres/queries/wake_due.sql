@@ -2,7 +2,7 @@
 -- A statement of its own after the one that locked the runs, so that it sees every wait they have.
 -- Guard: still due. Index: primary keys, waits_open. Returns: one row, how many.
 with woken as materialized (
-    select r.shard, r.id, r.status, w.due > 0 or r.is_delay as by_timer, holdfast.now_ms(%(now_ms)s) as now_ms
+    select r.shard, r.id, r.status, w.keys, w.keys is not null or r.is_delay as by_timer, holdfast.now_ms(%(now_ms)s) as now_ms
       from unnest(%(ids)s::uuid[]) as d (id)
      cross join lateral (
            select o.shard, o.id, o.status,
@@ -12,15 +12,21 @@ with woken as materialized (
               and o.status in ('queued', 'waiting', 'compensating')
             limit 1) r
      cross join lateral (
-           select count(*) as due
+           select array_agg(f.key) as keys
              from holdfast.waits f
             where f.shard = r.shard and f.run_id = r.id and f.outcome is null
               and f.due_ms <= holdfast.now_ms(%(now_ms)s)) w
 ), closed as (
     update holdfast.waits w
        set outcome = 'elapsed', closed_ms = d.now_ms
-      from (select m.* from (select o.* from woken o limit (select 1000000000)) m limit (select 1000000000)) d
-     where w.shard = d.shard and w.run_id = d.id and w.outcome is null and w.due_ms <= d.now_ms
+      from (select m.*
+              from (select o.shard, o.id, o.now_ms, k.key
+                      from woken o
+                     cross join unnest(o.keys) as k (key)
+                     limit (select 1000000000)) m
+             limit (select 1000000000)) d
+     where w.shard = d.shard and w.run_id = d.id and w.key = d.key and coalesce(w.outcome, '') = ''
+       and w.due_ms <= d.now_ms
 ), moved as (
     update holdfast.runs r
        set status = case when d.status = 'waiting' then 'queued' else d.status end,
