@@ -18,6 +18,7 @@ from holdfast.model.commit import Finish
 from holdfast.model.ids import DEFAULT_TENANT, Tenant
 from holdfast.model.run import RunFilter
 from holdfast.model.status import RunStatus
+from holdfast.store.migrations import migrate
 from holdfast.store.outbox import Outbox
 from holdfast.store.port import Statements
 from holdfast.store.postgres import scope as scopes
@@ -296,3 +297,33 @@ def test_a_tenant_may_have_any_name(walled_client_url: str) -> None:
         client.start_runs([new_run(1, tenant=odd, input=INPUT)])
 
         assert client.get_run(odd, run_id(1)).tenant == odd
+
+
+@pytest.mark.requirement("promise-10")
+def test_what_a_migration_makes_stands_behind_the_wall_from_its_first_moment(
+    postgres_server_url: str, postgres_template: str
+) -> None:
+    with migrated_database(postgres_server_url, postgres_template) as url:
+        make = (
+            "create table holdfast.extras (tenant text primary key); insert into holdfast.extras values ('acme'), ('b')"
+        )
+        with psycopg.connect(url) as connection:
+            connection.execute(make)
+        migrate(url)
+        assert "extras" in inspect_wall(url).open
+        raise_wall(url, settle_s=0)
+        with psycopg.connect(url) as connection:
+            connection.execute("create table holdfast.more (shard smallint, run_id uuid)")
+            connection.execute("grant select on holdfast.more to public")
+        assert inspect_wall(url).open == ("more",)
+
+        migrate(url)
+
+        assert inspect_wall(url).stands
+        make_login(url, "holdfast_test_client", "holdfast_client")
+        with acting(as_role(url, "holdfast_test_client"), "acme") as connection:
+            assert connection.execute("select tenant from holdfast.extras").fetchall() == [("acme",)]
+            assert connection.execute("select count(*) from holdfast.more").fetchall() == [(0,)]
+        lower_wall(url)
+        migrate(url)
+        assert inspect_wall(url).closed == ()

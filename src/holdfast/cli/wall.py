@@ -35,7 +35,7 @@ def switch_on(
     database: options.Database = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Let PostgreSQL itself keep tenants apart. Safe while workers run; again after an upgrade that brought tables."""
+    """Let PostgreSQL itself keep tenants apart. Safe while workers run; what later migrations bring too."""
     from holdfast.store.postgres.wall import SETTLE_S, raise_wall
 
     output = Output(as_json=as_json)

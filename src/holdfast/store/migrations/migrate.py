@@ -51,7 +51,16 @@ def migrate(url: str) -> str:
         if connection.dialect.name == "postgresql":
             # Of a restored dump the transitions have positions that this cluster's transactions have not come to yet.
             connection.exec_driver_sql("select holdfast.raise_transition_base()")
+            _extend_wall(connection)
     return HEAD
+
+
+def _extend_wall(connection: Connection) -> None:
+    """What tables there are now stand behind the wall between tenants, if there is one."""
+    from holdfast.store.postgres.wall import extend_wall
+
+    driver: Any = connection.connection.driver_connection
+    extend_wall(driver)
 
 
 def current_revision(url: str) -> str | None:

@@ -95,6 +95,8 @@ grant execute on all functions in schema holdfast to holdfast_client, holdfast_w
 grant select on holdfast_version to holdfast_client, holdfast_worker;
 """
 
+_GRANT: Final = "grant select, insert, update, delete on {table} to holdfast_client, holdfast_worker"
+
 _TABLES: Final = """
 select c.relname, bool_or(a.attname = 'tenant'), c.relrowsecurity and c.relforcerowsecurity,
        (select count(*) from pg_policy p where p.polrelid = c.oid and p.polname in ('all_tenants', 'one_tenant')) = 2
@@ -166,7 +168,7 @@ def inspect_wall(url: str) -> WallReport:
 
 
 def raise_wall(url: str, *, settle_s: float = SETTLE_S, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Put every table behind the wall, while processes run. Repeatable; again after an upgrade that brought tables.
+    """Put every table behind the wall, while processes run. Repeatable. Later migrations extend it by their tables.
 
     Takes ``settle_s`` seconds, in which nothing is locked: until all processes name their tenants. Each table is locked
     for a moment. Needs the tables' owner, and for the first time one who may create roles.
@@ -183,7 +185,23 @@ def raise_wall(url: str, *, settle_s: float = SETTLE_S, sleep: Callable[[float],
             sleep(settle_s)
         for place in _places(connection):
             if not place.is_closed:
-                _alter(connection, place, _CLOSE)
+                _alter(connection, place, _CLOSE if place.has_policies else (*_policies(place), *_CLOSE))
+
+
+def extend_wall(connection: psycopg.Connection[Any]) -> list[str]:
+    """Within the transaction of a migration: put the tables that it made behind the wall, if one stands; their names.
+
+    Nobody else has seen them yet, so nobody is waited for, and nobody ever sees them open.
+    """
+    places = _places(connection)
+    if not any(place.name == "runs" and place.is_closed for place in places):
+        return []
+    fresh = [place for place in places if not (place.is_closed and place.has_policies)]
+    for place in fresh:
+        table = sql.Identifier("holdfast", place.name)
+        for text in (*_policies(place), _GRANT, *_CLOSE):
+            connection.execute(sql.SQL(literal(text)).format(table=table))
+    return [place.name for place in fresh]
 
 
 def lower_wall(url: str) -> None:
