@@ -22,6 +22,7 @@ from rich.table import Table
 
 import holdfast as hf
 from benchmarks import operate
+from benchmarks.graphs import GROWTH_MAX
 from benchmarks.stage import Databases, Figures, ask, run_json, worker
 from benchmarks.workflows import app, held, parked, three
 from holdfast.model.status import RunStatus
@@ -124,6 +125,8 @@ def measure(databases: Databases, arguments: argparse.Namespace, folder: Path) -
         figures["takeover_s"] = asyncio.run(takeover(databases.fresh(), folder / f"{databases.kind}.marker"))
         console.print(f"[bold]{databases.kind}[/]: idle worker ...")
         figures["idle_statements_per_s"] = idle(databases.fresh(), seconds=20)
+        console.print(f"[bold]{databases.kind}[/]: large graphs ...")
+        figures["large_graphs"] = run_json("benchmarks.graphs", databases.fresh())
         console.print(f"[bold]{databases.kind}[/]: {arguments.parked} parked runs ...")
         figures["parked"] = asyncio.run(parked_memory(databases.fresh(), runs=arguments.parked))
     if databases.kind == "PostgreSQL":
@@ -154,7 +157,17 @@ def show(results: dict[str, Figures]) -> Table:
         row("take-over after SIGKILL, s (at most 12)", lambda f: f["takeover_s"])
         row("idle worker, statements/s (at most 2)", lambda f: f["idle_statements_per_s"])
         row("memory with parked runs, MiB before and after", lambda f: parked_cell(f["parked"]))
+        for shape in results[next(iter(results))]["large_graphs"]:
+            title = f"µs for a node of a graph: {shape}, 100 nodes and {{nodes:,}}"
+            row_of_graph(table, results, title, shape)
     return table
+
+
+def row_of_graph(table: Table, results: dict[str, Figures], title: str, shape: str) -> None:
+    """What a node costs in a small and in a large graph of one shape."""
+    found = [figures["large_graphs"][shape] for figures in results.values()]
+    cells = [f"{one['small_us']} -> {one['large_us']}, x {one['growth']:.2f}" for one in found]
+    table.add_row(title.format(nodes=found[0]["nodes"]) + f" (at most x {GROWTH_MAX:g})", *cells)
 
 
 def parked_cell(figures: Figures) -> str:

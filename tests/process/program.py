@@ -69,6 +69,28 @@ def pass_gate_in_thread(name: str) -> None:
         time.sleep(GATE_POLL_S)
 
 
+# A fan-out over a list, whose items are runs of their own
+
+
+@app.step
+async def square_item(item: int) -> int:
+    leave("item")
+    await asyncio.sleep(0.01)
+    return item * item
+
+
+@app.step
+async def add_up(squares: list[int]) -> int:
+    return sum(squares)
+
+
+fan_out = (
+    app.graph("fan_out")
+    .map("squares", square_item, over="input", queue="items", concurrency=500)
+    .step("total", add_up, input={"squares": "results.squares"})
+)
+
+
 # Three steps, the second of which waits at a gate
 
 

@@ -38,6 +38,9 @@ from holdfast.model.status import ACTIVE_STATUSES, RunStatus
 WATCH_INTERVAL_S: Final = 0.5
 """How often ``watch`` looks."""
 
+REST: Final = 5
+"""But a run is left alone this many times as long as it took to read."""
+
 PROGRESS_INTERVAL_S: Final = 2.0
 """How often ``watch`` says how far a run is where nothing shows it all the time."""
 
@@ -292,6 +295,7 @@ def _watch_one(session: Session, output: Output, run_id: str) -> Run:
     definitions: dict[str, Definition | None] = {}
     with _screen(output) as live:
         while True:
+            began_s = time.monotonic()
             detail = session.client.detail(run_id)
             progress = progress_of(detail, _definition_of(session, detail.run, definitions))
             if live is not None:
@@ -302,7 +306,7 @@ def _watch_one(session: Session, output: Output, run_id: str) -> Run:
                     told, told_s = _print_progress(output, detail.run, progress, told), time.monotonic()
             if detail.run.status not in ACTIVE_STATUSES:
                 break
-            time.sleep(WATCH_INTERVAL_S)
+            time.sleep(max(WATCH_INTERVAL_S, REST * (time.monotonic() - began_s)))
     if output.as_json:
         output.record({"run": plain_run(detail.run)})
     elif live is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import current_task
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
@@ -470,7 +471,7 @@ class RunBranch(Branch):
         wanted = list(items)
         names = [f"[{number}]" if key is None else f"[{key(item)}]" for number, item in enumerate(wanted)]
         if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
+            twice = next(name for name, count in Counter(names).items() if count > 1)
             raise DuplicateStepKey(run_id=self.execution.run.id, key=scope + twice)
         allowed = failures_allowed(tolerate, items=len(wanted))
         join = Join(branch, scope, stop_at_failure=tolerate is None)

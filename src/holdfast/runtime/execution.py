@@ -28,8 +28,9 @@ from holdfast.errors import NonDeterminismError, StoreError
 from holdfast.model.commit import CommitAnswer, Compensate, Finish, LiveUpdate, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import Json, UnixMs
 from holdfast.model.run import Attempt, ClaimedRun, Entry, NewRun, Signal, Wait
-from holdfast.model.status import EntryStatus, RunStatus, WaitKind
-from holdfast.runtime.settings import CHILD_LINGER_MS, LINGER_MS
+from holdfast.model.status import EntryStatus, RunStatus
+from holdfast.runtime.linger import Linger
+from holdfast.runtime.open_waits import OpenWaits
 from holdfast.runtime.staged import Staged
 from holdfast.runtime.unread import keys_to_read
 
@@ -82,7 +83,7 @@ class RunExecution:
         "joins",
         "journal",
         "leaving",
-        "linger_until_ms",
+        "linger",
         "loop",
         "open",
         "parted",
@@ -119,13 +120,13 @@ class RunExecution:
 
         # Branches and what they wait for
         self.active = self.branch_count = 0
-        self.open: dict[str, asyncio.Future[Wait]] = {}
+        self.open = OpenWaits()
         self.joins: dict[asyncio.Future[None], None] = {}
         self.branches: dict[int, RunBranch] = {}
         self.quiet_check: asyncio.Handle | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.deadline_timer: asyncio.TimerHandle | None = None
-        self.linger_until_ms = 0.0
+        self.linger = Linger()
 
         self.ending: Ending | None = None
         self.leaving = False
@@ -263,7 +264,7 @@ class RunExecution:
     def drop_waits(self, keys: Iterable[str]) -> None:
         """Close waits that the workflow no longer waits for."""
         for key in keys:
-            self.open.pop(key, None)
+            self.open.take(key)
             self.staged.cancelled.append(key)
             self.staged.count += 1
         if self.staged.cancelled:
@@ -344,11 +345,10 @@ class RunExecution:
         # Nothing is on its way to the database now: those who wait for it hear why.
         self.staged.durable = self.staged.count
         blocked: list[asyncio.Future[Any]] = [*self.staged.take_barriers()]
-        for key in list(self.open):
-            future = self.open.pop(key)
+        for key in self.open:
             self.active += 1
             del self.waits[key]
-            blocked.append(future)
+        blocked += self.open.take_all()
         for future in blocked:
             if not future.done():
                 future.set_exception(error)
@@ -361,12 +361,15 @@ class RunExecution:
         if wait.outcome is not None:
             return wait
         future: asyncio.Future[Wait] = self.loop.create_future()
-        self.open[key] = future
+        self.open.add(wait, future)
+        if self.replaying and wait.due_ms is not None and wait.due_ms == self.open.next_due_ms:
+            # Opened by an earlier lease, so that no commit of this one will tell when it is due.
+            self.arm()
         self.block()
         try:
             return await future
         except asyncio.CancelledError:
-            if self.open.pop(key, None) is not None:
+            if self.open.take(key) is not None:
                 self.active += 1
             raise
         finally:
@@ -394,13 +397,15 @@ class RunExecution:
             if known is None or known.outcome is not None:
                 continue
             self.waits[wait.key] = wait
-            if wait.outcome is not None and (future := self.open.pop(wait.key, None)) is not None:
+            if wait.outcome is None:
+                self.open.learn(wait)
+            elif (future := self.open.take(wait.key)) is not None:
                 self.active += 1
                 woken = True
                 if not future.done():
                     future.set_result(wait)
         if woken:
-            self.linger_until_ms = 0.0
+            self.linger.restart()
         self.arm()
 
     def update(self, update: LiveUpdate) -> None:
@@ -416,26 +421,19 @@ class RunExecution:
     @property
     def waits_for_others(self) -> bool:
         """Whether somebody else may close one of its waits, so that the worker must listen."""
-        return any(self.waits[key].kind in _CLOSED_BY_OTHERS for key in self.open)
-
-    @property
-    def waiting_for(self) -> list[str]:
-        """The keys of the waits that its branches wait for."""
-        return list(self.open)
+        return self.open.of_others > 0
 
     def arm(self) -> None:
         """Set the timer for the next due wait of the branches in memory, and for the run's deadline."""
         if self.run.deadline_ms is not None and self.deadline_timer is None and self.stop is None:
             delay_s = max(0.0, (self.run.deadline_ms - self.services.now_ms()) / 1000)
             self.deadline_timer = self.loop.call_later(delay_s, self.request_stop, Stop.DEADLINE)
-        if not self.open:
-            return
-        dues = [due for key in self.open if (due := self.waits[key].due_ms) is not None]
+        due_ms = self.open.next_due_ms
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        if dues:
-            delay_s = max(0.0, (min(dues) - self.services.now_ms() + 1) / 1000)
+        if due_ms is not None:
+            delay_s = max(0.0, (due_ms - self.services.now_ms() + 1) / 1000)
             self.timer = self.loop.call_later(delay_s, self._due)
 
     def _due(self) -> None:
@@ -443,16 +441,12 @@ class RunExecution:
         self.timer = None
         if self.ending is not None or self.leaving:
             return
-        now_ms = self.services.now_ms()
-        for key in self.open:
-            due_ms = self.waits[key].due_ms
-            if due_ms is not None and due_ms <= now_ms and key not in self.staged.elapsed:
-                self.staged.elapsed.append(key)
-                self.staged.count += 1
-        if self.staged.elapsed:
+        due = self.open.take_due(self.services.now_ms())
+        if due:
+            self.staged.elapsed += due
+            self.staged.count += len(due)
             self.services.committer.submit(self)
-        else:
-            self.arm()
+        self.arm()
 
     def _quiet(self) -> None:
         """No branch is active: stay for a moment, or give the run back."""
@@ -464,19 +458,17 @@ class RunExecution:
             return
         if not self.open:
             return
-        now_ms = self.services.now_ms()
-        if self.linger_until_ms == 0.0:
-            children = any(self.waits[key].kind is WaitKind.CHILD for key in self.open)
-            self.linger_until_ms = now_ms + (CHILD_LINGER_MS if children else 0)
-        dues = [due for key in self.open if (due := self.waits[key].due_ms) is not None]
-        stay_ms = self.linger_until_ms - now_ms
-        if dues and min(dues) - now_ms <= LINGER_MS:
-            stay_ms = max(stay_ms, LINGER_MS)
+        records = len(self.journal) + len(self.waits)
+        stay_ms = self.linger.stay_ms(
+            self.services.now_ms(), self.open, records=records, has_room=self.services.has_room()
+        )
         if stay_ms > 0:
             if self.staged.count > self.staged.durable:
                 self.services.committer.submit(self)
             self.arm()
-            self.services.listen(self)
+            if self.staged.count == self.staged.durable and not self.linger.listening:
+                self.linger.listening = True
+                self.services.listen(self)
             self.quiet_check = self.loop.call_later(stay_ms / 1000, self._quiet)
             return
         self._give_back(Park(open_waits=sum(1 for wait in self.waits.values() if wait.outcome is None)))
@@ -537,11 +529,10 @@ class RunExecution:
         for barrier in self.staged.take_barriers():
             barrier.set_result(None) if ending is Ending.FINISHED else _unwind(barrier)
         if self.open or self.joins:
-            blocked: list[asyncio.Future[Any]] = [*self.open.values(), *self.joins]
+            blocked: list[asyncio.Future[Any]] = [*self.open.take_all(), *self.joins]
             for future in blocked:
                 if not future.done():
                     _unwind(future)
-            self.open.clear()
         for branch in tuple(self.branches.values()):
             if branch.in_handler:
                 branch.cancel()
@@ -572,7 +563,6 @@ class RunExecution:
 
 
 _ENDINGS: dict[type[Any], Ending] = {Park: Ending.PARKED, Release: Ending.RELEASED, Finish: Ending.FINISHED}
-_CLOSED_BY_OTHERS = frozenset({WaitKind.SIGNAL, WaitKind.CHILD, WaitKind.APPROVAL})
 
 
 def _unwind(future: asyncio.Future[Any]) -> None:

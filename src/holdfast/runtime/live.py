@@ -39,6 +39,7 @@ class Live:
         self._wanted: set[RunId] = set()
         self._told: set[RunId] = set()
         self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
     def hint(self, run_ids: tuple[RunId, ...] | None) -> None:
         """Something happened to these runs; None: to some run."""
@@ -71,14 +72,24 @@ class Live:
 
     async def run_once(self) -> None:
         """Read the news for the runs that want it."""
-        wanted = [run_id for run_id in self._wanted if run_id in self._executions]
-        told = [run_id for run_id in sorted(self._told) if run_id in self._executions]
-        self._wanted.clear()
-        self._told.clear()
+        services, held = self._services, self._executions
+        now_ms = services.host.monotonic_ms()
+        wanted = sorted(run_id for run_id in self._wanted if run_id in held)
+        rested = {run_id: held[run_id].linger.next_look_ms(held[run_id].open) for run_id in wanted}
+        later = {run_id for run_id in wanted if rested[run_id] > now_ms}
+        told = [run_id for run_id in sorted(self._told) if run_id in held and run_id not in later]
+        self._wanted = later
+        self._told &= later
         if not wanted:
             return
-        services = self._services
-        waiting = {run_id: self._executions[run_id].waiting_for for run_id in sorted(wanted)}
+        # What is wanted of the run itself is looked at whenever there are news.
+        waiting: dict[RunId, list[str]] = {run_id: [] for run_id in wanted}
+        for run_id in wanted:
+            if run_id not in later:
+                waiting[run_id] = list(held[run_id].open)
+                held[run_id].linger.looked(now_ms)
+        if later:
+            self._look_again(min(rested[run_id] for run_id in later) - now_ms)
         updates = await services.host.call("keep", services.store.read_live, self._worker, waiting)
         for update in updates:
             execution = self._executions.get(update.run_id)
@@ -86,6 +97,12 @@ class Live:
                 execution.update(update)
         news = {update.run_id for update in updates}
         await self._drop_lost([run_id for run_id in told if run_id not in news])
+
+    def _look_again(self, after_ms: float) -> None:
+        """At the runs that are wanted still."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._services.loop.call_later(after_ms / 1000, self._wake.set)
 
     async def _drop_lost(self, run_ids: list[RunId]) -> None:
         """Of runs that we were told of and that have no news: stop at once what was taken from us by a command."""

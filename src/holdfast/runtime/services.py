@@ -51,6 +51,7 @@ class Services:
     committer: Committer
     listen: Callable[[RunExecution], None]
     ended: Callable[[RunExecution], None]
+    has_room: Callable[[], bool]
     expect: Callable[[UnixMs], None]
     walk: Callable[[RunBranch, Any], Coroutine[Any, Any, dict[str, Any]]]
 
@@ -64,6 +65,7 @@ class Services:
         self.loop = asyncio.get_running_loop()
         self._offset_ms = 0.0
         self._step_results: dict[str, Decode] = {}
+        self._readers: dict[Callable[..., Any], ReadArguments] = {}
         self._workflow_arguments: dict[Callable[..., Any], DecodeArguments] = {}
         self._monotonic_ms = host.monotonic_ms
         self.plain = codec.decoder(Any)
@@ -142,11 +144,17 @@ class Services:
 
     def arguments_reader_of(self, step: Step[Any, Any]) -> ReadArguments:
         """Reads JSON values by parameter as the step's function declares them. It raises DecodeError."""
+        known = self._readers.get(step.function)
+        if known is not None:
+            return known
         read = self.codec.arguments_reader(self.call_signature_of(step))
         where = f"the arguments of step {step.name!r}"
-        if not self._positional_of(step):
-            return lambda arguments: read((), arguments, where)
-        return lambda arguments: read(*self.split_arguments(step, arguments), where)
+        if self._positional_of(step):
+            reader: ReadArguments = lambda arguments: read(*self.split_arguments(step, arguments), where)  # noqa: E731
+        else:
+            reader = lambda arguments: read((), arguments, where)  # noqa: E731
+        self._readers[step.function] = reader
+        return reader
 
     def split_arguments(
         self, step: Step[Any, Any], arguments: dict[str, Any]

@@ -41,12 +41,5 @@ class WorkerSettings:
         return int(self.poll.total_seconds() * 1000)
 
 
-LINGER_MS = 250
-"""A run whose next timer is this near stays in memory instead of being parked and claimed again."""
-
-CHILD_LINGER_MS = 500
-"""A run that waits for children stays in memory this long after the last one ended: fan-outs would otherwise be
-claimed and replayed for each child."""
-
 LAZY_MS = 20
 """A result that nothing waits for is committed after this time at the latest."""

@@ -191,6 +191,7 @@ class Worker:
         self.closings = ClosingDelivery(services, settings) if self.registry.end_handlers else None
         services.listen = self.live.listen
         services.ended = self._ended
+        services.has_room = self._has_room
         services.expect = self.housekeeper.expect
         services.walk = walk_run
 
@@ -252,6 +253,10 @@ class Worker:
         if not self._executions:
             self._empty.set()
         self.claimer.room_freed()
+
+    def _has_room(self) -> bool:
+        """Whether runs may stay in memory though they only wait."""
+        return len(self._executions) <= self.settings.concurrency // 2
 
     # Ending
 

@@ -426,7 +426,7 @@ class _Level:
     ) -> None:
         """An expression that is evaluated when everything before the node ``key`` has been decided."""
         reading = self.read(key, what, source, wanted=wanted, variables=variables)
-        for read in sorted(reading.nodes & self.number.keys()):
+        for read in sorted(name for name in reading.nodes if name in self.number):
             self.questions.append((self.number[key], self.number[read], key, what))
 
     def read(self, key: str, what: str, source: str, *, wanted: frozenset[Kind], variables: Variables) -> Reading:
@@ -434,7 +434,7 @@ class _Level:
         if reading.flaw is not None:
             code, reason = reading.flaw
             self.add(key, code, f"{what} {reason}")
-        for read in sorted(reading.nodes - self.number.keys()):
+        for read in sorted(name for name in reading.nodes if name not in self.number):
             self.add(key, "unknown_node", f"{what} reads the result of {read!r:.80}, which is no node here")
         return reading
 
@@ -460,7 +460,7 @@ class _Level:
         what = f"the condition of its edge to {edge.target!r}"
         reading = self.read(edge.source, what, edge.condition, wanted=A_BOOL, variables=IN_EDGE)
         # The source has ended by then, so its own result may be read as well.
-        for read in sorted(reading.nodes & self.number.keys() - {edge.source}):
+        for read in sorted(name for name in reading.nodes if name in self.number and name != edge.source):
             if edge.source in self.number:
                 self.questions.append((self.number[edge.source], self.number[read], edge.source, what))
 

@@ -141,12 +141,17 @@ def _branches(key: str, branches: dict[str, Branch], subject: str | None) -> Ite
 
 def resolve_calls(plan: Plan, signature_of: FindSignature) -> Calls:
     """What the parameters of everything that a level calls get. What is unknown here is left out."""
-    found = [
-        (node, place, signature)
-        for node in plan.nodes
-        for place in places_of(node)
-        if (signature := signature_of(place)) is not None
-    ]
+    # Many nodes may call the same handler, and to look at a function takes its time.
+    known: dict[tuple[str, bool], Signature | None] = {}
+    found: list[tuple[NodePlan, Place, Signature]] = []
+    for node in plan.nodes:
+        for place in places_of(node):
+            handler = (place.handler, place.is_workflow)
+            if handler not in known:
+                known[handler] = signature_of(place)
+            signature = known[handler]
+            if signature is not None:
+                found.append((node, place, signature))
     refused = _not_before(plan, found)
     calls: Calls = {}
     for node, place, signature in found:
