@@ -18,6 +18,7 @@ from holdfast.runtime.settings import WorkerSettings
 from holdfast.workflow import blocking
 from holdfast.workflow.approval import Decision, wait_for_approval
 from holdfast.workflow.context import RunInfo, StepInfo, current, current_step
+from holdfast.workflow.continuing import ContinueAsNew, continue_as_new
 from holdfast.workflow.graph import Graph
 from holdfast.workflow.graph_options import With
 from holdfast.workflow.node import NodeInfo, current_node
@@ -45,6 +46,7 @@ __all__ = [
     "Child",
     "Client",
     "Closing",
+    "ContinueAsNew",
     "Dag",
     "Decision",
     "Explanation",
@@ -75,6 +77,7 @@ __all__ = [
     "blocking",
     "connect",
     "connect_sync",
+    "continue_as_new",
     "current",
     "current_node",
     "current_step",

@@ -7,6 +7,7 @@
     │   ├── DuplicateName
     │   ├── DuplicateStepKey
     │   ├── NotInWorkflow
+    │   ├── CannotContinue      hf.continue_as_new() was called where a run cannot end
     │   ├── NotADependency      a node asks for the result of one that it does not follow
     │   ├── UnknownBranch       a route's selector answered none of its branches
     │   ├── PayloadError        a value that cannot be stored or read back
@@ -146,6 +147,13 @@ class NotInWorkflow(UsageError):
 
     def __init__(self, message: str = "", **facts: Any) -> None:
         super().__init__(message, **{"where": "inside a workflow that a worker executes", **facts})
+
+
+class CannotContinue(UsageError):
+    """``hf.continue_as_new()`` was called where a run cannot end: beside other branches, or in a graph."""
+
+    code = "cannot_continue"
+    template = "run {run_id} cannot continue as a new run here: {why}"
 
 
 class NotADependency(UsageError):
@@ -289,10 +297,14 @@ class Conflict(HoldfastError):
 
 
 class RunFinished(Conflict):
-    """The run has ended; it takes no more signals or commands."""
+    """The run has ended; it takes no more signals or commands. ``continued_as_id`` is its successor, if it has one."""
 
     code = "run_finished"
-    template = "run {run_id} is {status} already"
+    template = "run {run_id} is {status} already{place}"
+
+    def __init__(self, message: str = "", **facts: Any) -> None:
+        successor = facts.setdefault("continued_as_id", None)
+        super().__init__(message, **{"place": f": it continued as run {successor}" if successor else "", **facts})
 
 
 class QuotaExceeded(Conflict):

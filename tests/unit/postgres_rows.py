@@ -23,6 +23,14 @@ select 0, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'defau
        case when n %% 100 > 97 then 'f' || n %% 3 end
   from generate_series(1, %(size)s) n;
 """
+_LOAD_CHAINS = """
+update holdfast.runs
+   set chain_id = ('00000000-0000-7000-8000-' || lpad(to_hex(created_ms - mod(created_ms, 100)), 12, '0'))::uuid,
+       link = mod(created_ms, 100) + 1,
+       continued_as_id = case when status = 'completed' then
+           ('00000000-0000-7000-8000-' || lpad(to_hex(created_ms + 1), 12, '0'))::uuid end
+ where mod(created_ms, 1000) < 300 and status <> 'running'
+"""
 LOAD_WORKERS = """
 insert into holdfast.workers (id, queues, codes, host, pid, version, started_ms, heartbeat_ms, lease_until_ms)
 values ('claimant', '{default}', '{order}', 'box', 1, '', 1, 1, 9000000000000)
@@ -73,6 +81,7 @@ def fill(connection: psycopg.Connection[Any]) -> None:
     connection.execute(_LOAD, {"size": SIZE})
     connection.execute(_LOAD_SUBSCRIPTIONS, {"size": SIZE})
     for statement in (
+        _LOAD_CHAINS,
         LOAD_WORKERS,
         _LOAD_WAITS,
         _LOAD_JOURNAL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast.model.commit import Compensate, Finish, NewWait, Park, Release, RunCommit
+from holdfast.model.commit import Compensate, Continue, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
 from holdfast.model.run import Attempt, Entry, NewRun, Signal
 from holdfast.model.search import AttributeValue
@@ -102,13 +102,9 @@ def batch() -> Iterator[RunCommit]:
     attempt = Attempt(key="pack", attempt=1, error=ERROR, started_ms=UnixMs(1), ended_ms=UnixMs(2))
     waits = [
         NewWait(key="a", seq=3, kind=WaitKind.SIGNAL, signal="approved"),
-        NewWait(key="b", seq=4, kind=WaitKind.CHILD, child_id=run_id(7)),
+        NewWait(key="b", seq=4, kind=WaitKind.CHILD, child_id=run_id(507)),
     ]
-    moves: list[Park | Release | Compensate | Finish] = [
-        Park(2),
-        Release(),
-        Compensate(ERROR, "failed"),
-    ]
+    moves: list[Move] = [Park(2), Release(), Compensate(ERROR, "failed"), Continue(run_id(SIZE + 2), INPUT)]
     sent = Signal(id=run_id(9), tenant=DEFAULT_TENANT, name="s1", payload=INPUT)
     child = NewRun(id=run_id(SIZE + 1), workflow="order", input=INPUT, parent_id=run_id(2), parent_key="ship")
     named: dict[str, AttributeValue | None] = {"customer": 3, "city": None}
@@ -116,7 +112,7 @@ def batch() -> Iterator[RunCommit]:
     for number, move in enumerate(moves):
         yield RunCommit(run_id(12 + 10 * number), 1, [entry], move=move)
     end = Finish(RunStatus.COMPLETED, "completed", RESULT)
-    yield RunCommit(run_id(52), 1, [entry], elapsed=["w"], move=end)
+    yield RunCommit(run_id(62), 1, [entry], elapsed=["w"], move=end)
 
 
 def commands(one: Params, ids: Params) -> list[Step]:
@@ -148,7 +144,19 @@ def rare(one: Params, signal: Params, ids: Params) -> list[Step]:
         ("read_detail", {**one, "id": run_id(10), "limit": 1_000}),
         ("read_detail_workers", {"worker": "worker-1", "queue": "default", "code": "order"}),
         ("read_transitions", one),
-        ("lock_children", ids),
+        ("lock_children", {**ids, "follows": True}),
+        *chains(signal),
+    ]
+
+
+def chains(signal: Params) -> list[Step]:
+    """The statements that look for the last link of a chain."""
+    touched = [{"id": run_id(number), "key": "w"} for number in range(1, 50)]
+    return [
+        ("find_newest", {"chain_id": run_id(100)}),
+        ("command_seen_in_chain", {"chain_id": run_id(100), "command_id": run_id(3)}),
+        ("signal_forward", {**signal, "signal_ids": None}),
+        ("follow_children", {"waits": document(touched)}),
     ]
 
 
@@ -203,7 +211,7 @@ def steps() -> dict[str, Params]:
         *rare(one, signal, ids),
     ]
     commit = plan_commit(list(batch()), shard=0, now_ms=UnixMs(NOW_MS)).steps(families=True)
-    alone = RunCommit(run_id(62), 1, move=Finish(RunStatus.COMPLETED, "completed", RESULT))
+    alone = RunCommit(run_id(72), 1, move=Finish(RunStatus.COMPLETED, "completed", RESULT))
     ends = plan_commit([alone], shard=0, now_ms=UnixMs(NOW_MS)).steps(families=False)
     return {name: {**shared, **params} for name, params in [*hot, *commit, *ends]}
 

@@ -150,6 +150,18 @@ def run_table(runs: Sequence[Run], now_ms: UnixMs) -> Table:
     return table
 
 
+def show_chain(run: Run) -> str | None:
+    """Where the run stands in its chain; None if it is in none."""
+    if run.chain_id is None:
+        return None
+    parts = [f"link {run.link} of the chain of {run.chain_id}"]
+    if run.continued_from_id is not None:
+        parts.append(f"after {run.continued_from_id}")
+    if run.continued_as_id is not None:
+        parts.append(f"continued as {run.continued_as_id}")
+    return ", ".join(parts)
+
+
 def run_facts(run: Run, now_ms: UnixMs) -> Table:
     """What a run is, without its record."""
     took = None
@@ -170,6 +182,7 @@ def run_facts(run: Run, now_ms: UnixMs) -> Table:
             "attributes": ", ".join(clean(f"{name}={value}") for name, value in sorted(run.attributes.items())),
             "parent": f"{run.parent_id} at {clean(run.parent_key or '')}" if run.parent_id else None,
             "lineage": lineage,
+            "chain": show_chain(run),
             "tenant": clean(run.tenant),
             "worker": run.worker,
             "crashes": str(run.crashes) if run.crashes else None,

@@ -149,9 +149,9 @@ class RunHandle(Generic[R_co]):
         run = await self._client.wait_for_end(self.id, timeout=timeout, started_ms=self._started_ms)
         return cast("R_co", self._client.result_from(run, self._result_type))
 
-    async def get(self) -> Run:
-        """The run as it is now."""
-        return await self._client.get(self.id)
+    async def get(self, *, newest: bool = False) -> Run:
+        """The run as it is now; with ``newest`` the last run of its chain, if it continued."""
+        return await self._client.get(self.id, newest=newest)
 
     async def signal(self, name: str, payload: Any = None) -> bool:
         """Send this run a signal. Returns whether a wait took it at once; otherwise it is kept for the next one."""
@@ -325,7 +325,7 @@ class Client(Moving, Events):
         connection = options.get("connection")
         if connection is None:
             started = await self._send(self.store.start_runs, [self._new_run(start, await self._pin(start))])
-            return self._handle(start, started[0])
+            return self._handle(start, (await self._follow(started))[0])
         start_async = getattr(self.store, "start_runs_in_async", None)
         if start_async is None or not type(connection).__name__.startswith("Async"):
             return self.start_in(connection, start)
@@ -352,7 +352,16 @@ class Client(Moving, Events):
                 pins[place] = await self._pin(start)
             news.append(self._new_run(start, pins[place]))
         started: list[Started] = await self._send(self.store.start_runs, news) if news else []
-        return [self._handle(start, one) for start, one in zip(wanted, started, strict=True)]
+        return [self._handle(start, one) for start, one in zip(wanted, await self._follow(started), strict=True)]
+
+    async def _follow(self, started: list[Started]) -> list[Started]:
+        """The answers to starts: of a run that was started before and has continued, the last run of its chain."""
+        known = [one.run_id for one in started if not one.created]
+        if not known:
+            return started
+        runs: list[Run] = await self._send(self.store.get_runs, self.tenant, known)
+        newest = {run.id: (await self.get(run.id, newest=True)).id for run in runs if run.continued_as_id is not None}
+        return [Started(newest.get(one.run_id, one.run_id), one.created) for one in started]
 
     async def _pin(self, start: Start, *, write: bool = True) -> Pin | None:
         """The version that the run is to follow; None for a function workflow."""
@@ -455,7 +464,7 @@ class Client(Moving, Events):
     async def wait_for_end(
         self, run_id: str, *, timeout: timedelta | float | None = None, started_ms: float | None = None
     ) -> Run:
-        """The run, when it has ended, however it ended.
+        """The run, when it has ended, however it ended; of one that continued, the last run of its chain.
 
         Args:
             run_id: the run.
@@ -472,17 +481,27 @@ class Client(Moving, Events):
         is_new = started_ms is not None and self._host.monotonic_ms() - started_ms < NEW_MS
         if not is_new:
             # Tells an unknown run at once, and waits for nothing that has ended.
-            run = await self.get(checked)
+            run = await self.get(checked, newest=True)
             if run.status not in ACTIVE_STATUSES:
                 return run
+            checked = run.id
         try:
             async with asyncio.timeout(limit_s):
-                return await self._results.wait(checked, look_after_s=NEW_LOOK_S if is_new else 0.0)
+                return await self._wait_for_last(checked, NEW_LOOK_S if is_new else 0.0)
         except TimeoutError:
-            run = await self.get(checked)
+            run = await self.get(checked, newest=True)
             if run.status not in ACTIVE_STATUSES:
                 return run
-            raise ResultTimeout(run_id=checked, timeout_s=limit_s, status=run.status.value) from None
+            raise ResultTimeout(run_id=run.id, timeout_s=limit_s, status=run.status.value) from None
+
+    async def _wait_for_last(self, run_id: RunId, look_after_s: float) -> Run:
+        run = await self._results.wait(run_id, look_after_s=look_after_s)
+        while run.continued_as_id is not None:
+            newest = await self.get(run.id, newest=True)
+            if newest.status not in ACTIVE_STATUSES:
+                return newest
+            run = await self._results.wait(newest.id)
+        return run
 
     async def wait_for_result(self, run_id: str, *, timeout: timedelta | float | None = None, type_: Any = Any) -> Any:
         """As ``RunHandle.result``."""

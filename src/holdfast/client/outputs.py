@@ -12,7 +12,7 @@ from holdfast.client.messages import Messages, SignalOptions
 from holdfast.client.watching import Watch
 from holdfast.core.ids import check_run_id, derive_id
 from holdfast.core.names import check_name
-from holdfast.errors import RunFinished, UpdateRefused, UpdateTimeout, ValueNotFound
+from holdfast.errors import RunFinished, RunNotFound, UpdateRefused, UpdateTimeout, ValueNotFound
 from holdfast.model.ids import Json, RunId, UnixMs
 from holdfast.model.run import Entry
 from holdfast.model.status import TERMINAL_STATUSES, EntryKind, RunStatus
@@ -126,15 +126,18 @@ class Outputs(Messages):
         check_name("update", name)
         request_id = self._host.new_id() if key is None else derive_id("update", checked, name, check_name("key", key))
         options = SignalOptions(run_id=checked, signal_id=request_id)
+        # What continues meanwhile is followed link by link, since any of them may answer; with a key any of them may
+        # have answered long ago.
+        asked = checked if key is not None else (await self.get(checked, newest=True)).id
         try:
             async with (
                 asyncio.timeout(None if limit is None else limit.total_seconds()),
-                Watch(self.store.hints, checked) as watch,
+                Watch(self.store.hints, asked) as watch,
             ):
                 reply = await self._reply(checked, request_id)
                 if reply is None:
                     await self.signal(f"{UPDATE_PREFIX}{name}", UpdateRequest(request_id, value), **options)
-                    reply = await self._wait_for_reply(checked, request_id, watch)
+                    reply = await self._wait_for_reply(asked, request_id, watch)
         except TimeoutError:
             waited_s = None if limit is None else limit.total_seconds()
             raise UpdateTimeout(run_id=checked, name=name, timeout_s=waited_s) from None
@@ -153,8 +156,22 @@ class Outputs(Messages):
                 reply: UpdateReply = self._value(entry, UpdateReply, f"the reply to update {request_id}")
                 return reply
             if found.status in TERMINAL_STATUSES:
-                raise RunFinished(run_id=run_id, status=found.status)
+                run_id = await self._successor(run_id, found.status)
+                continue
             await watch.wait()
+
+    async def _successor(self, run_id: RunId, status: RunStatus) -> RunId:
+        """As which run an ended one continued; of links that are not kept any more, the last. Raises RunFinished."""
+        successor = (await self.get(run_id)).continued_as_id
+        if successor is None:
+            raise RunFinished(run_id=run_id, status=status)
+        try:
+            return (await self.get(successor)).id
+        except RunNotFound:
+            newest = (await self.get(run_id, newest=True)).id
+            if newest == run_id:
+                raise
+            return newest
 
     async def _reply(self, run_id: RunId, request_id: str) -> UpdateReply | None:
         found = await self._send(

@@ -22,9 +22,9 @@ EXPLAINED_MAX: Final = 20
 class Reading(Requests):
     """The part of ``Client`` that changes nothing."""
 
-    async def get(self, run_id: str) -> Run:
-        """The run as it is now. Raises RunNotFound."""
-        return await self._send(self.store.get_run, self.tenant, check_run_id(run_id))
+    async def get(self, run_id: str, *, newest: bool = False) -> Run:
+        """The run as it is now; with ``newest`` the last run of its chain, if it continued. Raises RunNotFound."""
+        return await self._send(self.store.get_run, self.tenant, check_run_id(run_id), newest=newest)
 
     async def detail(self, run_id: str) -> RunDetail:
         """The run with its journal, waits, attempts and transitions. Raises RunNotFound."""

@@ -53,9 +53,9 @@ class SyncRunHandle(Generic[R_co]):
         """As ``RunHandle.result``."""
         return self._portal.call(self._handle.result(timeout))
 
-    def get(self) -> Run:
+    def get(self, *, newest: bool = False) -> Run:
         """As ``RunHandle.get``."""
-        return self._portal.call(self._handle.get())
+        return self._portal.call(self._handle.get(newest=newest))
 
     def signal(self, name: str, payload: Any = None) -> bool:
         """As ``RunHandle.signal``."""
@@ -199,9 +199,9 @@ class SyncClient(SyncMoving):
         """As ``Client.wait_for_end``."""
         return self._portal.call(self._client.wait_for_end(run_id, timeout=timeout))
 
-    def get(self, run_id: str) -> Run:
+    def get(self, run_id: str, *, newest: bool = False) -> Run:
         """As ``Client.get``."""
-        return self._portal.call(self._client.get(run_id))
+        return self._portal.call(self._client.get(run_id, newest=newest))
 
     def detail(self, run_id: str) -> RunDetail:
         """As ``Client.detail``."""

@@ -115,9 +115,14 @@ def decide(situation: Situation, order: Order) -> Effect | None:
             assert_never(order.command)
 
 
+def is_for_newest(run: Run, command: Command) -> bool:
+    """Whether a command to this run is for the last link of its chain: all that name none of its records."""
+    return run.continued_as_id is not None and not isinstance(command, Settle | MoveTo)
+
+
 def _refuse(run: Run, command: Command, why: str = "") -> CommandRefused | RunFinished:
     if run.status in TERMINAL_STATUSES and run.status is not _S.STUCK:
-        return RunFinished(run_id=run.id, status=run.status)
+        return RunFinished(run_id=run.id, status=run.status, continued_as_id=run.continued_as_id)
     word = word_of(command)
     state = "held by a worker" if run.worker is not None and run.status is not _S.RUNNING else run.status
     allowed = [each for each in allowed_from(run.status) if each != word]
@@ -405,6 +410,8 @@ def check_retry(run: Run, *, again: bool) -> None:
     why = ""
     if run.status not in (_S.FAILED, _S.CANCELLED, _S.STUCK):
         why = f"it is {run.status}, and only what failed, was cancelled or is stuck is retried"
+        if run.continued_as_id is not None:
+            why = f"it continued as run {run.continued_as_id}: retry the last run of its chain, if that failed"
     elif again:
         why = "it has been retried already: retry the last attempt of its lineage"
     if why:

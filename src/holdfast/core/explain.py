@@ -26,7 +26,8 @@ class Reason(Struct, frozen=True, kw_only=True):
 
     kind: str
     """A stable word: claimable, no_worker, limit, quota, paused_queue, paused_workflow, paused_tenant, delayed, held,
-    paused, pausing, timer, signal, child, retry, approval, cancel, deadline, ended, failed_step, cause."""
+    paused, pausing, timer, signal, child, retry, approval, cancel, deadline, ended, failed_step, cause,
+    link."""
     text: str
     key: str | None = None
     since_ms: UnixMs | None = None
@@ -39,6 +40,8 @@ class Reason(Struct, frozen=True, kw_only=True):
     """How many runs stand before it in its line, counted up to 1,000."""
     attempts: int | None = None
     """How many attempts of a step have failed."""
+    continued_as_id: RunId | None = None
+    """As which run it continued."""
     child: Explanation | None = None
     """Why the child that it waits for is where it is."""
     holders: list[RunId] | None = None
@@ -129,7 +132,18 @@ def _ended(detail: RunDetail) -> list[Reason]:
     if run.status not in TERMINAL_STATUSES:
         return []
     text = f"it ended {_ago(detail, run.finalized_ms)} as {run.status}: {run.terminal_reason}"
-    return [Reason(kind="ended", text=text, since_ms=run.finalized_ms)]
+    if run.continued_as_id is not None:
+        text += f" as run {run.continued_as_id}"
+    return [Reason(kind="ended", text=text, since_ms=run.finalized_ms, continued_as_id=run.continued_as_id)]
+
+
+def _link(detail: RunDetail) -> list[Reason]:
+    """Where the run stands in a chain of runs, each of which continued as the next."""
+    run = detail.run
+    if run.continued_from_id is None:
+        return []
+    text = f"it is link {run.link} of the chain of run {run.chain_id}: run {run.continued_from_id} continued as it"
+    return [Reason(kind="link", text=text, since_ms=run.created_ms)]
 
 
 def _failed_step(detail: RunDetail) -> list[Reason]:
@@ -341,6 +355,7 @@ READERS: Final[tuple[Reader, ...]] = (
     _waits,
     _cancel,
     _deadline,
+    _link,
 )
 """Every reason there is; a new one is a function here."""
 

@@ -56,6 +56,11 @@ def child_id(parent: RunId, key: str) -> RunId:
     return RunId(derive_id("child", parent, key))
 
 
+def successor_id(run_id: RunId) -> RunId:
+    """The id of the run as which a run continues."""
+    return RunId(derive_id("successor", run_id))
+
+
 def shard_of(run_id: RunId, shards: int) -> int:
     """The shard of a run, 0 to ``shards - 1``: from the id's last 32 bits, which are random or hashed."""
     return int(run_id[-8:], 16) % shards

@@ -66,7 +66,19 @@ class Finish(Struct, frozen=True):
     """Another run may wait for this one's end. False only for a run without a parent: nobody is looked for then."""
 
 
-Move = Park | Release | Compensate | Finish
+class Continue(Struct, frozen=True):
+    """End the run as COMPLETED, reason ``continued``, and start its successor, in one.
+
+    The successor takes over whatever does not stand in the journal: tenant, workflow and version, queue, priority, key,
+    attributes, deadline, parent, lineage, requests to cancel or pause, and the signals that nobody consumed. It does
+    not ask for a quota. Who waits for the run waits for the successor from then on.
+    """
+
+    successor_id: RunId
+    input: Json
+
+
+Move = Park | Release | Compensate | Finish | Continue
 
 
 class RunCommit(Struct, frozen=True):
@@ -93,7 +105,7 @@ class RunCommit(Struct, frozen=True):
     @property
     def frees_place(self) -> bool:
         """Whether, once it is done, another run may be claimed in the place of this one."""
-        return self.counted and isinstance(self.move, (Park, Release, Finish))
+        return self.counted and isinstance(self.move, (Park, Release, Finish, Continue))
 
 
 class CommitAnswer(Struct, frozen=True):

@@ -73,6 +73,14 @@ class Run(Struct, frozen=True, kw_only=True):
     """1 for the first run of a lineage; unique per root (R-53)."""
     forked_from_id: RunId | None = None
     """The run whose records it began with, if it is a fork."""
+    chain_id: RunId | None = None
+    """The first run of the chain that it is a link of; None for one that was never continued, and continues none."""
+    link: int | None = None
+    """Its place in the chain: 1 for the first."""
+    continued_from_id: RunId | None = None
+    """The run that continued as this one."""
+    continued_as_id: RunId | None = None
+    """The run as which it continued: whatever is asked of the chain is asked of its last link."""
     parent_id: RunId | None
     parent_key: str | None
     parent_policy: ParentPolicy = ParentPolicy.CANCEL

@@ -37,6 +37,8 @@ class RunEvent(StrEnum):
     SET_ASIDE = "set_aside"
     COMPENSATE = "compensate"
     COMPLETE = "complete"
+    CONTINUE = "continue"
+    """It ends, and its successor is started in the same transaction."""
     FAIL = "fail"
     CANCEL = "cancel"
     PAUSE = "pause"
@@ -77,6 +79,7 @@ TRANSITIONS: Final[dict[RunStatus, dict[RunEvent, RunStatus]]] = {
         _E.SET_ASIDE: _S.STUCK,
         _E.COMPENSATE: _S.COMPENSATING,
         _E.COMPLETE: _S.COMPLETED,
+        _E.CONTINUE: _S.COMPLETED,
         _E.FAIL: _S.FAILED,
         _E.CANCEL: _S.CANCELLED,
         _E.PAUSE: _S.PAUSED,

@@ -7,13 +7,15 @@ import logging
 from contextvars import copy_context
 from typing import Any
 
-from holdfast.errors import DeadlineExceeded
+from holdfast.errors import CannotContinue, DeadlineExceeded
 from holdfast.model.status import RunStatus
 from holdfast.runtime.branch import RunBranch
 from holdfast.runtime.compensation import compensate
+from holdfast.runtime.continuing import continue_run
 from holdfast.runtime.execution import RunExecution, Stop, Suspend
 from holdfast.runtime.outcome import check_all_read, end_otherwise
 from holdfast.workflow.context import CURRENT
+from holdfast.workflow.continuing import ContinueAsNew
 
 logger = logging.getLogger("holdfast.run")
 
@@ -66,7 +68,27 @@ async def _execute(execution: RunExecution, branch: RunBranch) -> None:
     except Suspend:
         if execution.ending is None:
             raise
+    except ContinueAsNew as next_one:
+        if execution.ending is None:
+            await _continue(execution, branch, next_one)
     except BaseException as error:  # noqa: BLE001 - a workflow may raise anything; all of it ends the run
+        if execution.ending is None:
+            await end_otherwise(execution, branch, error)
+
+
+async def _continue(execution: RunExecution, branch: RunBranch, next_one: ContinueAsNew) -> None:
+    """The body wants to go on as a new run: all that is recorded must have been asked for, as at any end."""
+    try:
+        if next_one.stored is None:
+            raise CannotContinue(run_id=execution.run.id, why="hf.ContinueAsNew was raised by hand: call the function")
+        # A stop that came since is the stronger one.
+        execution.check()
+        check_all_read(execution)
+        await continue_run(execution, next_one.stored)
+    except Suspend:
+        if execution.ending is None:
+            raise
+    except BaseException as error:  # noqa: BLE001 - as in _execute
         if execution.ending is None:
             await end_otherwise(execution, branch, error)
 

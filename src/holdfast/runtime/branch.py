@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from holdfast.core.approvals import write_question
 from holdfast.core.attributes import check_attributes
@@ -29,6 +29,7 @@ from holdfast.model.run import Entry, NewRun, Wait
 from holdfast.model.status import EntryKind, EntryStatus, WaitKind, WaitOutcome
 from holdfast.runtime.attempts import execute_step
 from holdfast.runtime.child_result import child_result
+from holdfast.runtime.continuing import encode_successor
 from holdfast.runtime.execution import BranchStopped, RunExecution, Suspend
 from holdfast.runtime.graph_program import with_policy
 from holdfast.runtime.inputs import decision_of, new_signal, stored_filter
@@ -237,6 +238,10 @@ class RunBranch(Branch):
             execution.stage_entry(entry)
         assert entry.result is not None
         return services.codec.decoder(type_)(entry.result, where)
+
+    def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Json:
+        """See Branch."""
+        return cast("Json", self._at_once(lambda: encode_successor(self.enter(), args, kwargs)))
 
     def set_attributes(self, attributes: dict[str, AttributeValue | None]) -> None:
         """See Branch."""

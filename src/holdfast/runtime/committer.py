@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from holdfast.errors import PASSING, CommitUnknown, StoreError
-from holdfast.model.commit import CommitAnswer, Finish, Park, Progress, Release, RunCommit
+from holdfast.model.commit import CommitAnswer, Continue, Finish, Park, Progress, Release, RunCommit
 from holdfast.model.ids import RunId
 from holdfast.model.status import HELD_STATUSES
 from holdfast.runtime.backoff import Backoff
@@ -244,7 +244,7 @@ class Committer:
             if (
                 commit.run_id in done
                 and (commit.waits or commit.elapsed)
-                and not isinstance(commit.move, (Park, Finish))
+                and not isinstance(commit.move, (Park, Finish, Continue))
             ):
                 detail = await services.until_available(
                     lambda run=execution.run: services.host.call(  # type: ignore[misc]
@@ -269,7 +269,7 @@ def was_done(commit: RunCommit, progress: Progress | None) -> bool:
     if progress is None or progress.epoch != commit.epoch:
         # Taken over since: a retry will be refused, whether or not the commit was done.
         return False
-    if isinstance(commit.move, (Park, Release, Finish)):
+    if isinstance(commit.move, (Park, Release, Finish, Continue)):
         return progress.status not in HELD_STATUSES or _left_while_compensating(commit, progress)
     if commit.move is not None:
         return progress.status.value == "compensating"

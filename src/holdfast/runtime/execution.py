@@ -296,7 +296,7 @@ class RunExecution:
         if move is not None and not isinstance(move, Compensate):
             if isinstance(move, Park):
                 self._expect_next(answer)
-            self._leave(_ENDINGS[type(move)])
+            self._leave(_ENDINGS.get(type(move), Ending.FINISHED))
             return
         if staged.barriers and staged.open_barriers():
             self.services.committer.submit(self)
@@ -562,7 +562,7 @@ class RunExecution:
         self.timer = self.deadline_timer = self.quiet_check = None
 
 
-_ENDINGS: dict[type[Any], Ending] = {Park: Ending.PARKED, Release: Ending.RELEASED, Finish: Ending.FINISHED}
+_ENDINGS: dict[type[Any], Ending] = {Park: Ending.PARKED, Release: Ending.RELEASED}
 
 
 def _unwind(future: asyncio.Future[Any]) -> None:

@@ -19,7 +19,7 @@ from holdfast.core.definitions import content_hash
 from holdfast.core.failure import read_failure
 from holdfast.core.history import History
 from holdfast.errors import DefinitionNotFound, HistoryUnreadable, NonDeterminismError, WorkflowNotRegistered
-from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move
+from holdfast.model.commit import CommitAnswer, Compensate, Continue, Finish, Move
 from holdfast.model.definition import Definition
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs
 from holdfast.model.run import ClaimedRun
@@ -296,6 +296,8 @@ def judge(history: History, execution: RunExecution, move: Move) -> Parting | No
         return _parted(history, execution.parted)
     if isinstance(move, Compensate):
         return _judge_failure(history, execution, move.error)
+    if isinstance(move, Continue):
+        return _judge_continuing(history, execution)
     if isinstance(move, Finish):
         if execution.run.status is RunStatus.COMPENSATING:
             return None
@@ -346,7 +348,29 @@ def _judge_rest(history: History, execution: RunExecution) -> Parting | None:
     return None
 
 
+def _judge_continuing(history: History, execution: RunExecution) -> Parting | None:
+    """The code continues as a new run: one that had ended must have done so too."""
+    run = history.run
+    if run.terminal_reason == "continued" or run.status in ACTIVE_STATUSES or _was_cut_short(history):
+        return None
+    return _parting(
+        history,
+        "outcome",
+        recorded=f"the end of the run as {run.status}: {run.terminal_reason}",
+        asked="to continue as a new run",
+        source=source_of(execution.workflow.function),
+    )
+
+
 def _judge_completion(history: History, execution: RunExecution) -> Parting | None:
+    if history.run.terminal_reason == "continued":
+        return _parting(
+            history,
+            "outcome",
+            recorded="that it continued as a new run",
+            asked="the end of the run as completed",
+            source=source_of(execution.workflow.function),
+        )
     if history.run.status is not RunStatus.FAILED or _was_stopped(history):
         return None
     return _parting(
@@ -382,6 +406,11 @@ def _was_stopped(history: History) -> bool:
     failure = read_failure(history.run.error)
     # A failed compensation names the error that it followed as its cause.
     return any(each is not None and each.code in _STOPPED for each in (failure, failure.cause))
+
+
+def _was_cut_short(history: History) -> bool:
+    """Whether somebody ended the run, not its body: what that would have done next is not recorded."""
+    return history.run.status is not RunStatus.COMPLETED and _was_stopped(history)
 
 
 def _nearest(execution: RunExecution, key: str) -> RunBranch:

@@ -56,6 +56,17 @@ def run_by_id() -> Query:
     return select(*RUN_COLUMNS).where(c.shard == SHARD, c.id == value("id", c.id.type), c.tenant == value("tenant"))
 
 
+def newest_by_id() -> Query:
+    """The last link of the run's chain; the run itself if it is in none. Access: the primary key, runs_chain."""
+    asked, link = RUNS.alias("asked"), RUNS.alias("link")
+    a, n, c = asked.c, link.c, RUNS.c
+    last = select(n.id).where(n.shard == SHARD, n.chain_id == a.chain_id, n.chain_id.is_not(None))
+    newest = last.order_by(n.link.desc()).limit(literal_column("1")).scalar_subquery()
+    mine = select(func.coalesce(newest, a.id)).where(a.shard == SHARD, a.id == value("id", c.id.type))
+    mine = mine.where(a.tenant == value("tenant"))
+    return select(*RUN_COLUMNS).where(c.shard == SHARD, c.id == mine.scalar_subquery())
+
+
 def page_of_approvals(may_answer: MayAnswer | None, after: bool) -> Query:  # noqa: FBT001 - a part of the shape
     """One open approval more than a page holds, oldest first. Access: waits_open_approval (waits_approval)."""
     w = WAITS.c

@@ -275,8 +275,8 @@ class Store(Protocol):
 
     # Clients
 
-    def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
-        """The run. Raises RunNotFound, also for another tenant's."""
+    def get_run(self, tenant: Tenant, run_id: RunId, *, newest: bool = False) -> Run:
+        """The run; with ``newest`` the last link of its chain. Raises RunNotFound, also for another tenant's."""
         ...
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
@@ -342,9 +342,10 @@ class Store(Protocol):
         NotAnApprover; the answer with the same id does nothing the second time and answers as the first time.
 
         To one run: closes its oldest open wait for that name whose filter it passes, or is kept until such a wait opens
-        (``keep_ms`` at most). Raises RunNotFound, RunFinished. To all: closes the oldest such wait of every run of the
-        tenant that waits for it, and of those that will within ``keep_ms``. It is accepted at once and delivered to
-        the first ``limit`` runs, in the order of ids; ``sweep_signals`` goes on from there.
+        (``keep_ms`` at most); of a run that continued, to the last link of its chain. Raises RunNotFound, RunFinished.
+        To all: closes the oldest such wait of every run of the tenant that waits for it, and of those that will within
+        ``keep_ms``. It is accepted at once and delivered to the first ``limit`` runs, in the order of ids;
+        ``sweep_signals`` goes on from there.
         """
         ...
 
@@ -360,7 +361,9 @@ class Store(Protocol):
 
         Returns the run as it is then. A run that a worker holds is only asked to be cancelled or paused; its worker
         hears of it. Repeatable: an order that the run has obeyed before does nothing. A run that it cancels or
-        terminates takes its children along, by the policy of each. Raises RunNotFound, RunFinished, CommandRefused.
+        terminates takes its children along, by the policy of each. A command to a run that continued is obeyed by the
+        last link of its chain, unless it names a record (``core.control.is_for_newest``).
+        Raises RunNotFound, RunFinished, CommandRefused.
         """
         ...
 

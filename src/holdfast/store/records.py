@@ -34,7 +34,7 @@ def _run(row: Row) -> Run:
     given: dict[str, Any] = dict(zip(Run.__struct_fields__, row, strict=True))
     given |= {name: _moment(given[name]) for name in _MOMENTS}
     given |= {name: _payload(given[name]) for name in ("result", "error")}
-    given |= {name: _id(given[name]) for name in ("retry_of_id", "forked_from_id", "parent_id")}
+    given |= {name: _id(given[name]) for name in _OTHERS}
     given |= {name: bool(given[name]) for name in ("cancel_requested", "cancel_compensates", "pause_requested")}
     given |= {
         "id": RunId(str(given["id"])),
@@ -49,6 +49,7 @@ def _run(row: Row) -> Run:
     return Run(**given)
 
 
+_OTHERS = ("retry_of_id", "forked_from_id", "chain_id", "continued_from_id", "continued_as_id", "parent_id")
 _MOMENTS = tuple(name for name in Run.__struct_fields__ if name.endswith("_ms"))
 
 

@@ -158,15 +158,20 @@ def _prune_ended(statements: Statements, tenant: Tenant, before_ms: UnixMs, limi
 
 
 def _unreferenced() -> list[ColumnElement[bool]]:
-    """No live run is its parent, its child, or of its lineage."""
+    """No live run is its parent, its child, or of its lineage, and it is not the first link of a chain that is there.
+
+    What is between the first and the last link of a living chain may go: nothing leads there any more.
+    """
     other = RUNS.alias("other")
     o = other.c
     live = o.finalized_ms.is_(None)
+    inner = and_(_R.continued_from_id.is_not(None), _R.continued_as_id.is_not(None))
     lineage = or_(o.id == _R.root_id, and_(o.root_id == _R.root_id, o.root_id != o.id))
     return [
         ~exists(select(o.id).where(o.shard == _R.shard, o.id == _R.parent_id, live)),
         ~exists(select(o.id).where(o.parent_id == _R.id, live)),
-        ~exists(select(o.id).where(o.shard == _R.shard, lineage, live)),
+        or_(inner, ~exists(select(o.id).where(o.shard == _R.shard, lineage, live))),
+        ~exists(select(o.id).where(o.shard == _R.shard, o.chain_id == _R.id, o.id != _R.id)),
     ]
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from holdfast.errors import NotInWorkflow
-from holdfast.model.ids import RunId, Tenant
+from holdfast.model.ids import Json, RunId, Tenant
 from holdfast.model.status import ParentPolicy
 
 if TYPE_CHECKING:
@@ -91,6 +91,10 @@ class Branch(ABC):
     @abstractmethod
     def set_attributes(self, attributes: dict[str, AttributeValue | None]) -> None:
         """Set search attributes of the run, with the next commit."""
+
+    @abstractmethod
+    def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Json:
+        """The arguments of a successor as they are stored. Raises CannotContinue where the run cannot end."""
 
     @abstractmethod
     def sleep(self, *, delay: timedelta | None, until: datetime | None, key: str | None) -> Coroutine[Any, Any, None]:

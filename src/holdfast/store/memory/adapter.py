@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from holdfast.core.control import Situation, check_retry, check_source, decide
+from holdfast.core.control import Situation, check_retry, check_source, decide, is_for_newest
 from holdfast.core.quotas import check_quotas
 from holdfast.errors import RunFinished, UsageError
 from holdfast.model.command import Order, RunCopy
@@ -127,10 +127,11 @@ class MemoryStore:
         with self._lock:
             unit = Unit(self._tables, self._clock())
             yield unit
-            if unit.ended and self._documents is not None:
+            told = [record for record in unit.ended if record.run.continued_as_id is None]
+            if told and self._documents is not None:
                 from holdfast.store.memory.telling import tell_of_ends
 
-                self.transact(None, lambda statements: tell_of_ends(statements, unit.ended))
+                self.transact(None, lambda statements: tell_of_ends(statements, told))
         self._hints.tell(unit.hint(), None)
 
     # Starting
@@ -381,10 +382,11 @@ class MemoryStore:
 
     # Clients
 
-    def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
-        """The run. Raises RunNotFound."""
+    def get_run(self, tenant: Tenant, run_id: RunId, *, newest: bool = False) -> Run:
+        """The run, or the last link of its chain. Raises RunNotFound."""
         with self._lock:
-            return self._tables.find(tenant, run_id).run
+            record = self._tables.find(tenant, run_id)
+            return (self._tables.newest(record) if newest else record).run
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
         """Those of these runs that are the tenant's."""
@@ -477,7 +479,7 @@ class MemoryStore:
         _refuse_unstorable([signal])
         with self._lock:
             if signal.run_id is not None and not any(new.id == signal.run_id for new in connection.starts):
-                run = self._tables.find(signal.tenant, signal.run_id).run
+                run = self._tables.newest(self._tables.find(signal.tenant, signal.run_id)).run
                 if run.status in TERMINAL_STATUSES:
                     raise RunFinished(run_id=run.id, status=run.status)
         connection.add_signal(signal)
@@ -492,8 +494,9 @@ class MemoryStore:
             check_source(source.run, copy)
             runs = [record.run for record in self._tables.records.values()]
             place = (source.run.root_id, source.run.attempt + 1)
+            taken = {(run.root_id, run.attempt) for run in runs if run.retry_of_id is not None}
             if copy.retry:
-                check_retry(source.run, again=any((run.root_id, run.attempt) == place for run in runs))
+                check_retry(source.run, again=place in taken)
             check_quotas(self._policy(tenant), [copy.bytes_given], queued=self._tables.count_queued(tenant))
             unit.start_copy(source, copy)
             return Started(copy.id, created=True)
@@ -503,7 +506,9 @@ class MemoryStore:
         _refuse_unstorable([order])
         with self._unit() as unit:
             record = self._tables.find(tenant, run_id)
-            if not any(one.command_id == order.id for one in record.transitions):
+            if is_for_newest(record.run, order.command):
+                record = self._tables.newest(record)
+            if not self._tables.has_obeyed(record, order.id):
                 situation = Situation(
                     now_ms=unit.now_ms,
                     run=record.run,

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 from msgspec import structs
 
-from holdfast.model.commit import Compensate, Finish, NewWait, Park, Release, RunCommit
+from holdfast.model.commit import Compensate, Continue, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import UnixMs
 from holdfast.model.run import Run, Wait
 from holdfast.model.status import (
@@ -17,6 +17,7 @@ from holdfast.model.status import (
     WaitKind,
     WaitOutcome,
 )
+from holdfast.store.memory.continuing import continue_run
 from holdfast.store.memory.messages import accept, take_signals
 from holdfast.store.memory.storable import unstorable
 from holdfast.store.memory.tables import Record, StoredAttempt, StoredWait, Tables
@@ -35,6 +36,9 @@ def find_refusal(tables: Tables, commit: RunCommit) -> str | None:
     match commit.move:
         case Compensate():
             to = RunStatus.COMPENSATING
+            legal = run.status is RunStatus.RUNNING
+        case Continue():
+            to = RunStatus.COMPLETED
             legal = run.status is RunStatus.RUNNING
         case Finish(status=to):
             legal = to in TERMINAL_STATUSES and to in TRANSITIONS[run.status].values()
@@ -111,7 +115,12 @@ def _open_wait(unit: Unit, record: Record, new: NewWait, epoch: int) -> None:
     record.waits[new.key] = StoredWait(wait, epoch)
     if new.kind is WaitKind.CHILD and new.child_id is not None:
         child = unit.tables.records.get(new.child_id)
-        if child is not None and child.run.tenant == record.run.tenant and child.run.status in TERMINAL_STATUSES:
+        if child is None or child.run.tenant != record.run.tenant:
+            return
+        if child.run.continued_as_id is not None:
+            child = unit.tables.newest(child)
+            record.waits[new.key] = StoredWait(structs.replace(wait, child_id=child.run.id), epoch)
+        if child.run.status in TERMINAL_STATUSES:
             unit.close_wait(record, wait.key, WaitOutcome.CHILD_ENDED, child=child.run)
 
 
@@ -124,7 +133,7 @@ def _take_kept_signals(unit: Unit, record: Record, commit: RunCommit) -> None:
         take_signals(unit, record, waits, heard)
 
 
-def _make_move(unit: Unit, record: Record, move: Park | Release | Compensate | Finish | None) -> None:
+def _make_move(unit: Unit, record: Record, move: Move | None) -> None:
     match move:
         case None:
             pass
@@ -150,6 +159,8 @@ def _make_move(unit: Unit, record: Record, move: Park | Release | Compensate | F
             )
             if move.status is RunStatus.CANCELLED:
                 unit.cancel_children(record.run)
+        case Continue():
+            continue_run(unit, record, move)
         case _:
             assert_never(move)
 

@@ -23,13 +23,28 @@ def send(unit: Unit, signal: Signal, limit: int) -> list[RunId]:
         return []
     if signal.run_id is None:
         return _pass_on(unit, accept(unit, signal), limit)
-    record = unit.tables.find(signal.tenant, signal.run_id)
+    record = unit.tables.newest(unit.tables.find(signal.tenant, signal.run_id))
+    receiver = record.run.id
     if record.run.status in TERMINAL_STATUSES:
-        raise RunFinished(run_id=signal.run_id, status=record.run.status)
-    woken = _deliver(unit, record, signal.name, accept(unit, signal))
+        raise RunFinished(run_id=receiver, status=record.run.status)
+    _forward(unit, list(unit.tables.signals.values()))
+    woken = _deliver(unit, record, signal.name, accept(unit, structs.replace(signal, run_id=receiver)))
     stored = unit.tables.signals[(signal.tenant, signal.id)]
     unit.tables.signals[(signal.tenant, signal.id)] = structs.replace(stored, passed=None)
-    return [signal.run_id] if woken else []
+    return [receiver] if woken else []
+
+
+def _forward(unit: Unit, found: Sequence[StoredSignal]) -> list[StoredSignal]:
+    """Signals, those under way to runs that have continued for the last links of their chains."""
+    forwarded: list[StoredSignal] = []
+    for stored in found:
+        signal = stored.signal
+        record = None if signal.run_id is None else unit.tables.records.get(signal.run_id)
+        if stored.passed is not None and record is not None and record.run.tenant == signal.tenant:
+            to = structs.replace(signal, run_id=unit.tables.newest(record).run.id)
+            unit.tables.signals[(signal.tenant, signal.id)] = structs.replace(stored, signal=to)
+        forwarded.append(unit.tables.signals[(signal.tenant, signal.id)])
+    return forwarded
 
 
 def accept(unit: Unit, signal: Signal) -> StoredSignal:
@@ -63,6 +78,7 @@ def sweep(unit: Unit, limit: int) -> Sweep:
         and stored.signal.run_id is not None
         and (stored.signal.tenant, stored.signal.name) == (oldest.signal.tenant, oldest.signal.name)
     ][:limit]
+    alike = _forward(unit, alike)
     ids = {stored.signal.run_id for stored in alike}
     records = [record for record in unit.tables.by_id(unit.tables.records.values()) if record.run.id in ids]
     woken = sum(_deliver(unit, record, oldest.signal.name) for record in records)

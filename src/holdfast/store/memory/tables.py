@@ -121,6 +121,18 @@ class Tables:
             raise RunNotFound(run_id=run_id)
         return record
 
+    def newest(self, record: Record) -> Record:
+        """The last link of the chain that a run is in; itself if it is in none."""
+        chain_id = record.run.chain_id
+        links = [one for one in self.records.values() if chain_id is not None and one.run.chain_id == chain_id]
+        return max(links, key=lambda one: one.run.link or 0, default=record)
+
+    def has_obeyed(self, record: Record, command_id: RunId) -> bool:
+        """Whether the run, or another link of its chain, has obeyed this command before."""
+        chain_id = record.run.chain_id
+        links = [one for one in self.records.values() if chain_id is not None and one.run.chain_id == chain_id]
+        return any(step.command_id == command_id for one in links or [record] for step in one.transitions)
+
     def line(self) -> list[Record]:
         """Everything that can be claimed, in the order in which it is to be claimed."""
         claimable = [record for record in self.records.values() if record.run.ready_ms is not None]
@@ -205,10 +217,13 @@ class Tables:
         return not self._is_referenced(record.run)
 
     def _is_referenced(self, run: Run) -> bool:
+        others = [record.run for record in self.records.values() if record.run.id != run.id]
+        is_inner = run.continued_from_id is not None and run.continued_as_id is not None
         return any(
-            other.finalized_ms is None
-            and (other.id == run.parent_id or other.parent_id == run.id or other.root_id == run.root_id)
-            for other in (record.run for record in self.records.values())
+            (other.finalized_ms is None and (other.id == run.parent_id or other.parent_id == run.id))
+            or (other.finalized_ms is None and other.root_id == run.root_id and not is_inner)
+            or other.chain_id == run.id
+            for other in others
         )
 
     def forget(self, run_id: RunId) -> None:

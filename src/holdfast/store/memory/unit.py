@@ -42,11 +42,15 @@ class Unit:
         """Record a run unless its id exists already; whether it was recorded."""
         if new.id in self.tables.records:
             return False
-        record = Record(run=_first_row(new, self.now_ms))
-        self.tables.records[new.id] = record
-        self._append(record, None, record.run.status_reason)
-        self._work = self._work or record.run.ready_ms is not None
+        self.begin(first_row(new, self.now_ms))
         return True
+
+    def begin(self, run: Run) -> Record:
+        """Record a new run as it is."""
+        record = self.tables.records[run.id] = Record(run=run)
+        self._append(record, None, run.status_reason)
+        self._work = self._work or run.ready_ms is not None
+        return record
 
     def free_place(self) -> None:
         """A run has left its worker: another may be claimed instead."""
@@ -152,7 +156,7 @@ class Unit:
             root_id=old.root_id if copy.retry else None,
         )
         run = structs.replace(
-            _first_row(new, self.now_ms),
+            first_row(new, self.now_ms),
             status_reason="retried" if copy.retry else "forked",
             version=old.version,
             definition_hash=old.definition_hash,
@@ -270,7 +274,8 @@ class Unit:
         )
 
 
-def _first_row(new: NewRun, now_ms: UnixMs) -> Run:
+def first_row(new: NewRun, now_ms: UnixMs) -> Run:
+    """The row of a run that is started."""
     delayed = new.delay_ms > 0
     deadline_ms = None if new.timeout_ms is None else UnixMs(now_ms + new.timeout_ms)
     wake_ms = UnixMs(now_ms + new.delay_ms)

@@ -21,6 +21,14 @@ create function holdfast.may_answer(request json, opened_ms bigint, now_ms bigin
             and (request -> 'escalate_to')::jsonb ?| names);
 comment on function holdfast.may_answer is 'Whether one of these names may answer an approval at that time.';
 
+create function holdfast.refuse_continued(continued boolean) returns void language plpgsql volatile as $$
+begin
+    if continued then
+        raise exception 'a run that is to be waited for has continued as another' using errcode = 'HF001';
+    end if;
+end $$;
+comment on function holdfast.refuse_continued is 'The caller then looks for the last link of the chain.';
+
 create table holdfast.runs (
     shard smallint not null,
     id uuid not null,
@@ -43,6 +51,10 @@ create table holdfast.runs (
     retry_of_id uuid,
     attempt integer not null default 1,
     forked_from_id uuid,
+    chain_id uuid,
+    link integer,
+    continued_from_id uuid,
+    continued_as_id uuid,
     parent_id uuid,
     parent_key text,
     parent_policy text not null default 'cancel',
@@ -70,6 +82,7 @@ create table holdfast.runs (
     primary key (shard, id),
     constraint runs_status check (status in (
         'queued', 'running', 'waiting', 'paused', 'compensating', 'completed', 'failed', 'cancelled', 'stuck')),
+    constraint runs_link check ((chain_id is null) = (link is null)),
     constraint runs_version check ((version is null) = (definition_hash is null)),
     constraint runs_parent_policy check (parent_policy in ('cancel', 'request', 'abandon')),
     constraint runs_claimable check (ready_ms is null or (worker is null and status in ('queued', 'compensating'))),
@@ -106,7 +119,10 @@ create index runs_error on holdfast.runs (tenant, error_type, created_ms desc, i
 create index runs_fingerprint on holdfast.runs (tenant, error_fingerprint, created_ms desc, id desc)
     where error_fingerprint is not null;
 -- start_copy: one run per root and attempt; next to nothing for runs that were never retried.
-create unique index runs_attempt on holdfast.runs (shard, root_id, attempt) where attempt > 1;
+-- The successor of a retry is of its attempt, and is no retry.
+create unique index runs_attempt on holdfast.runs (shard, root_id, attempt) where retry_of_id is not null;
+-- find_newest: the last link of a chain; next to nothing for runs that never continued.
+create unique index runs_chain on holdfast.runs (shard, chain_id, link) where chain_id is not null;
 -- list_runs of one parent.
 create index runs_children on holdfast.runs (parent_id, created_ms desc, id desc) where parent_id is not null;
 -- list_runs by key.
@@ -273,6 +289,8 @@ comment on column holdfast.transitions.position is 'Its place in the order of al
 
 -- read_events of a tenant. One column and ascending: an insert appends, and equal positions share an entry.
 create index transitions_position on holdfast.transitions (shard, position);
+-- command, to a link of a chain: whether another one has obeyed it.
+create index transitions_command on holdfast.transitions (shard, command_id) where command_id is not null;
 
 -- migrate. A dump that is restored into another cluster brings positions that its transactions have not come to yet.
 create function holdfast.raise_transition_base() returns void language plpgsql as $$

@@ -24,6 +24,10 @@ create table runs (
     retry_of_id text,
     attempt integer not null default 1 check (attempt >= 1),
     forked_from_id text,
+    chain_id text,
+    link integer check (link >= 1),
+    continued_from_id text,
+    continued_as_id text,
     parent_id text,
     parent_key text,
     parent_policy text not null default 'cancel' check (parent_policy in ('cancel', 'request', 'abandon')),
@@ -52,6 +56,7 @@ create table runs (
     -- Not a generated column: an index on one is never covering.
     constraint code_is_workflow_and_hash check (code = case when definition_hash is null
         then workflow else workflow || '@' || substr(definition_hash, 1, 12) end),
+    constraint chain_has_links check ((chain_id is null) = (link is null)),
     constraint version_has_hash check ((version is null) = (definition_hash is null)),
     constraint in_line_means_unheld check (ready_ms is null or (status in ('queued', 'compensating') and worker is null)),
     constraint barred_means_in_line check (barred_by is null or ready_ms is not null),
@@ -84,7 +89,10 @@ create index runs_error on runs (tenant, error_type, created_ms desc, id desc) w
 create index runs_fingerprint on runs (tenant, error_fingerprint, created_ms desc, id desc)
     where error_fingerprint is not null;
 -- start_copy: one run per root and attempt; next to nothing for runs that were never retried
-create unique index runs_attempt on runs (shard, root_id, attempt) where attempt > 1;
+-- (the successor of a retry is of its attempt, and is no retry)
+create unique index runs_attempt on runs (shard, root_id, attempt) where retry_of_id is not null;
+-- find_newest: the last link of a chain; next to nothing for runs that never continued
+create unique index runs_chain on runs (shard, chain_id, link) where chain_id is not null;
 create index runs_parent on runs (parent_id, created_ms desc, id desc) where parent_id is not null;
 create index runs_key on runs (tenant, key) where key is not null;
 
@@ -217,6 +225,8 @@ create table transitions (
     moved text check (moved is null or json_valid(moved)),
     unique (shard, run_id, seq)
 ) strict;
+-- command, to a link of a chain: whether another one has obeyed it
+create index transitions_command on transitions (command_id) where command_id is not null;
 
 -- Bulk jobs: one command for many runs (store/bulk.py).
 create table bulk_jobs (
@@ -534,7 +544,7 @@ create index outbox_handlers on outbox (subscription, ended_ms, run_id);
 
 -- Whatever ends a run tells those who are subscribed then, in the same statement.
 create trigger runs_ended after update of finalized_ms on runs
-when new.finalized_ms is not null and new.status <> old.status begin
+when new.finalized_ms is not null and new.status <> old.status and new.continued_as_id is null begin
     insert into outbox (shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type,
         error_message, failed, ended_ms)
     select new.shard, new.id, new.transition_seq, s.name, new.tenant, new.workflow, new.key, new.status,

@@ -67,7 +67,7 @@ from holdfast.store.postgres.rows import (
     status_of,
     waits_by_run,
 )
-from holdfast.store.postgres.session import DataRefused, Session, rows_of
+from holdfast.store.postgres.session import ChildContinued, DataRefused, Session, rows_of
 from holdfast.store.postgres.statements import Params
 from holdfast.store.postgres.verdict import judge
 from holdfast.store.records import approval_from, entry_from, run_from, transition_from, worker_from
@@ -292,12 +292,18 @@ class PostgresStore:
             raise CommitUnknown(why=f"a part of the batch was committed, then: {error}") from error
 
     def _commit_together(self, batch: Sequence[RunCommit]) -> Outcome:
+        try:
+            return self._commit_planned(batch, follows=False)
+        except ChildContinued:
+            return self._commit_planned(batch, follows=True)
+
+    def _commit_planned(self, batch: Sequence[RunCommit], *, follows: bool) -> Outcome:
         plan = plan_commit(batch, shard=_SHARD, now_ms=None if self._clock is None else self._clock())
         try:
-            steps = plan.steps(families=self._families > 0)
+            steps = plan.steps(families=self._families > 0, follows=follows)
         except UnicodeEncodeError as error:
             raise DataRefused(why=str(error)) from error
-        if plan.choosy_runs():
+        if follows or plan.choosy_runs():
             outcome = plan.outcome(*self._everyone.conversation(steps, plan.after))
         elif len(steps) == 1:
             name, params = steps[0]
@@ -409,12 +415,17 @@ class PostgresStore:
 
     # Clients
 
-    def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
-        """The run. Raises RunNotFound, also for another tenant's."""
-        rows = self._session.within(tenant).read("get_run", self._params(tenant=tenant, id=run_id))
+    def get_run(self, tenant: Tenant, run_id: RunId, *, newest: bool = False) -> Run:
+        """The run, or the last link of its chain. Raises RunNotFound, also for another tenant's."""
+        session = self._session.within(tenant)
+        rows = session.read("get_run", self._params(tenant=tenant, id=run_id))
         if not rows:
             raise RunNotFound(run_id=run_id)
-        return run_from(rows[0])
+        run = run_from(rows[0])
+        if newest and run.continued_as_id is not None:
+            last = session.read("find_newest", self._params(chain_id=run.chain_id))
+            return self.get_run(tenant, last[0][0], newest=True) if last and last[0][0] != run_id else run
+        return run
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
         """Those of these runs that are the tenant's and can be read."""

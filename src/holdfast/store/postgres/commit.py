@@ -18,7 +18,7 @@ from msgspec import Raw, Struct, json, structs
 from holdfast.core.attributes import plain_attributes
 from holdfast.core.fingerprint import error_facts
 from holdfast.core.matching import Heard, Listening, match
-from holdfast.model.commit import CommitAnswer, Compensate, Finish, NewWait, Park, Release, RunCommit
+from holdfast.model.commit import CommitAnswer, Compensate, Continue, Finish, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import Json, RunId, UnixMs
 from holdfast.model.status import TERMINAL_STATUSES, TRANSITIONS, RunStatus, WaitKind
 from holdfast.store.port import Hint
@@ -121,6 +121,13 @@ class _Finishing(Struct, gc=False):
     error_fingerprint: str | None
 
 
+class _Continuing(Struct, gc=False):
+    id: RunId
+    epoch: int
+    successor_id: RunId
+    input: Raw
+
+
 class _Naming(Struct, gc=False):
     id: RunId
     epoch: int
@@ -163,6 +170,10 @@ class CommitPlan:
     """Ends of runs that record nothing but entries with it."""
     finishes: list[_Finishing] = field(default_factory=list[_Finishing])
     """The other ends."""
+    continues: list[_Continuing] = field(default_factory=list[_Continuing])
+    """Ends of runs that continue as others."""
+    followed: list[RunId] = field(default_factory=list[RunId])
+    """Runs as which children, for which waits are opened, were found to have continued."""
     awaited: list[RunId] = field(default_factory=list[RunId])
     """Those of the runs to be ended whose end others may wait for."""
     freed: list[RunId] = field(default_factory=list[RunId])
@@ -179,7 +190,7 @@ class CommitPlan:
             if running and move.status not in _WHILE_RUNNING:
                 self.refused[run_id] = f"a run cannot end as {move.status}"
                 return
-        elif isinstance(move, Compensate):
+        elif isinstance(move, Compensate | Continue):
             running = True
         lease = Lease(run_id, epoch, running)
         self.leases.append(lease)
@@ -221,7 +232,7 @@ class CommitPlan:
         if move.awaited:
             self.awaited.append(lease.id)
 
-    def _add_move(self, move: Park | Release | Compensate, lease: Lease) -> None:
+    def _add_move(self, move: Park | Release | Compensate | Continue, lease: Lease) -> None:
         id_, epoch = lease.id, lease.epoch
         match move:
             case Park(open_waits=open_waits):
@@ -230,6 +241,8 @@ class CommitPlan:
                 self.releases.append(_Releasing(id_, epoch, reason))
             case Compensate(error=error, reason=reason):
                 self.compensations.append(_Compensation(id_, epoch, reason, raw(error)))
+            case Continue(successor_id=successor_id, input=given):
+                self.continues.append(_Continuing(id_, epoch, successor_id, Raw(given)))
             case _:
                 assert_never(move)
 
@@ -238,8 +251,12 @@ class CommitPlan:
         params = {"leases": document(self.leases), "entries": document([])}
         return "commit_entries", {"shard": self.shard, "now_ms": self.now_ms, **params}
 
-    def steps(self, *, families: bool) -> list[Step]:
-        """The statements. ``families``: lock parents and children in order, because there are likely to be some."""
+    def steps(self, *, families: bool, follows: bool = False) -> list[Step]:
+        """The statements.
+
+        ``families``: lock parents and children in order, because there are likely to be some. ``follows``: children
+        that are waited for may have continued as other runs, and ``after`` is asked.
+        """
         opened = [wait.child_id for wait in self.waits if wait.child_id is not None]
         found: list[Step] = []
 
@@ -263,7 +280,8 @@ class CommitPlan:
         if self.sends:
             add("commit_sends", signals=document(self.sends))
         if opened:
-            add("lock_children", ids=id_array(opened))
+            add("lock_children", ids=id_array(opened), follows=follows)
+            found += [self._follow()] if follows else []
             add("close_child_waits", ids=id_array(opened))
         if self.namings:
             add("commit_attributes", attributes=document(self.namings))
@@ -293,8 +311,22 @@ class CommitPlan:
         """The runs that open signal waits with filters."""
         return {wait.id for wait in self.waits if wait.kind == WaitKind.SIGNAL and wait.request is not None}
 
+    def _follow(self) -> Step:
+        waits = [_Touched(wait.id, wait.key) for wait in self.waits if wait.child_id is not None]
+        return "follow_children", {"shard": self.shard, "now_ms": self.now_ms, "waits": document(waits)}
+
+    def _after_following(self, rows: Sequence[Row]) -> list[Step]:
+        """Lock the runs that were followed to, and look again; when all are locked, look whether they have ended."""
+        self.followed += [row[0] for row in rows]
+        which = {"shard": self.shard, "now_ms": self.now_ms, "ids": id_array(self.followed)}
+        if rows:
+            return [("lock_children", {**which, "follows": True}), self._follow()]
+        return [("close_child_waits", which)] if self.followed else []
+
     def after(self, name: str, rows: Sequence[Row]) -> list[Step]:
         """What is to be executed next because of the rows of a statement: the matches of waits with filters."""
+        if name == "follow_children":
+            return self._after_following(rows)
         if name != "commit_kept" or not rows:
             return []
         shared = {"shard": self.shard, "now_ms": self.now_ms}
@@ -325,6 +357,9 @@ class CommitPlan:
             add("commit_release", releases=document(self.releases))
         if self.finishes:
             add("commit_finish", finishes=document(self.finishes))
+        if self.continues:
+            add("commit_continue", continues=document(self.continues))
+            add("commit_continue_families", ids=id_array([row.id for row in self.continues]))
 
     def _add_ends(self, add: Any) -> None:
         """What parents and children have to hear."""
@@ -368,11 +403,13 @@ class CommitPlan:
             or any(row[1] for row in rows.get("start_runs", []))
             or any(ready for (ready,) in rows.get("commit_park", []))
             or any(ready for (ready,) in rows.get("commit_release", []))
+            or any(ready for (ready,) in rows.get("commit_continue", []))
             or any(run_id not in refused for run_id in self.freed)
         )
+        ended = [row.id for row in chain[_Finishing | _Continuing](self._ended(), self.continues)]
         return Hint(
             work=work,
-            ended=tuple([row.id for row in self._ended() if row.id not in refused]),
+            ended=tuple([run_id for run_id in ended if run_id not in refused]),
             signals=bool(self.sends),
             live=(
                 *[run_id for run_id, ready in told if not ready and run_id not in ours],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Raw, Struct
 
-from holdfast.core.control import LOOKS, Closing, Effect, Situation, check_retry, check_source, decide
+from holdfast.core.control import LOOKS, Closing, Effect, Situation, check_retry, check_source, decide, is_for_newest
 from holdfast.errors import RunNotFound, StoreError
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.ids import RunId, Tenant, UnixMs
@@ -50,17 +50,31 @@ def obey(session: Session, order: Order, run_id: RunId, params: Params) -> tuple
     def carry_out(cursor: Cursor, rows: list[Row]) -> tuple[Run, Hint]:
         if not rows:
             raise RunNotFound(run_id=run_id)
-        now_ms, seen = rows_of(cursor, "command_seen", given)[0]
-        run = run_from(rows_of(cursor, "get_run", given)[0])
-        effect = None if seen else decide(_look(cursor, run, now_ms, order, given), order)
+        run, which = _receiver(cursor, run_from(rows_of(cursor, "get_run", given)[0]), order, given)
+        name = "command_seen" if run.chain_id is None else "command_seen_in_chain"
+        now_ms, seen = rows_of(cursor, name, {**which, "chain_id": run.chain_id})[0]
+        effect = None if seen else decide(_look(cursor, run, now_ms, order, which), order)
         if effect is None:
             return run, Hint()
-        _write(cursor, run, effect, order, given)
-        told = tell_waiters(cursor, [run_id], given) if effect.ends(run) else []
-        children = rows_of(cursor, "cancel_children", given) if effect.ends(run) else []
+        _write(cursor, run, effect, order, which)
+        told = tell_waiters(cursor, [run.id], which) if effect.ends(run) else []
+        children = rows_of(cursor, "cancel_children", which) if effect.ends(run) else []
         return effect.after, _hint(run, effect, told, children)
 
     return session.transaction(("command_lock", given), carry_out)
+
+
+def _receiver(cursor: Cursor, run: Run, order: Order, params: Params) -> tuple[Run, Params]:
+    """Who obeys a command to this locked run, itself or the last link of its chain, which is locked then too."""
+    which = params
+    while is_for_newest(run, order.command):
+        [(newest,)] = rows_of(cursor, "find_newest", {**params, "chain_id": run.chain_id})
+        if newest == run.id:
+            break
+        which = {**params, "id": newest, "ids": id_array([newest])}
+        rows_of(cursor, "command_lock", which)
+        run = run_from(rows_of(cursor, "get_run", which)[0])
+    return run, which
 
 
 def tell_waiters(cursor: Cursor, ended: Sequence[RunId], params: Params) -> list[Row]:

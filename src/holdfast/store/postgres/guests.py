@@ -300,7 +300,7 @@ def _nothing() -> None:
 def _plan(commit: RunCommit, params: Params) -> tuple[CommitPlan, list[Step]]:
     plan = plan_commit([commit], shard=params["shard"], now_ms=params["now_ms"])
     try:
-        return plan, plan.steps(families=True)
+        return plan, plan.steps(families=True, follows=True)
     except UnicodeEncodeError as error:
         raise DataRefused(why=str(error)) from error
 

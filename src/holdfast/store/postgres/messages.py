@@ -5,10 +5,10 @@ The answers are rows of (run id, whether it is in the line now, whether a worker
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from holdfast.core.approvals import approvers, read_question
 from holdfast.core.matching import Heard, Listening, match
@@ -48,19 +48,34 @@ def send(session: Session, now: Params, signal: Signal, limit: int) -> tuple[lis
     params = signal_params(now, signal)
     if signal.run_id is None:
         return _send_all(session, params, signal, limit)
-    receiver = signal.run_id
+    asked = signal.run_id
 
     def deliver(cursor: Cursor, rows: list[Row]) -> list[Row]:
         if rows_of(cursor, "send_signal_seen", params):
             return []
+        receiver, rows = _follow(cursor, params, asked, rows)
         check_receiver(receiver, rows)
-        if not rows_of(cursor, "signal_accept", params):
+        given = params
+        if rows[0][1] is not None:
+            given = signal_params(now, structs.replace(signal, run_id=receiver))
+            rows_of(cursor, "signal_forward", {**given, "signal_ids": None})
+        if not rows_of(cursor, "signal_accept", given):
             return []
-        told = _deliver(cursor, params, [receiver])
-        rows_of(cursor, "signal_passed", {**params, "passed": None})
+        told = _deliver(cursor, given, [receiver])
+        rows_of(cursor, "signal_passed", {**given, "passed": None})
         return told
 
     return session.transaction(("send_signal_lock", params), deliver), False
+
+
+def _follow(cursor: Cursor, params: Params, run_id: RunId, rows: list[Row]) -> tuple[RunId, list[Row]]:
+    """From a locked run to the last link of its chain, locked too; its id and row."""
+    while rows and rows[0][2] is not None:
+        [(newest,)] = rows_of(cursor, "find_newest", {**params, "chain_id": rows[0][1]})
+        if newest == run_id:
+            break
+        run_id, rows = newest, rows_of(cursor, "send_signal_lock", {**params, "id": newest})
+    return run_id, rows
 
 
 def _send_all(session: Session, params: Params, signal: Signal, limit: int) -> tuple[list[Row], bool]:
@@ -132,15 +147,25 @@ def sweep(session: Session, now: Params, limit: int) -> tuple[list[Row], bool]:
         if receiver is None:
             told, _ = _pass_on(cursor, {**picked, "signal_ids": id_array([signal_id])}, passed, limit)
             return told, True
-        alike = rows_of(cursor, "sweep_signals_alike", picked)
-        ids = id_array(sorted({row[1] for row in alike}))
-        found = [row[0] for row in rows_of(cursor, "sweep_signals_lock", {**picked, "ids": ids})]
-        told = _deliver(cursor, picked, found) if found else []
-        arrived = id_array(row[0] for row in alike)
-        rows_of(cursor, "signal_passed", {**picked, "signal_ids": arrived, "passed": None})
+        alike: dict[RunId, RunId] = dict(rows_of(cursor, "sweep_signals_alike", picked))
+        arrived = {**picked, "signal_ids": id_array(alike)}
+        found = _lock_receivers(cursor, picked, alike)
+        while any(continued for _, continued in found):
+            forwarded = rows_of(cursor, "signal_forward", arrived)
+            if not forwarded:
+                break
+            alike |= dict(forwarded)
+            found = _lock_receivers(cursor, picked, alike)
+        told = _deliver(cursor, picked, [run_id for run_id, _ in found]) if found else []
+        rows_of(cursor, "signal_passed", {**arrived, "passed": None})
         return told, True
 
     return session.transaction(("sweep_signals_pick", params), go_on)
+
+
+def _lock_receivers(cursor: Cursor, params: Params, receivers: Mapping[RunId, RunId]) -> list[Row]:
+    ids = id_array(sorted(set(receivers.values())))
+    return rows_of(cursor, "sweep_signals_lock", {**params, "ids": ids})
 
 
 def is_receiver(rows: Sequence[Row]) -> bool:

@@ -37,6 +37,10 @@ class DataRefused(UsageError):
     template = "the database cannot store this: {why}"
 
 
+class ChildContinued(Exception):
+    """A run that was to be waited for has continued as another; nothing was done: follow it."""
+
+
 class Session:
     """Statements on pooled connections, safe from any thread.
 
@@ -214,6 +218,8 @@ class Session:
                 raise StoreMisconfigured(url=self._shown, why=_first_line(error)) from error
             case Meaning.DATA:
                 raise DataRefused(why=_first_line(error)) from error
+            case Meaning.CONTINUED:
+                raise ChildContinued from error
             case Meaning.CONFLICT | Meaning.OTHER:
                 raise error
 

@@ -24,6 +24,8 @@ class Meaning(Enum):
     """The server will refuse it again until a person changes something."""
     DATA = "data"
     """Some value of the statement cannot be stored."""
+    CONTINUED = "continued"
+    """A run that is to be waited for has continued as another: nothing was done, follow it."""
     OTHER = "other"
     """A fault of ours, or one that nobody foresaw: it comes out as it is."""
 
@@ -48,6 +50,7 @@ _BY_STATE: Final = {
     "3F000": Meaning.MISCONFIGURED,  # invalid_schema_name
     "42P01": Meaning.MISCONFIGURED,  # undefined_table: not migrated
     "42703": Meaning.MISCONFIGURED,  # undefined_column: migrated by another version
+    "HF001": Meaning.CONTINUED,  # our own: holdfast.refuse_continued
 }
 
 _BY_CLASS: Final = {

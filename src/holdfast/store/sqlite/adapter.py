@@ -305,10 +305,10 @@ class SqliteStore:
 
     # Clients
 
-    def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
-        """The run. Raises RunNotFound."""
+    def get_run(self, tenant: Tenant, run_id: RunId, *, newest: bool = False) -> Run:
+        """The run, or the last link of its chain. Raises RunNotFound."""
         with self._listings() as listings:
-            return listings.get_run(tenant, run_id)
+            return listings.get_run(tenant, run_id, newest=newest)
 
     def get_runs(self, tenant: Tenant, run_ids: Sequence[RunId]) -> list[Run]:
         """Those of these runs that are the tenant's."""

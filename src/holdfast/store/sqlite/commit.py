@@ -17,11 +17,12 @@ from holdfast.core.attributes import plain_attributes
 from holdfast.core.fingerprint import error_facts
 from holdfast.core.matching import Heard, Listening, match
 from holdfast.core.quotas import check_quotas
-from holdfast.model.commit import CommitAnswer, Compensate, Finish, Move, NewWait, Park, Release, RunCommit
+from holdfast.model.commit import CommitAnswer, Compensate, Continue, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs
 from holdfast.model.run import NewRun, Started, Wait
 from holdfast.model.status import HELD_STATUSES, TERMINAL_STATUSES, TRANSITIONS, RunStatus, WaitKind
 from holdfast.model.tenant import TenantPolicy
+from holdfast.store.sqlite.continuing import continue_runs
 from holdfast.store.sqlite.ending import Change, Entangled, cancel_children, end_waits
 from holdfast.store.sqlite.failures import DATA_ERRORS
 from holdfast.store.sqlite.rows import (
@@ -202,7 +203,7 @@ def _is_legal(status: RunStatus, move: Move | None) -> bool:
     match move:
         case Finish(status=to):
             return to in TERMINAL_STATUSES and to in TRANSITIONS[status].values()
-        case Compensate():
+        case Compensate() | Continue():
             return status is RunStatus.RUNNING
         case None | Park() | Release():
             return True
@@ -309,6 +310,10 @@ def _waits(change: Change, batch: Sequence[RunCommit]) -> None:
     _counted(run(connection, "commit_waits", rows=as_json(rows), now_ms=now_ms), rows)
     for_children = [(c.run_id, new.key) for c, new in opened if new.kind is WaitKind.CHILD]
     if for_children:
+        started = {child.id for commit in batch for child in commit.children}
+        known = [(c.run_id, new.key) for c, new in opened if new.kind is WaitKind.CHILD and new.child_id not in started]
+        if known:
+            run(connection, "commit_waits_followed", rows=as_json(known))
         run(connection, "commit_waits_ended_children", rows=as_json(for_children), now_ms=now_ms)
     opened_here = [(c.run_id, new) for c, new in opened if new.kind is WaitKind.SIGNAL]
     if opened_here:
@@ -360,6 +365,7 @@ def _moves(change: Change, batch: Sequence[RunCommit]) -> None:
     parked: list[tuple[RunId, int, int]] = []
     released: list[tuple[RunId, int, str]] = []
     turned: list[tuple[RunId, int, str, str | None]] = []
+    continued: list[tuple[RunId, int, Continue]] = []
     for commit in batch:
         match commit.move:
             case None:
@@ -374,16 +380,17 @@ def _moves(change: Change, batch: Sequence[RunCommit]) -> None:
             case Compensate(error=error, reason=reason):
                 refuse_nul(reason)
                 turned.append((commit.run_id, commit.epoch, reason, text_of(error)))
+            case Continue():
+                continued.append((commit.run_id, commit.epoch, commit.move))
     if finished:
         _finish(change, finished, batch)
+    _counted(continue_runs(change, continued), continued)
     moves: tuple[tuple[str, list[tuple[RunId, int, int]] | list[tuple[RunId, int, str]] | list[_Turned]], ...]
     moves = (("commit_park", parked), ("commit_release", released), ("commit_compensate", turned))
     for name, rows in moves:
         if rows:
             _counted(run(change.connection, name, rows=as_json(rows), now_ms=change.now_ms), rows)
-    undoing = [row[0] for row in turned if row[2] == "cancelled"]
-    if undoing:
-        cancel_children(change, undoing)
+    cancel_children(change, [row[0] for row in turned if row[2] == "cancelled"])
     change.work |= bool(released) or any(commit.frees_place for commit in batch)
     if parked and not change.work:
         ids = as_json([row[0] for row in parked])
@@ -405,9 +412,7 @@ def _finish(change: Change, finished: list[tuple[RunId, int, Finish]], batch: Se
     _counted(run_rows(change.connection, "commit_finish", rows), rows)
     others: set[RunId] = set() if len(batch) == 1 else {commit.run_id for commit in batch}
     end_waits(change, [run_id for run_id, _, _ in finished], batch=others)
-    cancelled = [run_id for run_id, _, move in finished if move.status is RunStatus.CANCELLED]
-    if cancelled:
-        cancel_children(change, cancelled)
+    cancel_children(change, [run_id for run_id, _, move in finished if move.status is RunStatus.CANCELLED])
 
 
 def _counted(count: int, rows: Sequence[object]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 
-from holdfast.core.control import LOOKS, Effect, Situation, check_retry, check_source, decide
+from holdfast.core.control import LOOKS, Effect, Situation, check_retry, check_source, decide, is_for_newest
 from holdfast.errors import StoreError
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.ids import RunId, Tenant
 from holdfast.model.run import Entry, Run, Started
 from holdfast.store.sqlite.commit import check_start
+from holdfast.store.sqlite.continuing import find_newest
 from holdfast.store.sqlite.ending import Change, cancel_children, end_waits
 from holdfast.store.sqlite.reading import Listings
 from holdfast.store.sqlite.rows import IDS, refuse_nul, text_of
@@ -24,7 +25,14 @@ def obey(change: Change, tenant: Tenant, run_id: RunId, order: Order) -> Run:
     refuse_nul(order.actor, order.note)
     listings = Listings(change.connection)
     before = listings.get_run(tenant, run_id)
-    seen = read_row(change.connection, "command_seen", run_id=run_id, command_id=order.id) == (1,)
+    if is_for_newest(before, order.command):
+        run_id = find_newest(change.connection, before.chain_id, run_id)
+        before = listings.get_run(tenant, run_id)
+    if before.chain_id is None:
+        seen = read_row(change.connection, "command_seen", run_id=run_id, command_id=order.id) == (1,)
+    else:
+        chain: dict[str, Value] = {"chain_id": before.chain_id, "command_id": order.id}
+        seen = read_row(change.connection, "command_seen_in_chain", **chain) == (1,)
     situation = Situation(now_ms=change.now_ms, run=before)
     if isinstance(order.command, LOOKS):
         situation = listings.situation(before, change.now_ms)

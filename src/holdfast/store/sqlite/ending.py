@@ -72,6 +72,8 @@ def wake(change: Change, waits: Sequence[tuple[RunId, str, int, int]], *, reason
 
 def cancel_children(change: Change, run_ids: Sequence[RunId]) -> None:
     """Ask for the children of these runs, which were just cancelled, to be cancelled, as each one's policy has it."""
+    if not run_ids:
+        return
     found = change.connection.execute(sql("cancel_children"), {"run_ids": as_json(run_ids), "now_ms": change.now_ms})
     for run_id, ready, held in found.fetchall():
         change.work |= ready == 1

@@ -31,9 +31,10 @@ class Listings:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def get_run(self, tenant: Tenant, run_id: RunId) -> Run:
-        """The run. Raises RunNotFound."""
-        rows = self._read(listings.run_by_id, id=run_id, tenant=tenant)
+    def get_run(self, tenant: Tenant, run_id: RunId, *, newest: bool = False) -> Run:
+        """The run, or the last link of its chain. Raises RunNotFound."""
+        make = listings.newest_by_id if newest else listings.run_by_id
+        rows = self._read(make, id=run_id, tenant=tenant)
         if not rows:
             raise RunNotFound(run_id=run_id)
         return records.run_from(rows[0])

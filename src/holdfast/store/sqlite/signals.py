@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 
+from msgspec import structs
+
 from holdfast.core.approvals import approvers, read_question
 from holdfast.core.matching import Heard, Listening, match
 from holdfast.errors import ApprovalClosed, ApprovalNotFound, NotAnApprover, RunFinished, RunNotFound
@@ -28,20 +30,24 @@ def send(change: Change, signal: Signal, limit: int) -> list[RunId]:
     if signal.run_id is None:
         accept(change, [signal])
         return _pass_on(change, signal.tenant, signal.name, signal.id, "", limit)
-    check_receiver(change, signal)
+    receiver, is_link = check_receiver(change, signal)
+    if is_link:
+        signal = structs.replace(signal, run_id=receiver)
+        run(change.connection, "signal_forward", tenant=signal.tenant, name=signal.name, limit=-1)
     accept(change, [signal])
-    woken = _deliver(change, signal.tenant, signal.name, [signal.run_id])
+    woken = _deliver(change, signal.tenant, signal.name, [receiver])
     _passed(change, signal.tenant, [signal.id], None)
     return woken
 
 
-def check_receiver(change: Change, signal: Signal) -> None:
-    """Raise RunNotFound or RunFinished unless the run takes signals."""
+def check_receiver(change: Change, signal: Signal) -> tuple[RunId, bool]:
+    """Who takes the signal, and whether it is a link of a chain. Raises RunNotFound, RunFinished."""
     row = read_row(change.connection, "send_signal_run", run_id=signal.run_id, tenant=signal.tenant)
     if row is None:
         raise RunNotFound(run_id=signal.run_id)
     if row[0] in TERMINAL_STATUSES:
-        raise RunFinished(run_id=signal.run_id, status=row[0])
+        raise RunFinished(run_id=row[1], status=row[0])
+    return RunId(str(row[1])), row[2] == 1
 
 
 def accept(change: Change, signals: Sequence[Signal]) -> None:
@@ -71,6 +77,7 @@ def sweep(change: Change, limit: int) -> Sweep:
     )
     if receiver is None:
         return Sweep(len(_pass_on(change, tenant, name, signal_id, passed, limit)), more=True)
+    run(connection, "signal_forward", tenant=tenant, name=name, limit=most)
     alike = read_json(connection, "sweep_signals_alike", ALIKE, tenant=tenant, name=name, limit=most)
     woken = _deliver(change, tenant, name, sorted({to for _, to in alike}))
     _passed(change, tenant, [RunId(one) for one, _ in alike], None)

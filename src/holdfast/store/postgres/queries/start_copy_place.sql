@@ -3,4 +3,4 @@
 select r.id
   from holdfast.runs r
  where r.shard = %(shard)s::smallint and r.root_id = %(root_id)s::uuid and r.attempt = %(attempt)s::integer
-   and r.attempt > 1
+   and r.retry_of_id is not null
