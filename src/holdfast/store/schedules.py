@@ -219,9 +219,11 @@ def list_recent(statements: Statements, tenant: Tenant, name: str) -> list[RunId
 def record_plan(statements: Statements, row: ScheduleRow, plan: Plan, runs: Sequence[NewRun]) -> list[Started] | None:
     """Move the schedule on and start these runs, one for each entry of the plan that says so, in one transaction.
 
-    None: somebody else has done it, or has changed the schedule meanwhile, and nothing was done.
-    Raises QuotaExceeded: nothing was done.
+    None: nothing was done, because somebody else has done it or has changed the schedule, or because it is not time
+    yet: the clock was set back since it was looked at. Raises QuotaExceeded: nothing was done.
     """
+    if any(tick.until_ms > statements.now_ms for tick in plan.ticks):
+        return None
     moved = {
         "next_ms": plan.next_ms,
         "queued_ms": plan.queued_ms,
