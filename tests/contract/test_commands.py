@@ -125,7 +125,7 @@ follows no version."""
 DONE_ALREADY = {(RunStatus.PAUSED, "pause"), (RunStatus.CANCELLED, "cancel"), (RunStatus.CANCELLED, "terminate")}
 
 
-@pytest.mark.requirement("S-53", "S-03", "R-13", "promise-5")
+@pytest.mark.requirement("S-53", "S-03", "R-13", "promise-5", "S-37")
 @pytest.mark.parametrize("command", EVERY_COMMAND, ids=word_of)
 @pytest.mark.parametrize("status", list(PLACES))
 def test_a_command_is_one_legal_move_or_refused_with_what_would_be_obeyed(
@@ -446,7 +446,7 @@ def test_the_children_of_a_run_that_failed_go_on(scene: Scene) -> None:
 # Stuck runs
 
 
-@pytest.mark.requirement("R-08", "R-52")
+@pytest.mark.requirement("R-08", "R-52", "S-37")
 def test_a_stuck_run_that_is_released_goes_on_where_it_was_its_crashes_forgotten(scene: Scene) -> None:
     run = scene.held(1)
     scene.accept(run, waits=[signal_wait("approval", 1)])
@@ -472,7 +472,7 @@ def test_a_run_that_was_set_aside_while_it_compensated_goes_on_with_that(scene: 
     assert [one.status for one in scene.claim()] == [RunStatus.COMPENSATING]
 
 
-@pytest.mark.requirement("R-52")
+@pytest.mark.requirement("R-52", "S-37")
 def test_a_stuck_run_that_is_closed_has_failed(scene: Scene) -> None:
     run = scene.held(1)
     scene.accept(run, waits=[timer("nap", 1, 100)], move=Finish(RunStatus.STUCK, "non_determinism", error=ERROR))

@@ -68,7 +68,7 @@ def test_many_starts_of_one_run_make_one_run(scene: Scene) -> None:
     assert all(len(scene.detail(run.id).transitions) == 1 for run in runs)
 
 
-@pytest.mark.requirement("promise-4")
+@pytest.mark.requirement("promise-4", "S-37")
 def test_no_run_is_claimed_by_two_workers(scene: Scene) -> None:
     scene.store.start_runs([new_run(number) for number in range(1, 41)])
     scene.register(ALICE)

@@ -28,7 +28,9 @@ COMMANDS: Final = ROOT / "docs" / "cli.md"
 PAGES: Final = [README, *sorted(GUIDE.glob("*.md"))]
 BLOCK: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK: Final = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
-COMMAND: Final = re.compile(r"`holdfast ((?:runs |approvals |tenants |retention |bulk |subscriptions )?[a-z-]+)")
+COMMAND: Final = re.compile(
+    r"`holdfast ((?:runs |approvals |tenants |retention |bulk |subscriptions |schedules )?[a-z-]+)"
+)
 HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 

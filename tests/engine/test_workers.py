@@ -202,6 +202,7 @@ async def test_a_delayed_run_starts_when_it_is_time(engine: Engine) -> None:
     assert (detail.started_ms or 0) - detail.created_ms >= 200
 
 
+@pytest.mark.requirement("S-37")
 async def test_a_worker_without_workflows_or_started_twice_is_refused(engine: Engine) -> None:
     with pytest.raises(hf.errors.UsageError, match="no workflow"):
         async with engine.worker(hf.App("empty")):

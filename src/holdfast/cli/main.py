@@ -27,6 +27,7 @@ from holdfast.cli import (
     queues,
     replay,
     runs,
+    schedules,
     subscriptions,
     tenants,
     wall,
@@ -71,6 +72,7 @@ moving.register(runs.commands)
 cli.add_typer(runs.commands)
 cli.command("events", short_help="Tell what happened to all runs, and what happens.")(events.events)
 cli.add_typer(bulk.commands)
+cli.add_typer(schedules.commands)
 cli.add_typer(definitions.commands)
 cli.command("signal")(commands.signal)
 cli.add_typer(approvals.commands)

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAGE_MAX: Final = 1_000
+REQUEST_MAX: Final = 64
+"""The most characters of a request id: with the name of the schedule it is the key of a run."""
+
 BACKFILL_MAX: Final = 1_000
 """The most slots of one backfill."""
 
@@ -161,6 +164,8 @@ class Schedules(Requests):
         from holdfast.store.schedules import start_aside
 
         asked = self._host.new_id() if request_id is None else check_name("request", request_id)
+        if len(asked) > REQUEST_MAX:
+            raise UsageError(f"a request id has up to {REQUEST_MAX} characters, not {len(asked)}")
 
         def start(statements: Statements, row: ScheduleRow, make: Make) -> builtins.list[Started]:
             slot_ms = statements.now_ms

@@ -45,7 +45,7 @@ def detail_of(entries: list[Entry], waits: list[Wait] | None = None) -> RunDetai
     return structs.replace(store.read_detail(DEFAULT_TENANT, run_id(1)), journal=entries, waits=waits or [])
 
 
-@pytest.mark.requirement("O-05")
+@pytest.mark.requirement("O-05", "S-37")
 def test_the_items_of_a_map_are_one_line_that_says_how_many_of_how_many() -> None:
     entries = [record("prepare", 1, list(range(400)))]
     entries += [record(f"fetch[{number}]", number + 2, failed=number == 7) for number in range(120)]

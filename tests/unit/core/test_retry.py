@@ -43,7 +43,7 @@ def test_delays_grow_by_the_factor_up_to_the_cap_until_the_attempts_are_used_up(
     assert after_failure(policy, attempt=6, error=ValueError(), random=0.0) == GiveUp("retries_exhausted")
 
 
-@pytest.mark.requirement("S-07")
+@pytest.mark.requirement("S-07", "S-37")
 @given(policy=POLICIES, attempt=st.integers(1, 10_000), random=RANDOM)
 @settings(max_examples=200, deadline=None)
 def test_no_delay_is_negative_or_above_the_cap_and_jitter_only_shortens(
