@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -19,12 +20,14 @@ from holdfast.client.closings import Closings
 from holdfast.client.definitions import Definitions
 from holdfast.client.pauses import Pauses
 from holdfast.client.queues import Queues
+from holdfast.client.schedules import Schedules
 from holdfast.client.sync import SyncClient
 from holdfast.client.sync_bulk import SyncBulk
 from holdfast.client.sync_closings import SyncClosings
 from holdfast.client.sync_definitions import SyncDefinitions
 from holdfast.client.sync_pauses import SyncPauses
 from holdfast.client.sync_queues import SyncQueues
+from holdfast.client.sync_schedules import SyncSchedules
 from holdfast.errors import HoldfastError
 from holdfast.model.command import Pause
 from holdfast.model.commit import NewWait, Park, RunCommit
@@ -45,6 +48,7 @@ Call = Callable[[Any, str], Any]
 
 MINE, THEIRS = Tenant("mine"), Tenant("theirs")
 FOREIGN, ABSENT = run_id(0xABC), run_id(0xDEF)
+PAST = datetime(2026, 1, 1, 3, tzinfo=UTC)
 NODE = {"key": "later", "kind": "step", "handler": "later"}
 
 CALLS: dict[str, Call] = {
@@ -100,6 +104,7 @@ UNNAMED: dict[str, Call] = {
     "pauses.resume": lambda c, _: c.pauses.resume(queue="default"),
     "queues.list": lambda c, _: c.queues.list(),
     "queues.limit": lambda c, _: c.queues.limit("default", running=None),
+    "schedules.list": lambda c, _: c.schedules.list(),
     "closings.list": lambda c, _: c.closings.list(),
     "closings.claim": lambda c, _: c.closings.claim("ends"),
     "closings.unsubscribe": lambda c, _: c.closings.unsubscribe("ends"),
@@ -125,6 +130,18 @@ JOB: dict[str, Call] = {
 }
 """Calls with a bulk job's id."""
 
+SCHEDULE: dict[str, Call] = {
+    "schedules.get": lambda c, name: c.schedules.get(name),
+    "schedules.ticks": lambda c, name: c.schedules.ticks(name),
+    "schedules.next": lambda c, name: c.schedules.next(name),
+    "schedules.pause": lambda c, name: c.schedules.pause(name),
+    "schedules.resume": lambda c, name: c.schedules.resume(name),
+    "schedules.delete": lambda c, name: c.schedules.delete(name),
+    "schedules.trigger": lambda c, name: c.schedules.trigger(name),
+    "schedules.backfill": lambda c, name: c.schedules.backfill(name, PAST, PAST),
+}
+"""Calls with a schedule's name."""
+
 OWN: dict[str, str] = {
     "bulk.start": "a job is for the runs of the client's tenant: see test_bulk.py",
     "bulk.signal": "as bulk.start",
@@ -138,6 +155,9 @@ OWN: dict[str, str] = {
     "definitions.put": "what is put has the client's tenant",
     "definitions.import_text": "as put",
     "queues.get": "as queues.list",
+    "schedules.put": "what is put has the client's tenant: see test_schedules.py",
+    "schedules.create": "as put",
+    "schedules.run_of": "derives an id from a row that the caller has",
     "pauses.pause": "what is paused is the client's tenant's",
     "closings.subscribe": "hears of the client's tenant: see test_closings.py",
     "closings.follow": "as claim, again and again",
@@ -174,6 +194,7 @@ def _fill(engine: Engine) -> None:
     Outbox(store).subscribe(THEIRS, "ends", ["order"])
     owner = SyncClient(Client(store, engine.host, tenant=THEIRS))
     owner.bulk.start("cancel", all_runs=True)
+    owner.schedules.put("nightly", "0 3 * * *", "order")
     owner.close()
 
 
@@ -217,6 +238,7 @@ def _methods(kind: type[Any], prefix: str = "") -> set[str]:
             "pauses.": Pauses,
             "queues.": Queues,
             "bulk.": Bulk,
+            "schedules.": Schedules,
         },
         {
             "": SyncClient,
@@ -225,13 +247,16 @@ def _methods(kind: type[Any], prefix: str = "") -> set[str]:
             "pauses.": SyncPauses,
             "queues.": SyncQueues,
             "bulk.": SyncBulk,
+            "schedules.": SyncSchedules,
         },
     ],
 )
 def test_the_matrix_knows_every_public_method_of_the_clients(parts: dict[str, type[Any]]) -> None:
     public = set[str]().union(*(_methods(kind, prefix) for prefix, kind in parts.items()))
 
-    assert public <= {*CALLS, *UNNAMED, *WORKFLOW, *JOB, *OWN}, "say how it is called with another tenant's id"
+    assert public <= {*CALLS, *UNNAMED, *WORKFLOW, *JOB, *SCHEDULE, *OWN}, (
+        "say how it is called with another tenant's id"
+    )
     for name, member in inspect.getmembers(parts[""], inspect.isfunction):
         if "run_id" in inspect.signature(member).parameters and not name.startswith("_"):
             assert name in CALLS
@@ -243,7 +268,7 @@ async def test_the_matrix_knows_every_part_of_the_clients(foreign: Engine) -> No
             parts = {name for name, held in vars(client).items() if type(held).__module__.startswith("holdfast.client")}
 
             public = {name for name in parts if not name.startswith("_")}
-            assert public == {"definitions", "closings", "pauses", "queues", "bulk"}
+            assert public == {"definitions", "closings", "pauses", "queues", "bulk", "schedules"}
 
 
 @asynccontextmanager
@@ -265,12 +290,14 @@ def _has(client: Client | SyncClient, name: str) -> bool:
 
 
 @pytest.mark.requirement("promise-10", "C-11", "C-12", "C-56")
-@pytest.mark.parametrize("name", [*CALLS, *WORKFLOW, *JOB])
+@pytest.mark.parametrize("name", [*CALLS, *WORKFLOW, *JOB, *SCHEDULE])
 async def test_what_is_another_tenants_is_answered_as_what_nobody_has(foreign: Engine, name: str) -> None:
     if name in CALLS:
         call, theirs, nobodys = CALLS[name], str(FOREIGN), str(ABSENT)
     elif name in WORKFLOW:
         call, theirs, nobodys = WORKFLOW[name], "drawn", "never"
+    elif name in SCHEDULE:
+        call, theirs, nobodys = SCHEDULE[name], "nightly", "never"
     else:
         call, theirs, nobodys = JOB[name], await to_thread.run_sync(_job_of, foreign), str(ABSENT)
     before = dump(foreign.opened)

@@ -83,7 +83,7 @@ def test_every_hot_table_begins_its_key_with_the_shard(url: str) -> None:
         *editor,
     }
     assert {table for table, column in first if column != "shard"} == others
-    assert len(first) == 26
+    assert len(first) == 27
 
 
 @pytest.mark.parametrize(
