@@ -171,6 +171,7 @@ def steps() -> dict[str, Params]:
     answer = {**one, "key": "w", "names": ["ann"], "answer_id": run_id(9), "verdict": "{}"}
     hot: list[Step] = [
         ("claim_runs", {"worker": "claimant", **line, "limit": 50, "suspects": 1, "look": 50}),
+        ("claim_runs_few", {"worker": "claimant", **line, "limit": 50, "suspects": 1}),
         ("claim_runs_readmit", {**line, "look": 50}),
         ("read_agenda", {**line, "kept_ms": 1, "unwanted": ["x"], "unasked_max": 100}),
         ("forget_workers", {"kept_ms": 1}),

@@ -97,3 +97,28 @@ def test_a_queue_with_few_places_and_very_many_runs_costs_claims_nothing_once_th
         store.commit([RunCommit(first.id, first.epoch, move=Finish(RunStatus.COMPLETED, "completed", RESULT))])
         again = store.claim_runs(worker, **line, limit=50, suspects=1)
         assert [run.queue for run in again.runs].count("default") == 1
+
+
+@pytest.mark.requirement("O-09", "fault-60")
+def test_a_line_of_ten_thousand_runs_is_not_read_to_find_that_they_are_many(
+    postgres_server_url: str, postgres_template: str
+) -> None:
+    line: dict[str, Any] = {"queues": ["default", "mail"], "codes": ["order", "refund"]}
+    runs = [NewRun(id=run_id(n), workflow="order", input=INPUT, priority=n % 3) for n in range(1, 10_001)]
+    with (
+        migrated_database(postgres_server_url, postgres_template) as url,
+        closing(PostgresStore(url, connections_max=2)) as store,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        store.start_runs(runs)
+        connection.execute(LOAD_WORKERS)
+        connection.execute("set plan_cache_mode = force_generic_plan")
+        params = {"shard": 0, "now_ms": None, **line, "worker": "claimant", "limit": 40, "suspects": 1}
+        text = "explain (analyze, format json) " + statement("claim_runs_few")
+
+        found = connection.execute(text, params).fetchone()
+
+        assert found is not None
+        assert sum(rows_read(node) for node in nodes(found[0][0]["Plan"])) <= 50
+        claim = store.claim_runs(WorkerId("claimant"), **line, limit=40, suspects=1)
+        assert [run.id for run in claim.runs] == [run_id(n) for n in range(2, 2 + 3 * 40, 3)]

@@ -195,6 +195,20 @@ create index waits_open_signal on holdfast.waits (shard, tenant, signal, run_id)
 create index waits_open_approval on holdfast.waits (tenant, opened_ms, run_id, key)
     where outcome is null and kind = 'approval';
 
+create function holdfast.refused_leases(leases json, given_shard smallint, owned uuid[]) returns json
+language sql stable as $$
+    select json_object_agg(
+               l.id, coalesce('the run is ' || r.status || ' at epoch ' || r.epoch, 'there is no such run'))
+      from json_to_recordset(leases) as l (id uuid)
+      left join lateral (
+           select f.status, f.epoch
+             from holdfast.runs f
+            where f.shard = given_shard and f.id = l.id
+            limit 1) r on true
+     where l.id not in (select o.id from unnest(owned) as o (id))
+$$;
+comment on function holdfast.refused_leases is 'Why a commit leaves out those of these runs that it does not own.';
+
 create table holdfast.attempts (
     shard smallint not null,
     run_id uuid not null,
@@ -834,6 +848,31 @@ create function holdfast.failed_steps(given_shard smallint, given_run uuid) retu
                and w.child_status <> 'completed') f
 $$;
 comment on function holdfast.failed_steps is 'Keys of the steps and children of a run whose recorded outcome is a failure.';
+
+-- A function, because a part of a statement that finds nothing to do still costs its beginning: a fifth of commit_end.
+create function holdfast.tell_end(ended holdfast.runs, entries json) returns boolean language plpgsql as $$
+begin
+    insert into holdfast.outbox (
+           shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type, error_message, failed,
+           ended_ms)
+    select ended.shard, ended.id, ended.transition_seq, u.name, ended.tenant, ended.workflow, ended.key, ended.status,
+           ended.terminal_reason, ended.error_type, ended.error_message,
+           (select coalesce(json_agg(k.key order by k.key collate "C"), '[]'::json)
+              from (select j.key
+                      from json_array_elements_text(holdfast.failed_steps(ended.shard, ended.id)) as j (key)
+                     union
+                    select e.key
+                      from json_to_recordset(entries) as e (run_id uuid, key text, kind text, status text)
+                     where e.run_id = ended.id and e.kind = 'step' and e.status = 'failed') k),
+           ended.updated_ms
+      from (select distinct s.name
+              from holdfast.subscriptions s
+             where s.tenant in ('', ended.tenant) and s.workflow in ('', ended.workflow)) u
+        on conflict do nothing;
+    return true;
+end $$;
+comment on function holdfast.tell_end is
+    'Record an end for those who are subscribed. entries: what the same statement may only be about to record.';
 
 -- The log is append-only. Rows go when their run has gone, by retention and erasure, which delete the run first.
 create function holdfast.refuse_deletion() returns trigger language plpgsql as $$

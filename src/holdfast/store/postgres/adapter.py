@@ -50,7 +50,7 @@ from holdfast.store.listings import (
 from holdfast.store.paging import approval_page, decode_cursor, decode_place
 from holdfast.store.port import SIGNAL_BATCH, UNASKED_MAX, WORKER_KEPT_MS, Hint, Statements
 from holdfast.store.postgres import messages
-from holdfast.store.postgres.claim import claim_rounds
+from holdfast.store.postgres.claim import claim_runs
 from holdfast.store.postgres.commit import Outcome, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row
 from holdfast.store.postgres.control import obey, start_copy, tell_waiters
@@ -122,7 +122,7 @@ class PostgresStore:
         self._everyone = self._session.within(None)
         self._guests = Guests(self._address, self._session, connections_max=connections_max, wait_s=_POOL_WAIT_S)
         self._families = 0
-        self._barred = True
+        self._few = self._barred = True
         self._lock = threading.Lock()
 
     @property
@@ -232,8 +232,8 @@ class PostgresStore:
         params = self._params(
             worker=worker, queues=list(queues), codes=list(codes), limit=limit, suspects=suspects, look=limit
         )
-        claimed = claim_rounds(self._everyone, params, barred=self._barred)
-        self._barred = claimed.barred
+        claimed = claim_runs(self._everyone, params, few=self._few, barred=self._barred)
+        self._few, self._barred = claimed.few, claimed.barred
         rows, now_ms = claimed.rows, claimed.now_ms
         if rows:
             self._hints.tell(Hint(), [row[1] for row in rows])

@@ -13,6 +13,7 @@ from holdfast.store.postgres.statements import Params
 
 _PRIORITY: Final = 16
 _READY: Final = 22
+_LAST: Final = -1
 
 
 class Claimed(NamedTuple):
@@ -24,10 +25,21 @@ class Claimed(NamedTuple):
     more: bool
     barred: bool
     """Whether runs are barred now."""
+    few: bool
+    """Whether the next claim is likely to meet few runs, and nothing that can bar them."""
 
 
-def claim_rounds(session: Session, params: Params, *, barred: bool) -> Claimed:
-    """Claim; ``barred`` says whether runs are barred as far as is known, and are to be looked at first.
+def claim_runs(session: Session, params: Params, *, few: bool, barred: bool) -> Claimed:
+    """Claim. ``few`` and ``barred`` say what is likely after the last one: they save a statement, and may be wrong."""
+    if few:
+        found = session.write("claim_runs_few", params)
+        if not found[0][_LAST]:
+            return Claimed(found[0][0], _taken(found), more=False, barred=False, few=True)
+    return _claim_rounds(session, params, barred=barred)
+
+
+def _claim_rounds(session: Session, params: Params, *, barred: bool) -> Claimed:
+    """Claim where runs may be barred; with ``barred``, those that are barred are looked at first.
 
     One statement, unless it meets runs that are paused or beyond a quota: these are barred by it, and the next round
     looks further.
@@ -40,8 +52,8 @@ def claim_rounds(session: Session, params: Params, *, barred: bool) -> Claimed:
     while True:
         asked = {**params, "limit": limit - len(rows), "suspects": suspects, "look": look}
         found = _round(session, asked, readmit=readmit, taken=bool(rows))
-        now_ms, newly, before = found[0][0], found[0][-2], found[0][-1]
-        taken = [row for row in found if row[1] is not None]
+        now_ms, (newly, before, restricted) = found[0][0], found[0][-3:]
+        taken = _taken(found)
         rows += taken
         suspects -= sum(1 for row in taken if row[12] >= _SUSPECT_CRASHES)
         # Others have barred runs since this store looked last: they may be free again.
@@ -52,7 +64,12 @@ def claim_rounds(session: Session, params: Params, *, barred: bool) -> Claimed:
         number += 1
         if not more or number == CLAIM_ROUNDS:
             rows.sort(key=lambda row: (-row[_PRIORITY], row[_READY], row[1]))
-            return Claimed(now_ms, rows, more, bool(before or newly))
+            few = not restricted and len(rows) < limit
+            return Claimed(now_ms, rows, more, bool(before or newly), few)
+
+
+def _taken(found: list[Row]) -> list[Row]:
+    return [row for row in found if row[1] is not None]
 
 
 def _round(session: Session, params: Params, *, readmit: bool, taken: bool) -> list[Row]:

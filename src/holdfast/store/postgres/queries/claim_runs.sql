@@ -8,7 +8,7 @@
 -- Guard: still claimable, not paused, within quota and limit; the worker's lease has not run out.
 -- Index: runs_line, once per line and step; primary keys; tenants_limited, runs_barred, runs_held.
 -- Returns: the database's time and what a worker needs to begin, one row per run, in the order of service; on each row
--- how many runs were barred, and whether any were before.
+-- how many runs were barred, whether any were before, and whether anything can bar runs at all.
 with lines as (
     select q.queue, c.code, s.suspect
       from unnest(%(queues)s::text[]) as q (queue)
@@ -120,7 +120,10 @@ with lines as (
 )
 select m.now_ms, c.id, c.tenant, c.workflow, c.queue, c.status, c.input, c.error, c.key, c.root_id, c.attempt, c.epoch,
        c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms, c.priority, c.version, c.definition_hash,
-       c.cancel_compensates, c.pause_requested, c.parent_id, c.ready_ms, c.counted, b.barred, b.before
+       c.cancel_compensates, c.pause_requested, c.parent_id, c.ready_ms, c.counted, b.barred, b.before,
+       b.before or exists (select from holdfast.pauses)
+           or exists (select from holdfast.tenants t where t.running_max is not null)
+           or exists (select from holdfast.queues) as restricted
   from moment m
  cross join (select (select count(*) from barred) as barred,
                     (select true

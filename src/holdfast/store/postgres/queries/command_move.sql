@@ -25,26 +25,12 @@ with moved as (
        and r.definition_hash is not distinct from %(from_hash)s::text
        and (%(seen_seq)s::bigint is null or r.transition_seq = %(seen_seq)s::bigint)
     returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms,
-              r.tenant, r.workflow, r.key, r.terminal_reason, r.error_type, r.error_message
+              case when %(ends)s::boolean then holdfast.tell_end(r, '[]'::json) end as told
 ), closed as (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.updated_ms
       from moved m
      where %(ends)s::boolean and w.shard = m.shard and w.run_id = m.id and coalesce(w.outcome, '') = ''
-), told as (
-    insert into holdfast.outbox (
-           shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type, error_message, failed,
-           ended_ms)
-    select m.shard, m.id, m.transition_seq, s.name, m.tenant, m.workflow, m.key, m.status, m.terminal_reason,
-           m.error_type, m.error_message, holdfast.failed_steps(m.shard, m.id), m.updated_ms
-      from moved m
-     cross join lateral (
-           select u.name
-             from holdfast.subscriptions u
-            where u.tenant in ('', m.tenant) and u.workflow in ('', m.workflow)
-           offset 0) s
-     where %(ends)s::boolean
-        on conflict do nothing
 ), logged as (
     insert into holdfast.transitions (
            shard, run_id, seq, from_status, to_status, reason, key, worker, epoch, at_ms, actor, note, command_id, moved)

@@ -43,51 +43,21 @@ with leases as materialized (
       from (select m.* from (select o.* from ending o limit (select 1000000000)) m limit (select 1000000000)) e
      where r.shard = e.shard and r.id = e.id and r.epoch = e.epoch and r.status = e.status
     returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.finalized_ms,
-              r.tenant, r.workflow, r.key, r.terminal_reason, r.error_type, r.error_message,
-              e.status as from_status, e.worker
+              e.status as from_status, e.worker,
+              case when exists (select from holdfast.subscriptions s where s.tenant in ('', r.tenant))
+                   then holdfast.tell_end(r, %(entries)s::json) end as told
 ), closed as (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.finalized_ms
       from moved m
      where m.status <> 'stuck' and w.shard = m.shard and w.run_id = m.id and coalesce(w.outcome, '') = ''
-), failed as materialized (
-    -- Not seen in the journal yet. Read only if somebody is told.
-    select e.run_id, e.key
-      from json_to_recordset(%(entries)s::json) as e (run_id uuid, key text, kind text, status text)
-     where e.kind = 'step' and e.status = 'failed'
-), told as (
-    insert into holdfast.outbox (
-           shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type, error_message, failed,
-           ended_ms)
-    select m.shard, m.id, m.transition_seq, s.name, m.tenant, m.workflow, m.key, m.status, m.terminal_reason,
-           m.error_type, m.error_message,
-           (select coalesce(json_agg(k.key order by k.key collate "C"), '[]'::json)
-              from (select j.key from json_array_elements_text(holdfast.failed_steps(m.shard, m.id)) as j (key)
-                     union
-                    select f.key from failed f where f.run_id = m.id) k),
-           m.finalized_ms
-      from moved m
-     cross join lateral (
-           select u.name
-             from holdfast.subscriptions u
-            where u.tenant in ('', m.tenant) and u.workflow in ('', m.workflow)
-           offset 0) s
-        on conflict do nothing
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
     select m.shard, m.id, m.transition_seq, m.from_status, m.status, m.status_reason, m.worker, m.epoch, m.finalized_ms
       from moved m
 )
 select holdfast.now_ms(%(now_ms)s) as now_ms,
-       case when (select count(*) from owned) < (select count(*) from leases) then (
-           select json_object_agg(
-                      l.id, coalesce('the run is ' || r.status || ' at epoch ' || r.epoch, 'there is no such run'))
-             from leases l
-             left join lateral (
-                  select f.status, f.epoch
-                    from holdfast.runs f
-                   where f.shard = %(shard)s::smallint and f.id = l.id
-                   limit 1) r on true
-            where l.id not in (select o.id from owned o))
-       end as refused,
+       case when (select count(*) from owned) < (select count(*) from leases)
+            then holdfast.refused_leases(
+                     %(leases)s::json, %(shard)s::smallint, array(select o.id from owned o)) end as refused,
        (select json_agg(o.id) from owned o where o.cancel_requested) as cancel_requested

@@ -26,15 +26,7 @@ with leases as materialized (
       join owned o on o.id = e.run_id
 )
 select holdfast.now_ms(%(now_ms)s) as now_ms,
-       case when (select count(*) from owned) < (select count(*) from leases) then (
-           select json_object_agg(
-                      l.id, coalesce('the run is ' || r.status || ' at epoch ' || r.epoch, 'there is no such run'))
-             from leases l
-             left join lateral (
-                  select f.status, f.epoch
-                    from holdfast.runs f
-                   where f.shard = %(shard)s::smallint and f.id = l.id
-                   limit 1) r on true
-            where l.id not in (select o.id from owned o))
-       end as refused,
+       case when (select count(*) from owned) < (select count(*) from leases)
+            then holdfast.refused_leases(
+                     %(leases)s::json, %(shard)s::smallint, array(select o.id from owned o)) end as refused,
        (select json_agg(o.id) from owned o where o.cancel_requested) as cancel_requested

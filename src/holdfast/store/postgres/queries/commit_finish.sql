@@ -24,26 +24,14 @@ with ending as materialized (
       from (select m.* from (select o.* from ending o limit (select 1000000000)) m limit (select 1000000000)) e
      where r.shard = e.shard and r.id = e.id and r.epoch = e.epoch and r.status = e.status
     returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.finalized_ms,
-              r.updated_ms, r.tenant, r.workflow, r.key, r.terminal_reason, r.error_type, r.error_message,
-              e.status as from_status, e.worker
+              e.status as from_status, e.worker,
+              case when exists (select from holdfast.subscriptions s where s.tenant in ('', r.tenant))
+                   then holdfast.tell_end(r, '[]'::json) end as told
 ), closed as (
     update holdfast.waits w
        set outcome = 'cancelled', closed_ms = m.finalized_ms
       from moved m
      where m.status <> 'stuck' and w.shard = m.shard and w.run_id = m.id and coalesce(w.outcome, '') = ''
-), told as (
-    insert into holdfast.outbox (
-           shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type, error_message, failed,
-           ended_ms)
-    select m.shard, m.id, m.transition_seq, s.name, m.tenant, m.workflow, m.key, m.status, m.terminal_reason,
-           m.error_type, m.error_message, holdfast.failed_steps(m.shard, m.id), m.updated_ms
-      from moved m
-     cross join lateral (
-           select u.name
-             from holdfast.subscriptions u
-            where u.tenant in ('', m.tenant) and u.workflow in ('', m.workflow)
-           offset 0) s
-        on conflict do nothing
 )
 insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
 select m.shard, m.id, m.transition_seq, m.from_status, m.status, m.status_reason, m.worker, m.epoch, m.finalized_ms

@@ -35,22 +35,8 @@ with lost as materialized (
       from (select m.* from (select o.* from judged o limit (select 1000000000)) m limit (select 1000000000)) l
      where r.shard = l.shard and r.id = l.id and r.epoch = l.epoch and r.status = l.status
     returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.updated_ms,
-              r.tenant, r.workflow, r.key, r.terminal_reason, r.error_type, r.error_message,
-              l.status as from_status, l.worker, l.stuck
-), told as (
-    insert into holdfast.outbox (
-           shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type, error_message, failed,
-           ended_ms)
-    select m.shard, m.id, m.transition_seq, s.name, m.tenant, m.workflow, m.key, m.status, m.terminal_reason,
-           m.error_type, m.error_message, holdfast.failed_steps(m.shard, m.id), m.updated_ms
-      from moved m
-     cross join lateral (
-           select u.name
-             from holdfast.subscriptions u
-            where u.tenant in ('', m.tenant) and u.workflow in ('', m.workflow)
-           offset 0) s
-     where m.stuck
-        on conflict do nothing
+              l.status as from_status, l.worker, l.stuck,
+              case when l.stuck then holdfast.tell_end(r, '[]'::json) end as told
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
     select m.shard, m.id, m.transition_seq, m.from_status, m.status, m.status_reason, m.worker, m.epoch, m.updated_ms
