@@ -8,12 +8,11 @@ from holdfast.client.outputs import Published, StreamItem
 from holdfast.client.sync import SyncClient, SyncRunHandle
 from holdfast.core.definitions import GraphError
 from holdfast.core.explain import Explanation
-from holdfast.core.graphs.standing import StepState
 from holdfast.core.retry import NonRetryable, Retry, RetryAfter
 from holdfast.errors import HoldfastError
 from holdfast.model.closing import Closing, Subscription
 from holdfast.model.run import Approval, ApprovalPage, Run
-from holdfast.model.status import RunStatus
+from holdfast.model.status import RunStatus, StepState
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.workflow import blocking
 from holdfast.workflow.approval import Decision, wait_for_approval

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from holdfast.client.dag import Dag, Dags, StepRow
-from holdfast.core.graphs.standing import StepState
 from holdfast.errors import (
     AlreadyStored,
     DefinitionNotFound,
@@ -21,7 +20,7 @@ from holdfast.model.commit import Finish
 from holdfast.model.definition import Branch, ChildNode, Definition, Edge, Node, ParallelNode, SleepNode, StepNode
 from holdfast.model.ids import DEFAULT_TENANT, Json, UnixMs
 from holdfast.model.run import ClaimedRun
-from holdfast.model.status import EntryStatus, RunStatus
+from holdfast.model.status import EntryStatus, RunStatus, StepState
 from tests.contract.scene import ERROR, OTHER_TENANT, Scene, attempt, child_wait, entry, run_id, timer
 
 NAMES = ("extract", "clean", "index", "load")

@@ -16,10 +16,9 @@ import holdfast as hf
 from holdfast.client.client import Client
 from holdfast.client.dag import Dag
 from holdfast.client.sync import SyncClient
-from holdfast.core.graphs.standing import StepState
 from holdfast.errors import DefinitionNotFound, NoResult, NotADependency, RunNotFound, StepNotFound
 from holdfast.model.ids import RunId
-from holdfast.model.status import RunStatus
+from holdfast.model.status import RunStatus, StepState
 from holdfast.store.port import Statements
 from holdfast.store.tenancy import OF_RUNS
 from tests.engine.conftest import LONG_S, Engine

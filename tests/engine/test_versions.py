@@ -12,9 +12,9 @@ import pytest
 
 import holdfast as hf
 from holdfast.client.client import Client, Start
-from holdfast.core.definitions import NodeState, content_hash, draw_mermaid, draw_svg, node_states
+from holdfast.core.definitions import content_hash, draw_mermaid, draw_svg
 from holdfast.errors import DefinitionNotFound, ReleaseNotFound, UsageError, WorkflowNotRegistered
-from holdfast.model.status import RunStatus
+from holdfast.model.status import RunStatus, StepState
 from tests.engine.conftest import Engine
 
 pytestmark = pytest.mark.anyio
@@ -218,21 +218,54 @@ async def test_a_run_is_drawn_by_how_far_it_has_come_with_each_node(engine: Engi
     async with engine.worker():
         run = await engine.client.start(graph)
         await parked(engine, run.id)
-        waiting = node_states(definition, engine.detail(run.id))
+        waiting = (await engine.client.dag(run.id)).node_states()
         await run.signal("go")
         with pytest.raises(hf.errors.RunFailed):
             await run.result(20)
 
-    ended = node_states(definition, engine.detail(run.id))
-    assert waiting["first"] is waiting["again"] is waiting["spare"] is NodeState.COMPLETED
-    assert waiting["consent"] is NodeState.WAITING
-    assert "last" not in waiting
-    assert ended["consent"] is NodeState.COMPLETED
-    assert ended["last"] is NodeState.FAILED
-    assert ended["never"] is ended["unused"] is NodeState.SKIPPED
+    ended = (await engine.client.dag(run.id)).node_states()
+    assert waiting["first"] is waiting["again"] is waiting["spare"] is StepState.COMPLETED
+    assert waiting["consent"] is StepState.WAITING
+    assert waiting["last"] is StepState.BLOCKED
+    assert ended["consent"] is StepState.COMPLETED
+    assert ended["last"] is StepState.FAILED
+    assert ended["never"] is ended["unused"] is StepState.SKIPPED
     picture = draw_svg(definition, ended)
     assert picture.count("#fee2e2") == 1
     assert "classDef failed" in draw_mermaid(definition, ended)
+
+
+def walked_inside(app: hf.App, name: str) -> hf.Graph:
+    """A step, a wait and a step."""
+    return app.graph(name).step("first", account).wait_for_signal("consent", name).step("last", mail)
+
+
+async def test_nodes_inside_of_subgraphs_are_drawn_by_the_same_walk(engine: Engine) -> None:
+    app = engine.app
+    graph = app.graph("outer").subgraph("now", walked_inside(app, "go"))
+    graph.subgraph("later", walked_inside(app, "on"), after=["now"])
+    graph.step("choose", account, after=[]).edge("choose", "never", condition="result == 'x'")
+    graph.subgraph("never", walked_inside(app, "never"), after=[])
+    async with engine.worker():
+        run = await engine.client.start(graph)
+        await parked(engine, run.id)
+        before = (await engine.client.dag(run.id)).node_states()
+        await engine.client.terminate(run.id)
+    after = (await engine.client.dag(run.id)).node_states()
+
+    def inside(states: dict[str, StepState], name: str) -> list[str]:
+        return [states[path].value for path in (name, f"{name}/first", f"{name}/consent", f"{name}/last")]
+
+    assert inside(before, "now") == ["waiting", "completed", "waiting", "blocked"]
+    assert inside(before, "later") == ["blocked"] * 4
+    assert inside(before, "never") == ["skipped"] * 4
+    assert inside(after, "now") == ["skipped", "completed", "skipped", "skipped"]
+    assert inside(after, "later") == ["skipped"] * 4
+    drawn = draw_mermaid(graph.build(), before)
+    assert drawn.count(":::waiting") == 1
+    assert ":::blocked" not in drawn
+    assert "classDef blocked" not in drawn
+    assert draw_svg(graph.build(), before).count("#fef3c7") == 2
 
 
 def numbered_program(number: int, *, count: int) -> hf.App:

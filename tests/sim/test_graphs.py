@@ -16,10 +16,9 @@ from hypothesis import HealthCheck, given, settings
 import holdfast as hf
 from holdfast.client.dag import Dag, Dags
 from holdfast.core.graphs import Interpreter, Plan
-from holdfast.core.graphs.standing import StepState
 from holdfast.model.definition import Definition
 from holdfast.model.ids import DEFAULT_TENANT, RunId
-from holdfast.model.status import RunStatus
+from holdfast.model.status import RunStatus, StepState
 from holdfast.runtime import walk
 from holdfast.runtime.settings import WorkerSettings
 from holdfast.store.memory import MemoryStore

@@ -25,7 +25,7 @@ from holdfast.cli.shapes import plain, plain_listed, plain_run
 from holdfast.cli.tables import count_line, detail_view, group_table, run_table, show_ago
 from holdfast.cli.values import parse_attributes
 from holdfast.client.filters import Filters
-from holdfast.core.definitions import draw_mermaid, draw_svg, node_states
+from holdfast.core.definitions import draw_mermaid, draw_svg
 from holdfast.core.history import encode_history
 from holdfast.core.history import redact as without_payloads
 from holdfast.errors import UsageError
@@ -157,12 +157,11 @@ def draw_run(
 ) -> None:
     """Draw the version that a run follows, each node in the colour of how far the run has come with it."""
     with open_session(database, tenant) as session:
-        detail = session.client.detail(run_id)
-        run = detail.run
+        run = session.client.get(run_id)
         if run.version is None:
             raise UsageError(f"run {run_id} of workflow {run.workflow!r} follows no stored definition")
-        definition = session.client.definitions.get(run.workflow, run.version).definition
-    states = node_states(definition, detail)
+        dag = session.client.dag(run_id)
+    definition, states = dag.definition, dag.node_states()
     sys.stdout.write(draw_svg(definition, states) if form is Picture.SVG else draw_mermaid(definition, states))
 
 

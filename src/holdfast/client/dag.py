@@ -17,7 +17,7 @@ from holdfast.core.closings import step_of
 from holdfast.core.codec import Codec
 from holdfast.core.failure import ErrorRegistry, read_failure, rebuild
 from holdfast.core.graphs import Completed, Plan
-from holdfast.core.graphs.standing import Reader, Record, Standing, StepState, standings
+from holdfast.core.graphs.standing import Reader, Record, Standing, standings
 from holdfast.errors import (
     AlreadyStored,
     DefinitionNotFound,
@@ -30,7 +30,7 @@ from holdfast.model.commit import RunCommit
 from holdfast.model.definition import Definition, StepNode
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs
 from holdfast.model.run import ClaimedRun, Entry, Run, RunDetail
-from holdfast.model.status import EntryKind, EntryStatus
+from holdfast.model.status import EntryKind, EntryStatus, StepState
 from holdfast.store.catalog import Catalog
 from holdfast.store.port import Store
 
@@ -58,6 +58,8 @@ class Dag:
     ) -> None:
         self.run = detail.run
         """The run, at that moment."""
+        self.definition = definition
+        """The graph that it follows."""
         self._reader = reader
         plan = Plan(definition.nodes, definition.edges, definition.options)
         self._record = Record(detail, purged=purged)
@@ -87,6 +89,15 @@ class Dag:
             )
             for name in sorted(self._sources)
         ]
+
+    def node_states(self) -> dict[str, StepState]:
+        """The state of every node, by path: ``outer/inner`` for those of subgraphs, and of grafts that were filled in.
+
+        One that is purged is left out.
+        """
+        found = {path: standing.state for path, standing in self._standings.items()}
+        found |= {name: self._standing(name).state for name in self._sources}
+        return {path: state for path, state in found.items() if state is not None}
 
     def dependency_states(self, names: Sequence[str]) -> list[StepRow]:
         """These steps with their states, by name. One that is purged does not vanish: its state is None.

@@ -193,3 +193,20 @@ class EntryStatus(StrEnum):
 
     COMPLETED = "completed"
     FAILED = "failed"
+
+
+class StepState(StrEnum):
+    """Where a run is with a node of its graph."""
+
+    BLOCKED = "blocked"
+    """Something that it follows is not decided yet."""
+    READY = "ready"
+    """It has been released, and nothing of it is recorded yet: it begins as soon as a worker is at the run, or has."""
+    RUNNING = "running"
+    """A part of it is recorded, or a failed attempt, and it does not wait durably."""
+    WAITING = "waiting"
+    """It waits durably: for a time, a signal, a person, a child, or its next attempt."""
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    """It is passed over: by its condition, by the edges that lead to it, or because the run ends without it."""

@@ -15,7 +15,7 @@ from holdfast.cli.exits import Exit
 from holdfast.cli.main import run
 from holdfast.core.definitions import content_hash, from_json, from_yaml, json_schema
 from holdfast.model.definition import Definition, Edge, StepNode
-from holdfast.model.ids import RunId
+from holdfast.model.ids import Json, RunId
 from holdfast.model.run import NewRun
 from tests.contract.scene import new_run
 
@@ -158,7 +158,8 @@ def test_a_run_is_drawn_with_the_states_of_its_nodes(ask: Ask, database: str) ->
     with connect_sync(database) as client:
         version = client.definitions.newest("signup").version
         client.definitions.promote("signup", version.number)
-        started = new_run(1, workflow="signup", version=version.number, definition_hash=version.hash)
+        given = Json(b'{"value":{"args":[]}}')
+        started = new_run(1, workflow="signup", version=version.number, definition_hash=version.hash, input=given)
         client.cancel(start_stored(database, started))
         plain = client.start("not_a_graph")
 

@@ -6,7 +6,6 @@ from holdfast.core.definitions.documents import from_json, from_yaml, json_schem
 from holdfast.core.definitions.merge import Merge, MergeConflict, merge
 from holdfast.core.definitions.mermaid import draw_mermaid
 from holdfast.core.definitions.nodes import find_node, nodes_in_order
-from holdfast.core.definitions.states import NodeState, node_states
 from holdfast.core.definitions.svg import draw_svg
 from holdfast.core.definitions.tidy import Tidied, tidy
 from holdfast.core.definitions.validation import (
@@ -29,7 +28,6 @@ __all__ = [
     "Merge",
     "MergeConflict",
     "Needs",
-    "NodeState",
     "Problem",
     "Tidied",
     "canonical_bytes",
@@ -44,7 +42,6 @@ __all__ = [
     "json_schema",
     "merge",
     "names_needed",
-    "node_states",
     "nodes_in_order",
     "queued_handlers",
     "tidy",

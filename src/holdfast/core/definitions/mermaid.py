@@ -6,20 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from holdfast.core.definitions.captions import Caption, caption_of, caption_of_edge
-from holdfast.core.definitions.states import NodeState
 from holdfast.model.definition import ON_FAILURE, ON_TIMEOUT, Definition, Edge, Node, SubgraphNode
+from holdfast.model.status import StepState
 
 LINE_CHARACTERS_MAX: Final = 60
 
 
-def draw_mermaid(definition: Definition, states: Mapping[str, NodeState] | None = None) -> str:
+def draw_mermaid(definition: Definition, states: Mapping[str, StepState] | None = None) -> str:
     """The flowchart. Equal definitions give equal text; any text in them is drawn as itself.
 
-    ``states`` colours nodes, by path: see ``node_states``.
+    ``states`` colours nodes, by path: see ``Dag.node_states``.
     """
-    chart = _Chart(states or {})
+    # What has not been come to looks as ever.
+    states = {path: state for path, state in (states or {}).items() if state is not StepState.BLOCKED}
+    chart = _Chart(states)
     lines = ["flowchart TD", *chart.level(definition.nodes, definition.edges, "    ", "")]
-    used = sorted(set((states or {}).values()))
+    used = sorted(set(states.values()))
     lines += [f"    classDef {state} {_MARKS[state]}" for state in used]
     return "\n".join(lines) + "\n"
 
@@ -27,7 +29,7 @@ def draw_mermaid(definition: Definition, states: Mapping[str, NodeState] | None 
 class _Chart:
     """Numbers nodes in the order of their keys, so that no key has to be a Mermaid identifier."""
 
-    def __init__(self, states: Mapping[str, NodeState]) -> None:
+    def __init__(self, states: Mapping[str, StepState]) -> None:
         self.count = 0
         self.states = states
 
@@ -59,11 +61,12 @@ class _Chart:
 
 
 _MARKS: Final = {
-    NodeState.COMPLETED: "fill:#dcfce7,stroke:#15803d,color:#14532d",
-    NodeState.FAILED: "fill:#fee2e2,stroke:#b91c1c,color:#7f1d1d",
-    NodeState.RUNNING: "fill:#dbeafe,stroke:#1d4ed8,color:#1e3a8a",
-    NodeState.WAITING: "fill:#fef3c7,stroke:#b45309,color:#78350f",
-    NodeState.SKIPPED: "fill:#f1f5f9,stroke:#94a3b8,color:#64748b,stroke-dasharray:4 3",
+    StepState.COMPLETED: "fill:#dcfce7,stroke:#15803d,color:#14532d",
+    StepState.FAILED: "fill:#fee2e2,stroke:#b91c1c,color:#7f1d1d",
+    StepState.RUNNING: "fill:#dbeafe,stroke:#1d4ed8,color:#1e3a8a",
+    StepState.READY: "fill:#eff6ff,stroke:#60a5fa,color:#1e3a8a",
+    StepState.WAITING: "fill:#fef3c7,stroke:#b45309,color:#78350f",
+    StepState.SKIPPED: "fill:#f1f5f9,stroke:#94a3b8,color:#64748b,stroke-dasharray:4 3",
 }
 """The states' looks, the same as in the picture."""
 

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from holdfast.core.definitions.captions import Caption, caption_of, caption_of_edge
 from holdfast.core.definitions.layout import Placing, Point, Size, place
-from holdfast.core.definitions.states import NodeState
 from holdfast.model.definition import ALWAYS, ON_SUCCESS, Definition, Edge, Node, SubgraphNode
+from holdfast.model.status import StepState
 
 LINE_COLUMNS_MAX: Final = 42
 """Longer text is cut; a pointer over the box shows all of it."""
@@ -42,15 +42,16 @@ _COLOURS: Final = {
 }
 
 _STATE_COLOURS: Final = {
-    NodeState.COMPLETED: ("#dcfce7", "#15803d"),
-    NodeState.FAILED: ("#fee2e2", "#b91c1c"),
-    NodeState.RUNNING: ("#dbeafe", "#1d4ed8"),
-    NodeState.WAITING: ("#fef3c7", "#b45309"),
-    NodeState.SKIPPED: ("#f1f5f9", "#94a3b8"),
+    StepState.COMPLETED: ("#dcfce7", "#15803d"),
+    StepState.FAILED: ("#fee2e2", "#b91c1c"),
+    StepState.RUNNING: ("#dbeafe", "#1d4ed8"),
+    StepState.READY: ("#eff6ff", "#60a5fa"),
+    StepState.WAITING: ("#fef3c7", "#b45309"),
+    StepState.SKIPPED: ("#f1f5f9", "#94a3b8"),
 }
 """Of a node that a run has come to: fill and frame."""
 
-_DASHED: Final[dict[NodeState | None, str]] = {NodeState.SKIPPED: ' stroke-dasharray="4 3"'}
+_DASHED: Final[dict[StepState | None, str]] = {StepState.SKIPPED: ' stroke-dasharray="4 3"'}
 
 _STYLE: Final = (
     "text{font-family:system-ui,sans-serif;font-size:12px;fill:#334155}"
@@ -70,7 +71,7 @@ class _Box(Struct, frozen=True):
 
     caption: Caption
     size: Size
-    state: NodeState | None
+    state: StepState | None
     inside: _Scene | None = None
 
 
@@ -82,10 +83,10 @@ class _Scene(Struct, frozen=True):
     edges: list[Edge]
 
 
-def draw_svg(definition: Definition, states: Mapping[str, NodeState] | None = None) -> str:
+def draw_svg(definition: Definition, states: Mapping[str, StepState] | None = None) -> str:
     """The picture: a whole SVG document. Text is escaped; what XML cannot hold is replaced.
 
-    ``states`` colours nodes, by path: see ``node_states``.
+    ``states`` colours nodes, by path: see ``Dag.node_states``.
     """
     scene = _scene(definition.nodes, definition.edges, states or {}, "")
     w, h = _n(scene.placing.width + 2 * _MARGIN), _n(scene.placing.height + 2 * _MARGIN)
@@ -104,7 +105,7 @@ def draw_svg(definition: Definition, states: Mapping[str, NodeState] | None = No
 # Sizes
 
 
-def _scene(nodes: Sequence[Node], edges: Sequence[Edge], states: Mapping[str, NodeState], path: str) -> _Scene:
+def _scene(nodes: Sequence[Node], edges: Sequence[Edge], states: Mapping[str, StepState], path: str) -> _Scene:
     boxes = {node.key: _box(node, states, path + node.key) for node in sorted(nodes, key=lambda node: node.key)}
     sizes = {key: box.size for key, box in boxes.items()}
     known = {(edge.source, edge.target): edge for edge in sorted(edges, key=_edge_place)}
@@ -120,7 +121,7 @@ def _edge_place(edge: Edge) -> tuple[str, str, str, str]:
     return edge.source, edge.target, edge.condition, edge.label
 
 
-def _box(node: Node, states: Mapping[str, NodeState], path: str) -> _Box:
+def _box(node: Node, states: Mapping[str, StepState], path: str) -> _Box:
     caption, state = caption_of(node), states.get(path)
     title = _columns(_cut(f"{caption.title}   {caption.kind}")) * _TITLE_COLUMN
     width = max([title, *(_columns(_cut(line)) * _COLUMN for line in caption.lines)]) + 2 * _PADDING
@@ -179,7 +180,7 @@ def _draw_box(box: _Box, x: float, y: float) -> list[str]:
     whole = "\n".join((f"{caption.title} ({caption.kind})", *state, *caption.lines))
     fill, stroke = "#f8fafc" if box.inside is not None else "#fff", colour
     if box.state is not None:
-        fill, stroke = _STATE_COLOURS[box.state]
+        fill, stroke = _STATE_COLOURS.get(box.state, (fill, stroke))
     title = _cut(caption.title, LINE_COLUMNS_MAX - len(caption.kind) - 3)
     baseline = y + _PADDING + 11
     frame = f'x="{_n(x)}" y="{_n(y)}" width="{_n(size.width)}" height="{_n(size.height)}" rx="6"'

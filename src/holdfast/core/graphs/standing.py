@@ -6,16 +6,15 @@ of a node here is what a worker that claims the run will find. No handler is cal
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from holdfast.core.approvals import read_verdict
-from holdfast.core.closings import step_of
 from holdfast.core.definitions import GraphError, validate_part
 from holdfast.core.expressions import ExpressionTypeError
 from holdfast.core.expressions.errors import Site
@@ -50,26 +49,9 @@ from holdfast.model.definition import (
 )
 from holdfast.model.ids import Json, RunId
 from holdfast.model.run import Entry, Run, RunDetail, Wait
-from holdfast.model.status import TERMINAL_STATUSES, EntryKind, EntryStatus, RunStatus, WaitOutcome
+from holdfast.model.status import TERMINAL_STATUSES, EntryKind, EntryStatus, RunStatus, StepState, WaitOutcome
 
 _NOTHING: Final[dict[str, Any]] = {}
-
-
-class StepState(StrEnum):
-    """Where a step is."""
-
-    BLOCKED = "blocked"
-    """Something that it follows is not decided yet."""
-    READY = "ready"
-    """It has been released, and nothing of it is recorded yet: it begins as soon as a worker is at the run, or has."""
-    RUNNING = "running"
-    """A part of it is recorded, or a failed attempt, and it does not wait durably."""
-    WAITING = "waiting"
-    """It waits durably: for a time, a signal, a person, a child, or its next attempt."""
-    COMPLETED = "completed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    """It is passed over: by its condition, by the edges that lead to it, or because the run ends without it."""
 
 
 class Standing(Struct, frozen=True):
@@ -97,12 +79,13 @@ class Record:
         self.entries = {entry.key: entry for entry in detail.journal if entry.kind is not EntryKind.COMPENSATION}
         self.waits = {wait.key: wait for wait in detail.waits}
         keys = (*self.entries, *self.waits, *(one.key for one in detail.attempts))
-        self.begun = {step_of(key) for key in keys}
-        """The outermost nodes that left a trace."""
+        self.begun = {path for key in keys for path in _paths(key)}
+        """The nodes that left a trace, by path (``outer/inner``)."""
         self.open: dict[str, list[Wait]] = {}
         for wait in detail.waits:
             if wait.outcome is None:
-                self.open.setdefault(step_of(wait.key), []).append(wait)
+                for path in _paths(wait.key):
+                    self.open.setdefault(path, []).append(wait)
         self.purged = frozenset(purged)
 
     def step(self, key: str) -> Entry | None:
@@ -111,16 +94,52 @@ class Record:
         return entry if entry is not None and entry.kind is EntryKind.STEP else None
 
 
+_PART: Final = re.compile(r"(?<=.)[~#\[]")
+"""What follows in a journal key is a part of the node: an iteration, an item, a handler that answers a value."""
+
+
+def _paths(key: str) -> Iterator[str]:
+    """The nodes that a journal key may be about, outermost first."""
+    path = ""
+    for place in key.split("/"):
+        name = _PART.split(place, maxsplit=1)[0]
+        path = f"{path}/{name}" if path else name
+        yield path
+        if name != place:
+            return
+
+
 def standings(plan: Plan, record: Record, reader: Reader, given: Any) -> dict[str, Standing]:
-    """Where the run is with each outermost node; ``given`` is its input."""
+    """Where the run is with each node, by path: ``outer/inner`` in subgraphs and grafts. ``given`` is its input."""
     run = record.run
     facts = {"id": run.id, "workflow": run.workflow, "tenant": run.tenant, "key": run.key, "attempt": run.attempt}
     walk = _Walk(record, reader, Interpreter(plan, input=given, run=facts), "")
     walk.go()
-    return {node.key: _standing(walk, record, node.key) for node in plan.nodes}
+    return dict(_level(walk, record, stopping=False))
 
 
-def _standing(walk: _Walk, record: Record, key: str) -> Standing:
+def _level(walk: _Walk, record: Record, *, stopping: bool) -> Iterator[tuple[str, Standing]]:
+    """Of one level and those below it; ``stopping`` says that a failure further out ends the run."""
+    stopping = stopping or walk.interpreter.failed is not None
+    for node in walk.interpreter.plan.nodes:
+        path = walk.scope + node.key
+        standing = _standing(walk, record, node.key, path, stopping=stopping)
+        yield path, standing
+        if node.key in walk.below:
+            yield from _level(walk.below[node.key], record, stopping=stopping)
+        elif node.key in walk.interpreter.plan.subplans:
+            state = StepState.BLOCKED if standing.state is StepState.BLOCKED else StepState.SKIPPED
+            yield from _not_come_to(walk.interpreter.plan.subplans[node.key], f"{path}/", Standing(state))
+
+
+def _not_come_to(plan: Plan, scope: str, standing: Standing) -> Iterator[tuple[str, Standing]]:
+    for node in plan.nodes:
+        yield scope + node.key, standing
+        if node.key in plan.subplans:
+            yield from _not_come_to(plan.subplans[node.key], f"{scope}{node.key}/", standing)
+
+
+def _standing(walk: _Walk, record: Record, key: str, path: str, *, stopping: bool) -> Standing:
     interpreter = walk.interpreter
     if key in walk.outcomes:
         outcome = walk.outcomes[key]
@@ -131,18 +150,18 @@ def _standing(walk: _Walk, record: Record, key: str) -> Standing:
         return Standing(StepState.SKIPPED)
     run = record.run
     over = run.status in TERMINAL_STATUSES and run.status is not RunStatus.STUCK
-    waits = record.open.get(key, [])
+    waits = record.open.get(path, [])
     if not over and any(wait.child_id in record.purged for wait in waits):
         return Standing(None)
     if over or run.status is RunStatus.COMPENSATING:
         return Standing(StepState.SKIPPED)
     if key not in walk.under_way:
-        return Standing(StepState.BLOCKED if interpreter.failed is None else StepState.SKIPPED)
+        return Standing(StepState.SKIPPED if stopping else StepState.BLOCKED)
     if waits:
         return Standing(StepState.WAITING)
-    if key in record.begun:
+    if path in record.begun:
         return Standing(StepState.RUNNING)
-    return Standing(StepState.READY if interpreter.failed is None else StepState.SKIPPED)
+    return Standing(StepState.SKIPPED if stopping else StepState.READY)
 
 
 class _UnderWay(Exception):
@@ -158,6 +177,8 @@ class _Walk:
         self.interpreter = interpreter
         self.scope = scope
         self.outcomes: dict[str, Outcome] = {}
+        self.below: dict[str, _Walk] = {}
+        """What was walked inside of nodes, by their keys."""
         self.under_way: set[str] = set()
 
     def go(self) -> None:
@@ -410,7 +431,7 @@ class _Walk:
 
     def _below(self, key: str, plan: Plan, given: Any) -> dict[str, Any]:
         interpreter = Interpreter(plan, input=given, run=self.interpreter.run)
-        walk = _Walk(self.record, self.reader, interpreter, f"{key}/")
+        walk = self.below[key.removeprefix(self.scope)] = _Walk(self.record, self.reader, interpreter, f"{key}/")
         walk.go()
         if interpreter.failed is not None:
             raise interpreter.failures[interpreter.failed].error
