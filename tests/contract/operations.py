@@ -11,9 +11,10 @@ from typing import Any
 
 from msgspec import structs
 
+from holdfast.core.ids import successor_id
 from holdfast.model.catalog import code_name
 from holdfast.model.command import Cancel, Command, Order, word_of
-from holdfast.model.commit import Compensate, Finish, Move, NewWait, Park, Release, RunCommit
+from holdfast.model.commit import Compensate, Continue, Finish, Move, NewWait, Park, Release, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, Json, RunId, Tenant
 from holdfast.model.run import Entry, NewRun, Run, RunDetail, Signal, WorkerInfo
 from holdfast.model.status import (
@@ -387,8 +388,10 @@ class Script:
             return Park(open_waits=max(0, open_waits + self._random.choice((-1, 0, 0, 0, 1))))
         if roll < 0.7:
             return Release()
-        if roll < 0.8:
+        if roll < 0.76:
             return Compensate(ERROR, "retries_exhausted")
+        if roll < 0.83:
+            return Continue(successor_id(run.id), RESULT)
         if roll < 0.9:
             return Finish(RunStatus.COMPLETED, "completed", result=RESULT)
         if roll < 0.95:

@@ -38,6 +38,7 @@ def check_run(history: History, detail: RunDetail, details: Mapping[RunId, RunDe
     for wait in detail.waits:
         yield from _check_wait(wait, details)
     yield from _check_waits_as_opened(history, detail, source)
+    yield from _check_links(detail.run, details)
     if detail.run.status in TERMINAL_STATUSES:
         yield from _check_end(detail)
         yield from _check_compensations(history, detail)
@@ -124,6 +125,23 @@ def _check_wait(wait: Wait, details: Mapping[RunId, RunDetail]) -> Iterator[str]
                 yield f"the wait {wait.key!r} says that the child ended {wait.child_status}, it is {child.run.status}"
         case _:
             pass
+
+
+def _check_links(run: Run, details: Mapping[RunId, RunDetail]) -> Iterator[str]:
+    """A run that continued and its successor name each other, and there is no other end of that kind."""
+    if (run.terminal_reason == "continued") != (run.continued_as_id is not None):
+        yield f"it ended {run.terminal_reason}, and continued as {run.continued_as_id}"
+    for other_id, place, back in (
+        (run.continued_as_id, 1, "continued_from_id"),
+        (run.continued_from_id, -1, "continued_as_id"),
+    ):
+        if other_id is None:
+            continue
+        other = details[other_id].run if other_id in details else None
+        if other is None or getattr(other, back) != run.id:
+            yield f"it names run {other_id} as its neighbour in a chain, which does not name it"
+        elif (other.chain_id, other.link) != (run.chain_id, (run.link or 0) + place):
+            yield f"it is link {run.link} of {run.chain_id}, and run {other_id} is {other.link} of {other.chain_id}"
 
 
 def _check_waits_as_opened(history: History, detail: RunDetail, source: RunDetail) -> Iterator[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.core.failure import read_failure
-from holdfast.model.commit import CommitAnswer, Finish, Park, RunCommit
+from holdfast.model.commit import CommitAnswer, Continue, Finish, Park, RunCommit
 from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import Claim, ClaimedRun, NewRun, Signal
 from holdfast.model.status import RunStatus, WaitOutcome
@@ -96,7 +96,7 @@ class History:
     handlers: dict[RunId, list[HandlerCall]] = field(default_factory=dict[RunId, list[HandlerCall]])
     started: dict[RunId, NewRun] = field(default_factory=dict[RunId, NewRun])
     copied: set[RunId] = field(default_factory=set[RunId])
-    """The runs that began with records of others."""
+    """The runs that began with records of others, and the successors of runs that continued."""
     signals: dict[RunId, Signal] = field(default_factory=dict[RunId, Signal])
     executions: list[Execution] = field(default_factory=list[Execution])
     violations: list[str] = field(default_factory=list[str])
@@ -257,8 +257,11 @@ class History:
         known.append(Accepted(commit, process, self.loop.now_s, answer.now_ms))
         for child in commit.children:
             self.started.setdefault(child.id, child)
-        if isinstance(commit.move, Finish):
+        if isinstance(commit.move, Finish | Continue):
             self._ended.add(run_id)
+        if isinstance(commit.move, Continue):
+            self.note("a run continued")
+            self.copied.add(commit.move.successor_id)
         if isinstance(commit.move, Park):
             self.note("a run parked")
 
