@@ -504,7 +504,6 @@ def test_a_parent_and_its_child_continue_in_one_batch(scene: Scene) -> None:
 # --- What is deleted ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("R-52")
 def test_of_a_living_chain_what_is_between_its_first_and_its_last_link_is_pruned(scene: Scene) -> None:
     first, second, third, last = chain(scene, 1, 4)
     scene.store.send_signal(message(1, first.id))

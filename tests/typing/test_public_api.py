@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, assert_type
+from typing import Any, Never, assert_type
 
 import holdfast as hf
 
@@ -48,6 +48,18 @@ def label(order: Order) -> bytes:
 def book(connection: sqlite3.Connection, order: Order) -> int:
     """A transactional step."""
     return 1
+
+
+@app.workflow
+async def endless(page: int) -> Receipt:
+    """A workflow without an end: behind the call nothing is reached."""
+    receipt: Receipt | None = None
+    if page > 1:
+        receipt = Receipt(page)
+    if receipt is None:
+        assert_type(hf.continue_as_new(page + 1), Never)
+    assert_type(receipt, Receipt)
+    return receipt
 
 
 @app.workflow

@@ -197,3 +197,23 @@ def test_the_examples_of_this_project_pass() -> None:
 
     assert files
     assert [finding for file in files for finding in lint_source(file.read_text("utf-8"), file.name)] == []
+
+
+@pytest.mark.parametrize(
+    ("clause", "found"),
+    [
+        ("except BaseException: pass", True),
+        ("except: pass", True),
+        ("except BaseException: raise", False),
+        ("except Exception: pass", False),
+        ("finally: name.close()", False),
+    ],
+)
+def test_a_clause_that_swallows_the_end_of_a_run_that_continues_is_found(clause: str, found: bool) -> None:
+    body = f"""
+        try:
+            hf.continue_as_new(name)
+        {clause}
+    """
+
+    assert [(one.rule, one.line) for one in find(body)] == ([("swallowed", 14)] if found else [])

@@ -233,6 +233,7 @@ class _Body:
 
     def look(self) -> Iterator[tuple[ast.AST, str, str]]:
         """Every place with its rule and what stands there."""
+        yield from self._look_at_continuing()
         for node in self.nodes:
             if isinstance(node, ast.Call):
                 yield from self._look_at_call(node)
@@ -244,6 +245,19 @@ class _Body:
                 yield node, "global", f"global {', '.join(node.names)}"
             elif isinstance(node, ast.Name) and node.id in self.module.mutable and node.id not in self.own:
                 yield node, "global", node.id
+
+    def _look_at_continuing(self) -> Iterator[tuple[ast.AST, str, str]]:
+        """Clauses that catch everything around a call by which the run is to end."""
+        for node in self.nodes:
+            if not isinstance(node, ast.Try) or not any(self._continues(part) for part in _parts(node.body)):
+                continue
+            for clause in node.handlers:
+                catches_all = clause.type is None or self.full_name(clause.type) == "BaseException"
+                if catches_all and not any(isinstance(part, ast.Raise) for part in _parts(clause.body)):
+                    yield clause, "swallowed", "a clause that catches hf.continue_as_new()"
+
+    def _continues(self, node: ast.AST) -> bool:
+        return isinstance(node, ast.Call) and self.full_name(node.func) == "holdfast.continue_as_new"
 
     def _look_at_call(self, call: ast.Call) -> Iterator[tuple[ast.AST, str, str]]:
         name = self.full_name(call.func)
@@ -304,6 +318,10 @@ class _Body:
                 return self._is_set(left) or self._is_set(right) or (_is_view(left) and _is_view(right))
             case _:
                 return False
+
+
+def _parts(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    return (part for statement in body for part in ast.walk(statement))
 
 
 def _is_view(node: ast.expr) -> bool:

@@ -13,6 +13,7 @@ RULES: Final = {
     "task": "use hf.gather() or hf.map(), whose branches are recorded, or do it in a step",
     "unordered": "iterate over sorted(...) of it: its order differs from process to process",
     "global": "pass it as an argument, or read it in a step: another process holds another value",
+    "swallowed": "catch Exception, or raise it again: hf.continue_as_new() ends the run by an exception of its own",
     "allow": "name a rule",
 }
 """Each rule with its way out."""
