@@ -9,6 +9,7 @@ from holdfast.client.sync import SyncClient, SyncRunHandle
 from holdfast.core.definitions import GraphError
 from holdfast.core.explain import Explanation
 from holdfast.core.retry import NonRetryable, Retry, RetryAfter
+from holdfast.core.schedules import SLOT
 from holdfast.errors import HoldfastError
 from holdfast.model.closing import Closing, Subscription
 from holdfast.model.run import Approval, ApprovalPage, Run
@@ -39,6 +40,7 @@ from holdfast.workflow.schedule import Schedule
 from holdfast.workflow.signals import Update, emit, publish, signal, updates, wait_for_signal
 
 __all__ = [
+    "SLOT",
     "App",
     "Approval",
     "ApprovalPage",

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from holdfast.core.schedules import BURST, BURST_PAUSE_MS, LATE_MS, LOOK_MS, plan, run_key
+from holdfast.core.codec import Codec
+from holdfast.core.schedules import BURST, BURST_PAUSE_MS, LATE_MS, LOOK_MS, SLOT, fill_slot, plan, run_key
 from holdfast.errors import QuotaExceeded, ScheduleExists, ScheduleNotFound
 from holdfast.model.commit import Finish
 from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant, UnixMs
@@ -31,6 +32,7 @@ from holdfast.runtime.pins import Pins
 from holdfast.runtime.scheduler import RETRY_MS, new_run, tick_once
 from holdfast.store.port import Statements
 from holdfast.store.schedules import (
+    DUE_MAX,
     TICKS_KEPT,
     delete_schedule,
     find_schedule,
@@ -73,7 +75,7 @@ def history(scene: Scene, name: str = "report", limit: int = 1_000) -> list[Tick
     return found[::-1]
 
 
-def tick(scene: Scene) -> int:
+def tick(scene: Scene) -> bool:
     return tick_once(scene.store, Pins(scene.store), random=lambda: 0.0)
 
 
@@ -541,6 +543,30 @@ def test_a_tenant_sees_and_erases_its_own_schedules_only(scene: Scene) -> None:
     with pytest.raises(ScheduleNotFound):
         find(scene, tenant=OTHER_TENANT)
     assert len(history(scene)) == 1
+
+
+def test_more_that_are_due_than_are_looked_at_together_are_all_started(scene: Scene) -> None:
+    for number in range(DUE_MAX + 1):
+        put(scene, f"report-{number}")
+    scene.clock.now_ms = FIRST
+
+    more = [tick(scene), tick(scene)]
+
+    assert more == [True, False]
+    assert len(runs(scene)) == DUE_MAX + 1
+
+
+def test_the_slot_is_given_to_the_run_in_the_place_that_was_left_for_it() -> None:
+    codec = Codec()
+    call = codec.encode_arguments((SLOT, 1.10, {"a": [SLOT]}), {"at": SLOT}, "a call")
+
+    filled = fill_slot(call, FIRST)
+
+    assert filled == (
+        b'{"value":{"args":["2023-11-14T22:14:00Z",1.1,{"a":[{"holdfast.slot":true}]}],'
+        b'"kwargs":{"at":"2023-11-14T22:14:00Z"}}}'
+    )
+    assert fill_slot(INPUT, FIRST) == INPUT
 
 
 def test_every_slot_has_a_key_of_its_own() -> None:

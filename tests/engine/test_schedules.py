@@ -77,6 +77,19 @@ async def test_a_stored_schedule_starts_its_workflow_with_its_arguments(engine: 
     assert app.schedules == {}
 
 
+async def test_a_run_is_given_its_slot_where_it_is_asked_for(engine: Engine) -> None:
+    @engine.app.workflow
+    async def close_day(slot: datetime, region: str) -> str:
+        return f"{region} {slot - timedelta(hours=1):%Y-%m-%d %H:%M}"
+
+    await engine.client.schedules.put("daily", "0 6 * * *", close_day, hf.SLOT, "eu")
+    first = datetime(2026, 3, 1, 6, tzinfo=UTC)
+    [run_id] = await engine.client.schedules.backfill("daily", first, first)
+
+    async with engine.worker():
+        assert await engine.client.handle(run_id, str).result(PATIENCE_S) == "eu 2026-03-01 05:00"
+
+
 async def test_a_graph_is_started_in_the_version_of_its_program_and_a_named_one_in_the_live_one(engine: Engine) -> None:
     @engine.app.step
     async def load() -> str:

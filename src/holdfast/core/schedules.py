@@ -8,12 +8,12 @@ from itertools import islice
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from holdfast.core.names import check_name
 from holdfast.core.slots import count_slots, last_slot, next_slot, slots_from
 from holdfast.errors import UsageError
-from holdfast.model.ids import UnixMs
+from holdfast.model.ids import Json, UnixMs
 from holdfast.model.schedule import CatchUp, Overlap, ScheduleRow, ScheduleSpec, Tick, TickCause, TickOutcome, Timing
 
 NAME_MAX: Final = 100
@@ -34,9 +34,22 @@ LOOK_MS: Final = 2_000
 ATTRIBUTE_NAME: Final = "schedule"
 ATTRIBUTE_SLOT: Final = "slot"
 
+SLOT: Final = {"holdfast.slot": True}
+"""Among the arguments of a schedule: the slot itself, which the run is given as a moment (``datetime``) in UTC."""
+
+_MARK: Final = msgspec.json.encode(SLOT)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _specs: Final = msgspec.json.Decoder(ScheduleSpec)
+
+
+class _Call(Struct, omit_defaults=True):
+    args: list[Raw] = []
+    kwargs: dict[str, Raw] = {}
+
+
+class _Input(Struct):
+    value: _Call
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -177,6 +190,19 @@ def run_key(name: str, cause: TickCause, slot_ms: UnixMs, request_id: str = "") 
     if cause is TickCause.TRIGGER:
         return f"schedule:{name}:trigger:{request_id}"
     return f"schedule:{name}:{slot_text(slot_ms)}"
+
+
+def fill_slot(payload: Json, slot_ms: UnixMs) -> Json:
+    """The arguments of a run: those of the schedule, with the slot in the place of ``SLOT``."""
+    if payload.find(_MARK) < 0:
+        return payload
+    call, slot = msgspec.json.decode(payload, type=_Input), Raw(msgspec.json.encode(slot_text(slot_ms)))
+
+    def fill(value: Raw) -> Raw:
+        return slot if bytes(value) == _MARK else value
+
+    filled = _Call([fill(one) for one in call.value.args], {name: fill(one) for name, one in call.value.kwargs.items()})
+    return Json(msgspec.json.encode(_Input(filled)))
 
 
 def run_attributes(name: str, slot_ms: UnixMs) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.core.attributes import read_attributes
 from holdfast.core.ids import run_id_for_key
-from holdfast.core.schedules import Plan, plan, run_attributes, run_key
+from holdfast.core.schedules import Plan, fill_slot, plan, run_attributes, run_key
 from holdfast.errors import PASSING, HoldfastError
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, UnixMs
 from holdfast.model.run import NewRun
@@ -42,10 +42,10 @@ PROBLEM_MAX: Final = 500
 """The most characters of a problem that are kept."""
 
 
-def tick_once(store: Store, pins: Pins, *, random: Callable[[], float]) -> int:
-    """Look at the schedules that are due; how many there were. ``random`` spreads several workers over them."""
+def tick_once(store: Store, pins: Pins, *, random: Callable[[], float]) -> bool:
+    """Look at schedules that are due; whether there may be more. ``random`` spreads several workers over them."""
     # Most workers never see a schedule, and it brings SQLAlchemy along.
-    from holdfast.store.schedules import Unreadable, list_due
+    from holdfast.store.schedules import DUE_MAX, Unreadable, list_due
 
     def look(statements: Statements) -> tuple[list[ScheduleRow | Unreadable], UnixMs]:
         return list_due(statements), statements.now_ms
@@ -60,7 +60,7 @@ def tick_once(store: Store, pins: Pins, *, random: Callable[[], float]) -> int:
             raise
         except HoldfastError as error:
             _postpone(store, row, now_ms, error)
-    return len(due)
+    return len(due) == DUE_MAX
 
 
 def _tick(store: Store, pins: Pins, row: ScheduleRow, now_ms: UnixMs) -> None:
@@ -124,7 +124,7 @@ def new_run(
         workflow=spec.workflow,
         version=None if pin is None else pin.version,
         definition_hash=None if pin is None else pin.definition_hash,
-        input=row.input,
+        input=fill_slot(row.input, slot_ms),
         queue=queue or DEFAULT_QUEUE,
         key=key,
         priority=spec.priority,
@@ -203,6 +203,9 @@ class Scheduler:
                 await self.declare()
             try:
                 # What is due after this is named by the next agenda.
-                await services.host.call(LANE, tick_once, services.store, services.pins, random=services.host.random)
+                while await services.host.call(
+                    LANE, tick_once, services.store, services.pins, random=services.host.random
+                ):
+                    pass
             except PASSING as error:
                 logger.warning("schedules could not be looked at: %s; trying again", error)
