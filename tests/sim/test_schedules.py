@@ -44,7 +44,7 @@ pytestmark = pytest.mark.timeout(300)
 
 T = TypeVar("T")
 
-SEEDS = {"memory": 4, "sqlite": 2}
+SEEDS = {"memory": 6, "sqlite": 2}
 FAULTS_S = 30.0
 
 app = hf.App("clockwork")
@@ -197,7 +197,7 @@ def found(make_store: MakeStore) -> bool:
 def test_a_slot_that_is_moved_in_a_transaction_before_its_start_is_noticed() -> None:
     record_plan, tick = stored.record_plan, scheduler._tick
 
-    def in_two(store: Store, pins: Pins, row: ScheduleRow, now_ms: UnixMs) -> None:
+    def in_two(store: Store, pins: scheduler.Once, row: ScheduleRow, now_ms: UnixMs, *, under_way: bool) -> None:
         held: list[NewRun] = []
 
         class Holding:
@@ -215,7 +215,7 @@ def test_a_slot_that_is_moved_in_a_transaction_before_its_start_is_noticed() -> 
             return record_plan(Holding(statements), row, plan, runs)
 
         with replaced(stored, "record_plan", move):
-            tick(store, pins, row, now_ms)
+            tick(store, pins, row, now_ms, under_way=under_way)
         if held:
             store.start_runs(held)
 

@@ -88,6 +88,8 @@ class ScheduleRow(Struct, frozen=True, kw_only=True):
     """The slot that waits for the end of a run."""
     last_ms: UnixMs | None
     """The newest slot that was decided."""
+    recent: list[RunId]
+    """The runs that it started last, newest first: one that is under way is looked for among these 20."""
     ticks: int
     """How many entries its history has had."""
     revision: int

@@ -15,7 +15,7 @@ from holdfast.core.attributes import read_attributes
 from holdfast.core.ids import run_id_for_key
 from holdfast.core.schedules import Plan, fill_slot, plan, run_attributes, run_key
 from holdfast.errors import PASSING, HoldfastError
-from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, UnixMs
+from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, Tenant, UnixMs
 from holdfast.model.run import NewRun
 from holdfast.model.schedule import Overlap, ScheduleRow, ScheduleSpec, TickCause, TickOutcome
 from holdfast.model.status import TERMINAL_STATUSES
@@ -51,11 +51,16 @@ def tick_once(store: Store, pins: Pins, *, random: Callable[[], float]) -> bool:
         return list_due(statements), statements.now_ms
 
     due, now_ms = store.transact(None, look, read_only=True)
+    # What has ended stays so, and who starts another run of a schedule voids its row: looking beforehand is enough.
+    asked = [run_id for row in due if not isinstance(row, Unreadable) and _asks(row) for run_id in row.recent]
+    known = store.read_progress(asked) if asked else {}
+    live = {run_id for run_id, progress in known.items() if progress.status not in TERMINAL_STATUSES}
+    once = Once(pins)
     for row in sorted(due, key=lambda _: random()):
         try:
             if isinstance(row, Unreadable):
                 raise row.error
-            _tick(store, pins, row, now_ms)
+            _tick(store, once, row, now_ms, under_way=not live.isdisjoint(row.recent))
         except PASSING:
             raise
         except HoldfastError as error:
@@ -63,28 +68,36 @@ def tick_once(store: Store, pins: Pins, *, random: Callable[[], float]) -> bool:
     return len(due) == DUE_MAX
 
 
-def _tick(store: Store, pins: Pins, row: ScheduleRow, now_ms: UnixMs) -> None:
+def _asks(row: ScheduleRow) -> bool:
+    """Whether it matters if a run of it is under way."""
+    return row.spec.overlap is not Overlap.ALLOW or row.queued_ms is not None
+
+
+class Once:
+    """Asks once for each workflow what its runs follow: many schedules are due at midnight."""
+
+    def __init__(self, pins: Pins) -> None:
+        self._pins = pins
+        self._known: dict[tuple[Tenant, str, int | None], Pin | None] = {}
+
+    def of(self, row: ScheduleRow) -> Pin | None:
+        """As ``pin_of``."""
+        place = row.tenant, row.spec.workflow, row.spec.version
+        if place not in self._known:
+            self._known[place] = pin_of(self._pins, row)
+        return self._known[place]
+
+
+def _tick(store: Store, pins: Once, row: ScheduleRow, now_ms: UnixMs, *, under_way: bool) -> None:
     from holdfast.store.schedules import record_plan
 
-    # What has ended stays so, and who starts another one voids this row: looking beforehand is enough.
-    decided = plan(row, now_ms, under_way=_is_under_way(store, row))
+    decided = plan(row, now_ms, under_way=under_way)
     slots = [tick.slot_ms for tick in decided.ticks if tick.outcome is TickOutcome.STARTED]
-    pin = pin_of(pins, row) if slots else None
+    pin = pins.of(row) if slots else None
     runs = [new_run(row, pin, slot_ms) for slot_ms in slots]
     started = store.transact(row.tenant, lambda statements: record_plan(statements, row, decided, runs))
     if started is not None:
         _tell(row, decided)
-
-
-def _is_under_way(store: Store, row: ScheduleRow) -> bool:
-    from holdfast.store.schedules import list_recent
-
-    if row.spec.overlap is Overlap.ALLOW and row.queued_ms is None:
-        return False
-    recent: list[RunId] = store.transact(
-        row.tenant, lambda statements: list_recent(statements, row.tenant, row.name), read_only=True
-    )
-    return any(run.status not in TERMINAL_STATUSES for run in store.get_runs(row.tenant, recent))
 
 
 def _tell(row: ScheduleRow, decided: Plan) -> None:

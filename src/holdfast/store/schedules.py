@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from msgspec import structs
 from sqlalchemy import ColumnElement, delete, select, update
 
@@ -31,6 +32,8 @@ TICKS_KEPT: Final = 1_000
 RECENT: Final = 20
 """So many of the runs that a schedule started last are looked at to see whether one is under way."""
 
+_ids: Final = msgspec.json.Decoder(list[RunId])
+
 
 class Unreadable(NamedTuple):
     """A schedule of which not even the name of its workflow can be told."""
@@ -43,9 +46,9 @@ class Unreadable(NamedTuple):
 
 _S: Final = SCHEDULES.c
 _T: Final = SCHEDULE_TICKS.c
-_OWN: Final = ("spec", "input")
+_OWN: Final = ("spec", "input", "recent")
 _PLAIN: Final = [name for name in ScheduleRow.__struct_fields__ if name not in _OWN]
-_COLUMNS: Final = [_S.document, _S.input, *(_S[name] for name in _PLAIN)]
+_COLUMNS: Final = [_S.document, _S.input, _S.recent, *(_S[name] for name in _PLAIN)]
 _TICK: Final = [
     _T.number, _T.at_ms, _T.slot_ms, _T.until_ms, _T.slots, _T.cause, _T.outcome, _T.started_run_id
 ]  # fmt: skip
@@ -87,6 +90,7 @@ def put_schedule(
         due_ms=None,
         queued_ms=None,
         last_ms=None,
+        recent=[],
         ticks=0,
         revision=0,
         problem="",
@@ -189,7 +193,8 @@ def start_aside(
     ]
     if ticks:
         _record(statements, row, ticks)
-        _change(statements, row, {"ticks": row.ticks + len(ticks)})
+        fresh = [one.run_id for one in started if one.created]
+        _change(statements, row, {"ticks": row.ticks + len(ticks), "recent": _recent(row, fresh)})
     return started
 
 
@@ -204,16 +209,9 @@ def list_due(statements: Statements) -> list[ScheduleRow | Unreadable]:
         try:
             found.append(_row(row))
         except StoreCorrupt as error:
-            values = dict(zip(_PLAIN, row[2:], strict=True))
+            values = dict(zip(_PLAIN, row[3:], strict=True))
             found.append(Unreadable(values["tenant"], values["name"], values["revision"], error))
     return found
-
-
-def list_recent(statements: Statements, tenant: Tenant, name: str) -> list[RunId]:
-    """The runs that it started last."""
-    mine = [_T.tenant == tenant, _T.schedule == name, _T.started_run_id.is_not(None)]
-    query = select(_T.started_run_id).where(*mine).order_by(_T.number.desc()).limit(RECENT)
-    return [RunId(str(row[0])) for row in statements.rows(query)]
 
 
 def record_plan(statements: Statements, row: ScheduleRow, plan: Plan, runs: Sequence[NewRun]) -> list[Started] | None:
@@ -229,6 +227,7 @@ def record_plan(statements: Statements, row: ScheduleRow, plan: Plan, runs: Sequ
         "queued_ms": plan.queued_ms,
         "last_ms": plan.last_ms,
         "due_ms": plan.due_ms,
+        "recent": _recent(row, [run.id for run in runs]),
         "ticks": row.ticks + len(plan.ticks),
         "revision": row.revision + 1,
         "problem": "",
@@ -276,6 +275,10 @@ def _change(statements: Statements, row: ScheduleRow, values: dict[str, Any]) ->
     return find_schedule(statements, row.tenant, row.name)
 
 
+def _recent(row: ScheduleRow, started: Sequence[RunId]) -> str:
+    return msgspec.json.encode([*started[::-1], *row.recent][:RECENT]).decode()
+
+
 def _place(row: ScheduleRow, now_ms: UnixMs) -> dict[str, Any]:
     """Where a schedule is after a change."""
     if row.paused_ms is not None:
@@ -310,10 +313,12 @@ def _record(statements: Statements, row: ScheduleRow, ticks: Sequence[Tick]) -> 
 
 
 def _row(row: Sequence[Any]) -> ScheduleRow:
-    document, payload, *plain = row
+    document, payload, recent, *plain = row
     values: dict[str, Any] = dict(zip(_PLAIN, plain, strict=True))
     try:
-        return ScheduleRow(spec=decode_spec(document), input=Json(payload.encode()), **values)
+        return ScheduleRow(
+            spec=decode_spec(document), input=Json(payload.encode()), recent=_ids.decode(recent), **values
+        )
     except ValueError as error:
         raise StoreCorrupt(what=f"schedule {values['name']}", why=str(error)) from error
 

@@ -355,6 +355,7 @@ SCHEDULES: Final = Table(
     Column("name", Text, primary_key=True),
     *_texts("workflow", "document", "input", "declared_by"),
     *_times("next_ms", "due_ms", "queued_ms", "last_ms"),
+    *_texts("recent"),
     Column("ticks", BigInteger),
     Column("revision", BigInteger),
     *_texts("problem"),

@@ -420,6 +420,7 @@ create table holdfast.schedules (
     due_ms bigint,
     queued_ms bigint,
     last_ms bigint,
+    recent text not null default '[]',
     ticks bigint not null default 0,
     revision bigint not null default 0,
     problem text not null default '',
@@ -435,6 +436,7 @@ create table holdfast.schedules (
 comment on table holdfast.schedules is 'What starts runs by the clock.';
 comment on column holdfast.schedules.next_ms is 'The next slot. Whoever moves it starts the run of the slot, in one transaction.';
 comment on column holdfast.schedules.due_ms is 'When to look next; null: never.';
+comment on column holdfast.schedules.recent is 'The runs that it started last: one that is under way is among them.';
 comment on column holdfast.schedules.queued_ms is 'The slot that waits for the end of a run.';
 
 create index schedules_due_ms on holdfast.schedules (due_ms) where due_ms is not null;

@@ -283,6 +283,7 @@ create table schedules (
     due_ms integer,
     queued_ms integer,
     last_ms integer,
+    recent text not null default '[]',
     ticks integer not null default 0,
     revision integer not null default 0,
     problem text not null default '',
