@@ -80,10 +80,11 @@ def test_every_hot_table_begins_its_key_with_the_shard(url: str) -> None:
         "schedule_ticks",
         "pauses",
         "queues",
+        "accounts",
         *editor,
     }
     assert {table for table, column in first if column != "shard"} == others
-    assert len(first) == 27
+    assert len(first) == 28
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from holdfast.core.names import check_name
 from holdfast.errors import UsageError
 from holdfast.model.ids import Tenant, UnixMs
 from holdfast.model.tenant import Ended, Everything, Expired, Pruning, TenantPolicy, TenantRow
-from holdfast.store.port import Statements, Store
+from holdfast.store.port import Hint, Statements, Store
 
 NO_LIMIT: Final = "none"
 BATCH: Final = 500
@@ -49,7 +49,9 @@ def list_all(*, database: options.Database = None, as_json: options.AsJson = Fal
     with _open(database) as store:
         rows = store.transact(None, list_tenants, read_only=True)
     if as_json:
-        output.document({"tenants": [{**plain(row.policy), "runs": row.runs} for row in rows]})
+        output.document(
+            {"tenants": [{**plain(row.policy), "runs": row.runs, "stored_bytes": row.stored_bytes} for row in rows]}
+        )
     elif rows:
         output.show(_tenant_table(rows))
     else:
@@ -63,14 +65,26 @@ def set_quota(
     queued: Annotated[str | None, _limit("The most runs in the line or delayed.")] = None,
     running: Annotated[str | None, _limit("The most runs that workers hold at a time; others wait.")] = None,
     payload_bytes: Annotated[str | None, _limit("The largest input of a run, in bytes.")] = None,
+    stored_bytes: Annotated[str | None, _limit("The most bytes of payloads, of all that is kept.")] = None,
     database: options.Database = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show or set how much a tenant may start and run."""
-    given = {"queued_max": queued, "running_max": running, "payload_bytes_max": payload_bytes}
+    """Show or set how much a tenant may start, run and store."""
+    from holdfast.store.accounts import count_now
+
+    given = {
+        "queued_max": queued,
+        "running_max": running,
+        "payload_bytes_max": payload_bytes,
+        "stored_bytes_max": stored_bytes,
+    }
     changes = {name: _number(value) for name, value in given.items() if value is not None}
     with _open(database) as store:
         policy = _change(store, tenant, changes)
+        if changes.get("stored_bytes_max") is not None:
+            count_now(store, policy.tenant)
+        if "running_max" in changes:
+            store.hints.publish(Hint(work=True))
     _show(policy, Output(as_json=as_json))
 
 
@@ -205,11 +219,19 @@ def _show(policy: TenantPolicy, output: Output) -> None:
 
 
 def _tenant_table(rows: list[TenantRow]) -> Table:
-    table = make_table(None, "tenant", "*runs", "queued max", "running max", "payload max", "kept")
+    table = make_table(
+        None, "tenant", "*runs", "queued max", "running max", "payload max", "stored", "stored max", "kept"
+    )
     for row in rows:
         policy = row.policy
         runs = ", ".join(f"{count} {status}" for status, count in sorted(row.runs.items()))
-        limits = (policy.queued_max, policy.running_max, policy.payload_bytes_max)
+        limits = (
+            policy.queued_max,
+            policy.running_max,
+            policy.payload_bytes_max,
+            row.stored_bytes,
+            policy.stored_bytes_max,
+        )
         kept = "for ever" if policy.retention_ms is None else show_span(policy.retention_ms)
         table.add_row(clean(policy.tenant), runs, *("-" if one is None else str(one) for one in limits), kept)
     return table

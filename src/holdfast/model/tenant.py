@@ -18,6 +18,9 @@ class TenantPolicy(Struct, frozen=True, kw_only=True):
     line."""
     payload_bytes_max: int | None = None
     """Starts are refused whose input is larger than this."""
+    stored_bytes_max: int | None = None
+    """Starts and signals are refused while more than this is stored: inputs, results, errors, recorded outcomes,
+    signals, published values and items of streams, as they were counted last. Runs that have begun go on and record."""
     retention_ms: int | None = None
     """Ended runs are deleted this long after their end, with all that belongs to them; never if None."""
 
@@ -27,10 +30,15 @@ class TenantRow(Struct, frozen=True, kw_only=True):
 
     policy: TenantPolicy
     runs: dict[str, int]
+    stored_bytes: int | None = None
+    """Bytes of payloads, as they were counted last; None if they are not: nothing limits them."""
 
 
 class Expired(Struct, frozen=True, tag="expired"):
-    """Ended runs that their tenants no longer keep, of every tenant."""
+    """Ended runs that their tenants no longer keep, of every tenant.
+
+    When none are left, what tenants with ``stored_bytes_max`` store is counted anew, if that was done long enough ago.
+    """
 
 
 class Ended(Struct, frozen=True, tag="ended"):

@@ -209,7 +209,16 @@ TENANTS: Final = Table(
     Column("queued_max", BigInteger),
     Column("running_max", BigInteger),
     Column("payload_bytes_max", BigInteger),
+    Column("stored_bytes_max", BigInteger),
     *_times("retention_ms", "changed_ms"),
+)
+
+ACCOUNTS: Final = Table(
+    "accounts",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("stored_bytes", BigInteger),
+    *_times("counted_ms", "next_ms"),
 )
 
 QUEUES: Final = Table(

@@ -18,7 +18,7 @@ from holdfast.model.pause import Pause, PauseKind, bar_of
 from holdfast.model.tenant import Chosen, Ended, Everything, Expired, Pruning, TenantPolicy, TenantRow
 from holdfast.store.port import Statements, Store
 from holdfast.store.rendering import insert_new
-from holdfast.store.tables import METADATA, PAUSES, PRUNINGS, RUNS, SIGNALS, TENANTS, TRANSITIONS
+from holdfast.store.tables import ACCOUNTS, METADATA, PAUSES, PRUNINGS, RUNS, SIGNALS, TENANTS, TRANSITIONS
 
 PAGE: Final = 500
 
@@ -69,8 +69,13 @@ def list_tenants(statements: Statements) -> list[TenantRow]:
         select(_R.tenant, _R.status, func.count()).group_by(_R.tenant, _R.status)
     ):
         counts.setdefault(tenant, {})[status] = count
+    stored = dict[str, int](statements.rows(select(ACCOUNTS.c.tenant, ACCOUNTS.c.stored_bytes)))
     return [
-        TenantRow(policy=policies.get(name, TenantPolicy(tenant=Tenant(name))), runs=counts.get(name, {}))
+        TenantRow(
+            policy=policies.get(name, TenantPolicy(tenant=Tenant(name))),
+            runs=counts.get(name, {}),
+            stored_bytes=stored.get(name),
+        )
         for name in sorted({*policies, *counts})
     ]
 

@@ -41,6 +41,23 @@ def test_a_tenant_is_limited_exported_and_erased(command: Command) -> None:
     assert ask(command, "tenants", "list")["tenants"] == []
 
 
+@pytest.mark.requirement("C-56")
+def test_what_a_tenant_stores_is_counted_when_its_quota_is_set(command: Command) -> None:
+    run = start(command)
+    quota = ask(command, "tenants", "quota", "default", "--stored-bytes", "5")
+    listed = ask(command, "tenants", "list")["tenants"][0]
+    refused, out, _ = command("start", "fulfil", '"o-2"', "--json")
+    no_signal, why, _ = command("signal", "news", "1", "--run", run, "--json")
+    lifted = ask(command, "tenants", "quota", "default", "--stored-bytes", "none")
+
+    assert quota["stored_bytes_max"] == 5
+    assert listed["stored_bytes"] > 5
+    assert (refused, no_signal) == (4, 4)
+    assert json.loads(out)["error"]["code"] == json.loads(why)["error"]["code"] == "quota_exceeded"
+    assert lifted["stored_bytes_max"] is None
+    assert start(command, "--key", "o-3") != run
+
+
 @pytest.mark.requirement("L-33")
 def test_retention_is_set_and_run(command: Command) -> None:
     run = start(command)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from holdfast.core.control import Situation, check_retry, check_source, decide, is_for_newest
-from holdfast.core.quotas import check_quotas
+from holdfast.core.quotas import check_quotas, check_stored
 from holdfast.errors import RunFinished, UsageError
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
@@ -46,6 +46,7 @@ from holdfast.store.memory.claiming import Claiming, find_standing
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal, send_signals
 from holdfast.store.memory.due import bulk_is_due, next_tick
 from holdfast.store.memory.events import read_events
+from holdfast.store.memory.limits import read_limits
 from holdfast.store.memory.messages import accept, answer, open_approvals, send, sweep
 from holdfast.store.memory.rules import Rules
 from holdfast.store.memory.searching import groups, matching, page
@@ -155,17 +156,18 @@ class MemoryStore:
         for tenant in sorted({new.tenant for new in runs}):
             fresh = {new.id: len(new.input) for new in runs if new.tenant == tenant}
             inputs = [size for run_id, size in fresh.items() if run_id not in self._tables.records]
-            check_quotas(self._policy(tenant), inputs, queued=self._tables.count_queued(tenant))
+            self._check_quota(tenant, inputs)
 
-    def _policy(self, tenant: Tenant) -> TenantPolicy:
-        if self._documents is None:
-            return TenantPolicy(tenant=tenant)
-        from holdfast.store.sqlite.core_statements import SqliteStatements
-        from holdfast.store.tenancy import read_policy
+    def _check_quota(self, tenant: Tenant, inputs: Sequence[int]) -> None:
+        policy, stored = self._limits(tenant)
+        check_quotas(policy, inputs, queued=self._tables.count_queued(tenant), stored=stored)
 
-        with self._lock:
-            # Not by ``transact``: it may be asked for in the middle of one.
-            return read_policy(SqliteStatements(self._documents, self._clock()), tenant)
+    def _check_account(self, tenant: Tenant) -> None:
+        policy, stored = self._limits(tenant)
+        check_stored(tenant, limit=policy.stored_bytes_max, stored=stored)
+
+    def _limits(self, tenant: Tenant) -> tuple[TenantPolicy, int]:
+        return (TenantPolicy(tenant=tenant), 0) if self._documents is None else read_limits(self, tenant)
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """``connection`` is a MemoryTransaction. Raises UsageError for anything else."""
@@ -359,6 +361,10 @@ class MemoryStore:
                 from holdfast.store.tenancy import prune_in
 
                 self.transact(None, lambda statements: prune_in(statements, what, limit=limit))
+            if isinstance(what, Expired) and self._documents is not None and len(doomed) < limit:
+                from holdfast.store.accounts import count_due
+
+                count_due(self, self._tables.count_bytes)
             return len(doomed)
 
     def _doomed(self, what: Pruning) -> list[RunId]:
@@ -372,7 +378,7 @@ class MemoryStore:
                 return [run_id for run_id in run_ids if self._tables.may_go(tenant, run_id)]
             case Expired():
                 tenants = sorted({record.run.tenant for record in self._tables.records.values()})
-                kept = ((tenant, self._policy(tenant).retention_ms) for tenant in tenants)
+                kept = ((tenant, self._limits(tenant)[0].retention_ms) for tenant in tenants)
                 return [
                     run_id
                     for tenant, retention_ms in kept
@@ -470,7 +476,9 @@ class MemoryStore:
         """Deliver a signal or an answer. Raises RunNotFound, RunFinished and what an answer may be refused with."""
         _refuse_unstorable([signal])
         with self._unit() as unit:
-            return answer(unit, signal) if isinstance(signal, Answer) else send(unit, signal, limit)
+            return (
+                answer(unit, signal) if isinstance(signal, Answer) else send(unit, signal, limit, self._check_account)
+            )
 
     def send_signal_in(self, connection: Any, signal: Signal) -> None:
         """``connection`` is a MemoryTransaction. Raises UsageError for anything else, RunNotFound, RunFinished."""
@@ -482,6 +490,7 @@ class MemoryStore:
                 run = self._tables.newest(self._tables.find(signal.tenant, signal.run_id)).run
                 if run.status in TERMINAL_STATUSES:
                     raise RunFinished(run_id=run.id, status=run.status)
+            self._check_account(signal.tenant)
         connection.add_signal(signal)
 
     def start_copy(self, tenant: Tenant, copy: RunCopy) -> Started:
@@ -497,7 +506,7 @@ class MemoryStore:
             taken = {(run.root_id, run.attempt) for run in runs if run.retry_of_id is not None}
             if copy.retry:
                 check_retry(source.run, again=place in taken)
-            check_quotas(self._policy(tenant), [copy.bytes_given], queued=self._tables.count_queued(tenant))
+            self._check_quota(tenant, [copy.bytes_given])
             unit.start_copy(source, copy)
             return Started(copy.id, created=True)
 

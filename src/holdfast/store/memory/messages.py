@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
@@ -17,16 +17,18 @@ from holdfast.store.memory.unit import Unit
 from holdfast.store.paging import place_of
 
 
-def send(unit: Unit, signal: Signal, limit: int) -> list[RunId]:
-    """Deliver a signal. Raises RunNotFound, RunFinished."""
+def send(unit: Unit, signal: Signal, limit: int, check_account: Callable[[Tenant], None]) -> list[RunId]:
+    """Deliver a signal. Raises RunNotFound, RunFinished, and what ``check_account`` raises."""
     if (signal.tenant, signal.id) in unit.tables.signals:
         return []
     if signal.run_id is None:
+        check_account(signal.tenant)
         return _pass_on(unit, accept(unit, signal), limit)
     record = unit.tables.newest(unit.tables.find(signal.tenant, signal.run_id))
     receiver = record.run.id
     if record.run.status in TERMINAL_STATUSES:
         raise RunFinished(run_id=receiver, status=record.run.status)
+    check_account(signal.tenant)
     _forward(unit, list(unit.tables.signals.values()))
     woken = _deliver(unit, record, signal.name, accept(unit, structs.replace(signal, run_id=receiver)))
     stored = unit.tables.signals[(signal.tenant, signal.id)]

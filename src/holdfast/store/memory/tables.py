@@ -151,6 +151,18 @@ class Tables:
         held = (one.run for one in self.records.values() if one.run.worker is not None)
         return sum(run.tenant == tenant and queue in (None, run.queue) for run in held)
 
+    def count_bytes(self, tenant: Tenant) -> int:
+        """How many bytes of payloads the tenant has."""
+        payloads = [stored.signal.payload for stored in self.signals.values() if stored.signal.tenant == tenant]
+        for record in self.records.values():
+            if record.run.tenant == tenant:
+                parts = (record.run, *record.all_entries(), *record.all_waits(), *record.all_attempts())
+                found = (
+                    getattr(part, name, None) for part in parts for name in ("input", "result", "error", "request")
+                )
+                payloads += [payload for payload in found if payload is not None]
+        return sum(map(len, payloads))
+
     def held_by(self, worker: WorkerId) -> list[Record]:
         """The runs that this worker holds, by id."""
         return self.by_id(record for record in self.records.values() if record.run.worker == worker)

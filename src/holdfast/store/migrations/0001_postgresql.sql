@@ -631,15 +631,33 @@ create table holdfast.tenants (
     queued_max bigint,
     running_max bigint,
     payload_bytes_max bigint,
+    stored_bytes_max bigint,
     retention_ms bigint,
     changed_ms bigint not null,
     constraint tenants_limits check (
-        least(queued_max, running_max, payload_bytes_max, retention_ms, 0) >= 0)
+        least(queued_max, running_max, payload_bytes_max, stored_bytes_max, retention_ms, 0) >= 0)
 );
 comment on table holdfast.tenants is 'What an operator decided about a tenant; one without a row has no limits.';
 comment on column holdfast.tenants.running_max is 'Of runs that workers hold: more are not claimed.';
 -- claim_runs: whether it has to count at all.
 create index tenants_limited on holdfast.tenants (tenant) where running_max is not null;
+
+create table holdfast.accounts (
+    tenant text primary key,
+    stored_bytes bigint not null default 0,
+    counted_ms bigint,
+    next_ms bigint not null
+);
+comment on table holdfast.accounts is 'How many bytes of payloads tenants with stored_bytes_max had when they were counted last.';
+comment on column holdfast.accounts.next_ms is 'When they are to be counted again; whoever begins moves it on.';
+
+create function holdfast.find_overflow(asked text) returns text language sql stable as $$
+    select json_build_array('stored_bytes', t.stored_bytes_max, a.stored_bytes)::text
+      from holdfast.tenants t
+      join holdfast.accounts a on a.tenant = t.tenant
+     where t.tenant = asked and a.stored_bytes > t.stored_bytes_max
+$$;
+comment on function holdfast.find_overflow is 'The quota of stored bytes that the tenant has passed: its name, its limit, what it has.';
 
 create table holdfast.pauses (
     tenant text not null,
@@ -787,6 +805,9 @@ begin
     end if;
     if bytes > quota.payload_bytes_max then
         return json_build_array('payload_bytes', quota.payload_bytes_max, bytes);
+    end if;
+    if quota.stored_bytes_max is not null and holdfast.find_overflow(asked) is not null then
+        return holdfast.find_overflow(asked);
     end if;
     if quota.queued_max is not null then
         select count(*) into found from holdfast.runs r where r.tenant = asked and r.status = 'queued';

@@ -496,8 +496,18 @@ create table tenants (
     queued_max integer check (queued_max >= 0),
     running_max integer check (running_max >= 0),
     payload_bytes_max integer check (payload_bytes_max >= 0),
+    stored_bytes_max integer check (stored_bytes_max >= 0),
     retention_ms integer check (retention_ms >= 0),
     changed_ms integer not null
+) strict, without rowid;
+
+-- How many bytes of payloads tenants with stored_bytes_max had when they were counted last; whoever begins to count
+-- them again moves next_ms on.
+create table accounts (
+    tenant text not null primary key,
+    stored_bytes integer not null default 0,
+    counted_ms integer,
+    next_ms integer not null
 ) strict, without rowid;
 
 -- How many runs of a tenant's queue workers may hold; one without a row has no limit.

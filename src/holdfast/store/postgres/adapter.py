@@ -38,6 +38,7 @@ from holdfast.model.run import (
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import EntryKind
 from holdfast.model.tenant import Pruning
+from holdfast.store.accounts import prune_and_count
 from holdfast.store.events import HORIZON_POSTGRES, PositionsAheadError, read_events_in
 from holdfast.store.listings import (
     approval_values,
@@ -75,7 +76,6 @@ from holdfast.store.rendering import render, text_of
 from holdfast.store.schema import check_revision
 from holdfast.store.search import Make, Query, group, read_page, rows_to_page
 from holdfast.store.standing import read_standing
-from holdfast.store.tenancy import prune_in
 
 T = TypeVar("T")
 
@@ -402,7 +402,7 @@ class PostgresStore:
 
     def prune(self, what: Pruning, *, limit: int) -> int:
         """Delete runs and all that belongs to them; how many."""
-        return self.transact(None, lambda statements: prune_in(statements, what, limit=limit))
+        return prune_and_count(self, what, limit=limit)
 
     def _tell_waiters(self, cursor: Cursor, ended: list[RunId]) -> list[Row]:
         """Close the waits for runs that this transaction ended: who waited, and whether it stands in the line now."""

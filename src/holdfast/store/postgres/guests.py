@@ -32,7 +32,7 @@ from holdfast.store.postgres.async_guests import (
 )
 from holdfast.store.postgres.commit import CommitPlan, Outcome, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row, adapt
-from holdfast.store.postgres.messages import check_receiver, is_receiver
+from holdfast.store.postgres.messages import check_accepted, check_receiver, is_receiver
 from holdfast.store.postgres.notify import encode_notice
 from holdfast.store.postgres.scope import EVERYONE, Scope, Sight, scope_of
 from holdfast.store.postgres.session import DataRefused, Session
@@ -109,19 +109,21 @@ class Guests:
             return rows
 
     def send(self, connection: Any, tenant: Tenant, params: Params) -> None:
-        """Accept a signal in the caller's transaction. Raises RunNotFound, RunFinished."""
+        """Accept a signal in the caller's transaction. Raises RunNotFound, RunFinished, QuotaExceeded."""
         with _cursor_on(_driver_of(connection)) as cursor:
             try:
                 before = self._enter(cursor, scope_of(tenant))
                 seen = [] if params["id"] is None else _rows_of(cursor, "signal_receiver", params)
+                accepted: list[Row] = []
                 if params["id"] is None or is_receiver(seen):
-                    _rows_of(cursor, "signal_accept", params)
+                    accepted = _rows_of(cursor, "signal_accept", params)
                     _rows_of(cursor, "notify_start", {"payload": _SIGNALS})
                 _leave(cursor, before)
             except FAILURES as error:
                 self._fail(error)
         if params["id"] is not None:
             check_receiver(params["id"], seen)
+        check_accepted(tenant, accepted)
 
     async def send_async(self, connection: Any, tenant: Tenant, params: Params) -> None:
         """As ``send``, on a connection that is awaited."""
@@ -129,14 +131,16 @@ class Guests:
             try:
                 before = await self._enter_async(cursor, scope_of(tenant))
                 seen = [] if params["id"] is None else await async_rows_of(cursor, "signal_receiver", params)
+                accepted: list[Row] = []
                 if params["id"] is None or is_receiver(seen):
-                    await async_rows_of(cursor, "signal_accept", params)
+                    accepted = await async_rows_of(cursor, "signal_accept", params)
                     await async_rows_of(cursor, "notify_start", {"payload": _SIGNALS})
                 await _leave_async(cursor, before)
             except FAILURES as error:
                 self._fail(error)
         if params["id"] is not None:
             check_receiver(params["id"], seen)
+        check_accepted(tenant, accepted)
 
     def _enter(self, cursor: Cursor, scope: Scope) -> Step | None:
         """Act in a name within a transaction that is not ours; how to go back to what it was, None if nothing changed.

@@ -13,11 +13,11 @@ from msgspec import Raw, structs
 from holdfast.core.approvals import approvers, read_question
 from holdfast.core.matching import Heard, Listening, match
 from holdfast.errors import ApprovalClosed, ApprovalNotFound, NotAnApprover, RunFinished, RunNotFound
-from holdfast.model.ids import RunId
+from holdfast.model.ids import RunId, Tenant
 from holdfast.model.run import Answer, Signal
 from holdfast.model.status import TERMINAL_STATUSES
 from holdfast.store.postgres.connection import Cursor, Document, Row
-from holdfast.store.postgres.rows import NoteRow, PairRow, SignalRow, document, id_array, status_of
+from holdfast.store.postgres.rows import NoteRow, PairRow, SignalRow, document, id_array, quota_error, status_of
 from holdfast.store.postgres.session import DataRefused, Session, rows_of, rows_of_all
 from holdfast.store.postgres.statements import Params
 
@@ -44,7 +44,10 @@ def signal_params(now: Params, signal: Signal) -> Params:
 
 
 def send(session: Session, now: Params, signal: Signal, limit: int) -> tuple[list[Row], bool]:
-    """Deliver a signal; the rows, and whether it is still under way. Raises RunNotFound, RunFinished, DataRefused."""
+    """Deliver a signal; the rows, and whether it is still under way.
+
+    Raises RunNotFound, RunFinished, QuotaExceeded, DataRefused.
+    """
     params = signal_params(now, signal)
     if signal.run_id is None:
         return _send_all(session, params, signal, limit)
@@ -59,7 +62,7 @@ def send(session: Session, now: Params, signal: Signal, limit: int) -> tuple[lis
         if rows[0][1] is not None:
             given = signal_params(now, structs.replace(signal, run_id=receiver))
             rows_of(cursor, "signal_forward", {**given, "signal_ids": None})
-        if not rows_of(cursor, "signal_accept", given):
+        if not check_accepted(signal.tenant, rows_of(cursor, "signal_accept", given)):
             return []
         told = _deliver(cursor, given, [receiver])
         rows_of(cursor, "signal_passed", {**given, "passed": None})
@@ -85,7 +88,7 @@ def _send_all(session: Session, params: Params, signal: Signal, limit: int) -> t
         if not rows:
             if signal.keep_ms is not None:
                 rows_of(cursor, "signal_gate", params)
-            rows_of(cursor, "signal_accept", params)
+            check_accepted(signal.tenant, rows_of(cursor, "signal_accept", params))
 
     def begin(cursor: Cursor, rows: list[Row]) -> tuple[list[Row], bool]:
         return _pass_on(cursor, params, rows[0][0], limit) if rows else ([], False)
@@ -166,6 +169,13 @@ def sweep(session: Session, now: Params, limit: int) -> tuple[list[Row], bool]:
 def _lock_receivers(cursor: Cursor, params: Params, receivers: Mapping[RunId, RunId]) -> list[Row]:
     ids = id_array(sorted(set(receivers.values())))
     return rows_of(cursor, "sweep_signals_lock", {**params, "ids": ids})
+
+
+def check_accepted(tenant: Tenant, rows: Sequence[Row]) -> bool:
+    """Whether signals were accepted, by the rows of ``signal_accept``. Raises QuotaExceeded."""
+    if rows and rows[0][1] is not None:
+        raise quota_error(tenant, rows[0][1])
+    return bool(rows)
 
 
 def is_receiver(rows: Sequence[Row]) -> bool:

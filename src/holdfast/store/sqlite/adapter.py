@@ -299,9 +299,9 @@ class SqliteStore:
 
     def prune(self, what: Pruning, *, limit: int) -> int:
         """Delete runs and all that belongs to them; how many."""
-        from holdfast.store.tenancy import prune_in
+        from holdfast.store.accounts import prune_and_count
 
-        return self.transact(None, lambda statements: prune_in(statements, what, limit=limit))
+        return prune_and_count(self, what, limit=limit)
 
     # Clients
 
@@ -382,6 +382,7 @@ class SqliteStore:
                 change = Change(driver, self._clock())
                 if signal.run_id is not None:
                     signals.check_receiver(change, signal)
+                signals.check_account(change, signal.tenant)
                 signals.accept(change, [signal])
         finally:
             driver.row_factory = factory

@@ -125,24 +125,30 @@ def start_runs(change: Change, runs: Sequence[NewRun]) -> list[Started]:
         ids = as_json([new.id for new in runs])
         found = read_json(change.connection, "start_runs_known", IDS, run_ids=ids)
         known = set(found)
-        for policy, queued in quotas:
+        for policy, queued, stored in quotas:
             fresh = {new.id: len(new.input) for new in runs if new.tenant == policy.tenant and new.id not in known}
-            check_quotas(policy, list(fresh.values()), queued=queued)
+            check_quotas(policy, list(fresh.values()), queued=queued, stored=stored)
     return insert_runs(change, runs)
 
 
 def check_start(connection: sqlite3.Connection, tenant: Tenant, size: int) -> None:
     """Raise QuotaExceeded if the tenant may not start one more run, with a payload of that size."""
-    for policy, queued in _read_quotas(connection, {tenant}):
-        check_quotas(policy, [size], queued=queued)
+    for policy, queued, stored in _read_quotas(connection, {tenant}):
+        check_quotas(policy, [size], queued=queued, stored=stored)
 
 
-def _read_quotas(connection: sqlite3.Connection, tenants: set[Tenant]) -> list[tuple[TenantPolicy, int]]:
-    """The limits of those of these tenants that have some, with their queued runs."""
+def _read_quotas(connection: sqlite3.Connection, tenants: set[Tenant]) -> list[tuple[TenantPolicy, int, int]]:
+    """The limits of those of these tenants that have some, with their queued runs and their stored bytes."""
     found = read_json(connection, "start_runs_quotas", QUOTAS, tenants=as_json(sorted(tenants)))
     return [
-        (TenantPolicy(tenant=tenant, queued_max=queued_max, payload_bytes_max=payload_bytes_max), queued)
-        for tenant, queued_max, payload_bytes_max, queued in found
+        (
+            TenantPolicy(
+                tenant=tenant, queued_max=queued_max, payload_bytes_max=bytes_max, stored_bytes_max=stored_max
+            ),
+            queued,
+            stored,
+        )
+        for tenant, queued_max, bytes_max, stored_max, stored, queued in found
     ]
 
 

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from holdfast.core.approvals import approvers, read_question
 from holdfast.core.matching import Heard, Listening, match
+from holdfast.core.quotas import check_stored
 from holdfast.errors import ApprovalClosed, ApprovalNotFound, NotAnApprover, RunFinished, RunNotFound
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs
 from holdfast.model.run import Answer, Signal, Sweep
@@ -23,14 +24,16 @@ Pair = tuple[RunId, str, Tenant, RunId]
 
 
 def send(change: Change, signal: Signal, limit: int) -> list[RunId]:
-    """Deliver a signal. Raises RunNotFound, RunFinished, ValueError if a text cannot be stored."""
+    """Deliver a signal. Raises RunNotFound, RunFinished, QuotaExceeded, ValueError for a bad text."""
     refuse_nul(signal.id, signal.name)
     if read_row(change.connection, "send_signal_known", tenant=signal.tenant, id=signal.id) == (1,):
         return []
     if signal.run_id is None:
+        check_account(change, signal.tenant)
         accept(change, [signal])
         return _pass_on(change, signal.tenant, signal.name, signal.id, "", limit)
     receiver, is_link = check_receiver(change, signal)
+    check_account(change, signal.tenant)
     if is_link:
         signal = structs.replace(signal, run_id=receiver)
         run(change.connection, "signal_forward", tenant=signal.tenant, name=signal.name, limit=-1)
@@ -48,6 +51,13 @@ def check_receiver(change: Change, signal: Signal) -> tuple[RunId, bool]:
     if row[0] in TERMINAL_STATUSES:
         raise RunFinished(run_id=row[1], status=row[0])
     return RunId(str(row[1])), row[2] == 1
+
+
+def check_account(change: Change, tenant: Tenant) -> None:
+    """Raise QuotaExceeded if the tenant has passed its quota of stored bytes."""
+    row = read_row(change.connection, "signal_account", tenant=tenant)
+    if row is not None:
+        check_stored(tenant, limit=int(row[0] or 0), stored=int(row[1] or 0))
 
 
 def accept(change: Change, signals: Sequence[Signal]) -> None:

@@ -14,7 +14,7 @@ with source as materialized (
                t.tenant, %(shard)s::smallint, array[%(copy_id)s::uuid], %(bytes)s::bigint) as quota
       from source s
       join holdfast.tenants t on t.tenant = s.tenant
-     where coalesce(t.queued_max, t.running_max, t.payload_bytes_max) is not null
+     where coalesce(t.queued_max, t.running_max, t.payload_bytes_max, t.stored_bytes_max) is not null
 ), inserted as (
     insert into holdfast.runs (
            shard, id, tenant, workflow, version, definition_hash, queue, status, status_reason, input, priority, root_id,

@@ -18,7 +18,7 @@ with given as materialized (
              where g.lease_id is null
              group by g.tenant) a
       join holdfast.tenants t on t.tenant = a.tenant
-     where coalesce(t.queued_max, t.running_max, t.payload_bytes_max) is not null
+     where coalesce(t.queued_max, t.running_max, t.payload_bytes_max, t.stored_bytes_max) is not null
 ), inserted as (
     insert into holdfast.runs (
            shard, id, tenant, workflow, version, definition_hash, queue, status, status_reason, input, key, priority, root_id, parent_id,
