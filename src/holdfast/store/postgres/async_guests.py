@@ -15,7 +15,7 @@ from psycopg.rows import tuple_row
 from sqlalchemy import Connection, event
 
 from holdfast.errors import UsageError
-from holdfast.store.postgres.connection import Address, Row, adapt, is_quiet
+from holdfast.store.postgres.connection import Address, Row, adapt, is_quiet, returns_rows
 from holdfast.store.postgres.statements import Params, statement
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def async_cursor_on(driver: psycopg.AsyncConnection[Any]) -> AsyncCursor:
 async def async_rows_of(cursor: AsyncCursor, name: str, params: Params) -> list[Row]:
     """Execute a statement of an open transaction, leaving nothing behind in the session."""
     await cursor.execute(statement(name), params, prepare=False)
-    return await cursor.fetchall() if cursor.description else []
+    return await cursor.fetchall() if returns_rows(cursor) else []
 
 
 def _finish_all(connections: list[AsyncConnection]) -> None:

@@ -292,6 +292,14 @@ class Pool:
         self._size = 0
 
 
+def returns_rows(cursor: psycopg.Cursor[Any] | psycopg.AsyncCursor[Any]) -> bool:
+    """Whether the statement that was executed returns rows, be it none.
+
+    ``description`` tells it too, but describes every column first, which takes as long as reading a row of forty.
+    """
+    return cursor.rownumber is not None
+
+
 def _settle(connection: Connection) -> bool:
     """Leave whatever transaction is open; whether the connection can be used again."""
     if connection.closed or connection.pgconn.status != ConnStatus.OK:

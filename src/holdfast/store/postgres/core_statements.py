@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import NewRun, Started
-from holdfast.store.postgres.connection import Connection, Row
+from holdfast.store.postgres.connection import Connection, Row, returns_rows
 from holdfast.store.postgres.rows import quota_error
 from holdfast.store.postgres.session import planned_anew, rows_of
 from holdfast.store.postgres.statements import Params, literal
@@ -32,7 +32,7 @@ class PostgresStatements:
         """Execute a statement; the rows that it returns."""
         text, params = render(statement, "postgresql")
         self._cursor.execute(literal(text), params)
-        return self._cursor.fetchall() if self._cursor.description else []
+        return self._cursor.fetchall() if returns_rows(self._cursor) else []
 
     def changed(self, statement: Executable) -> int:
         """Execute a statement; how many rows it changed."""

@@ -31,7 +31,7 @@ from holdfast.store.postgres.async_guests import (
     async_rows_of,
 )
 from holdfast.store.postgres.commit import CommitPlan, Outcome, plan_commit
-from holdfast.store.postgres.connection import Address, Cursor, Pool, Row, adapt
+from holdfast.store.postgres.connection import Address, Cursor, Pool, Row, adapt, returns_rows
 from holdfast.store.postgres.messages import check_accepted, check_receiver, is_receiver
 from holdfast.store.postgres.notify import encode_notice
 from holdfast.store.postgres.scope import EVERYONE, Scope, Sight, scope_of
@@ -312,7 +312,7 @@ def _plan(commit: RunCommit, params: Params) -> tuple[CommitPlan, list[Step]]:
 def _rows_of(cursor: Cursor, name: str, params: Params) -> list[Row]:
     """Execute a statement of an open transaction, leaving nothing behind in the session."""
     cursor.execute(statement(name), params, prepare=False)
-    return cursor.fetchall() if cursor.description else []
+    return cursor.fetchall() if returns_rows(cursor) else []
 
 
 def _way_back(rows: list[Row]) -> Step:

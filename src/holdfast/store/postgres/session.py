@@ -15,7 +15,7 @@ from psycopg.pq import TransactionStatus
 
 from holdfast.errors import CommitUnknown, StoreMisconfigured, StoreUnavailable, UsageError
 from holdfast.model.ids import Tenant
-from holdfast.store.postgres.connection import Connection, Cursor, Pool, Row
+from holdfast.store.postgres.connection import Connection, Cursor, Pool, Row, returns_rows
 from holdfast.store.postgres.scope import NOBODY, WORKER_ROLE, Scope, Sight, Watch, scope_of
 from holdfast.store.postgres.sqlstate import FAILURES, Meaning, meaning_of
 from holdfast.store.postgres.statements import Params, Step, literal, statement
@@ -133,7 +133,7 @@ class Session:
             return self._pipeline(connection, [(name, params)], is_write=is_write)[0]
         try:
             cursor = connection.execute(statement(name), params)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if returns_rows(cursor) else []
         except FAILURES as error:
             self.translate(error, commit_sent=is_write)
 
@@ -164,7 +164,7 @@ class Session:
                 cursors = _send(connection, steps)
                 if not self._read_committed:
                     connection.execute("commit")
-            return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+            return [cursor.fetchall() if returns_rows(cursor) else [] for cursor in cursors]
         except FAILURES as error:
             _forget_prepared(connection)
             self.translate(error, commit_sent=is_write)
@@ -245,7 +245,7 @@ def planned_anew(connection: Connection) -> Cursor:
 def rows_of(cursor: Cursor, name: str, params: Params) -> list[Row]:
     """Execute one more statement of an open transaction."""
     cursor.execute(statement(name), params)
-    return cursor.fetchall() if cursor.description else []
+    return cursor.fetchall() if returns_rows(cursor) else []
 
 
 def rows_of_all(cursor: Cursor, steps: Sequence[Step]) -> list[list[Row]]:
@@ -253,7 +253,7 @@ def rows_of_all(cursor: Cursor, steps: Sequence[Step]) -> list[list[Row]]:
     connection = cursor.connection
     with connection.pipeline():
         cursors = [connection.execute(statement(name), params) for name, params in steps]
-    return [one.fetchall() if one.description else [] for one in cursors]
+    return [one.fetchall() if returns_rows(one) else [] for one in cursors]
 
 
 def _first_line(error: BaseException) -> str:
