@@ -46,8 +46,9 @@ from holdfast.store.schedules import (
     start_aside,
 )
 from holdfast.store.tenancy import write_policy
+from tests.contract.conftest import Opener
 from tests.contract.scene import INPUT, OTHER_TENANT, Scene
-from tests.contract.stores import START_MS
+from tests.contract.stores import START_MS, ManualClock
 
 pytestmark = pytest.mark.requirement("S-37", "promise-6")
 
@@ -574,3 +575,18 @@ def test_every_slot_has_a_key_of_its_own() -> None:
 
     assert len(keys) == 3
     assert run_key("a", TickCause.SLOT, FIRST) == run_key("a", TickCause.BACKFILL, FIRST)
+
+
+@pytest.mark.requirement("promise-10")
+def test_behind_a_wall_each_tenants_slots_are_started_and_its_schedules_are_its_own(open_store: Opener) -> None:
+    with open_store("walled", ManualClock()) as opened:
+        scene = Scene(opened)
+        put(scene)
+        put(scene, tenant=OTHER_TENANT, overlap=Overlap.SKIP)
+
+        tick_at(scene, FIRST)
+        tick_at(scene, FIRST + MINUTE)
+
+        assert [len(runs(scene, tenant)) for tenant in (DEFAULT_TENANT, OTHER_TENANT)] == [2, 1]
+        theirs = scene.store.transact(OTHER_TENANT, lambda s: list_schedules(s, DEFAULT_TENANT, limit=10, after=""))
+        assert theirs == []
