@@ -13,7 +13,8 @@ from holdfast.model.commit import Finish
 from holdfast.model.ids import DEFAULT_TENANT, RunId
 from holdfast.model.status import TERMINAL_STATUSES, RunStatus, WaitOutcome
 from tests.contract.scene import RESULT, Scene, message, run_id, signal_wait, timer
-from tests.contract.test_races import ROUNDS, _together  # pyright: ignore[reportPrivateUsage]
+from tests.contract.test_races import ROUNDS
+from tests.contract.together import together
 
 
 def _try(scene: Scene, of: RunId, command: Command, number: int) -> Any:
@@ -32,7 +33,7 @@ def _ends(scene: Scene, of: RunId) -> list[RunStatus]:
 def test_a_run_is_terminated_or_completed_but_never_both(scene: Scene) -> None:
     for number in range(1, ROUNDS + 1):
         run = scene.held(number)
-        answer, told = _together(
+        answer, told = together(
             partial(scene.commit, run, move=Finish(RunStatus.COMPLETED, "completed", RESULT)),
             partial(_try, scene, run.id, Terminate(), number),
         )
@@ -46,7 +47,7 @@ def test_a_cancel_that_meets_the_end_of_a_parked_run_leaves_one_end(scene: Scene
     for number in range(1, ROUNDS + 1):
         run = scene.parked(number, timer("nap", 1, 10))
         scene.clock.advance(10)
-        woken, told = _together(partial(scene.store.wake_due, limit=10), partial(_try, scene, run.id, Cancel(), number))
+        woken, told = together(partial(scene.store.wake_due, limit=10), partial(_try, scene, run.id, Cancel(), number))
         assert told.status is RunStatus.CANCELLED
         assert _ends(scene, run.id) == [RunStatus.CANCELLED]
         outcome = WaitOutcome.ELAPSED if woken else WaitOutcome.CANCELLED
@@ -57,7 +58,7 @@ def test_a_cancel_that_meets_the_end_of_a_parked_run_leaves_one_end(scene: Scene
 def test_a_pause_that_meets_a_wake_up_loses_neither(scene: Scene) -> None:
     for number in range(1, ROUNDS + 1):
         run = scene.parked(number, signal_wait("approval", 1))
-        _together(
+        together(
             partial(scene.store.send_signal, message(number, run.id)), partial(_try, scene, run.id, Pause(), number)
         )
         assert scene.place(run.id) == (RunStatus.PAUSED, False)
@@ -77,7 +78,7 @@ def test_retries_that_meet_make_one_attempt(scene: Scene) -> None:
             except Conflict as refused:
                 return refused
 
-        answers = _together(*(partial(retry, 4_000_000 + 10 * number + one) for one in range(3)))
+        answers = together(*(partial(retry, 4_000_000 + 10 * number + one) for one in range(3)))
         assert [answer for answer in answers if answer is True] == [True]
         assert sum(isinstance(answer, Conflict) for answer in answers) == 2
         scene.claim()

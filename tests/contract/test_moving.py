@@ -26,7 +26,8 @@ from tests.contract.scene import (
     signal_wait,
     timer,
 )
-from tests.contract.test_races import ROUNDS, _together  # pyright: ignore[reportPrivateUsage]
+from tests.contract.test_races import ROUNDS
+from tests.contract.together import together
 
 OLD_HASH, NEW_HASH, OTHER_HASH = "a" * 64, "b" * 64, "c" * 64
 OLD_CODE, NEW_CODE = code_name("order", OLD_HASH), code_name("order", NEW_HASH)
@@ -235,7 +236,7 @@ def test_a_claim_and_a_move_that_meet_have_one_winner(scene: Scene) -> None:
     scene.register(codes=[OLD_CODE, NEW_CODE])
     for number in range(1, ROUNDS + 1):
         run = scene.start(number, **PINNED)
-        claim, told = _together(
+        claim, told = together(
             partial(scene.claim_only, scene.register(), codes=(OLD_CODE,)),
             partial(attempted, scene, run, TO_LETTER, number),
         )
@@ -253,7 +254,7 @@ def test_a_claim_and_a_move_that_meet_have_one_winner(scene: Scene) -> None:
 def test_a_signal_and_a_move_that_meet_lose_neither(scene: Scene) -> None:
     for number in range(1, ROUNDS + 1):
         run = parked(scene, number)
-        _together(
+        together(
             partial(scene.store.send_signal, message(number, run.id)),
             partial(attempted, scene, run.id, RENAMED, number),
         )
@@ -268,7 +269,7 @@ def test_the_end_of_a_child_and_a_move_that_meet_lose_neither(scene: Scene) -> N
     for number in range(1, ROUNDS + 1):
         run = parked(scene, number)
         [child] = scene.claim(codes=("ship",))
-        _together(
+        together(
             partial(scene.commit, child, move=Finish(RunStatus.COMPLETED, "completed", child.input)),
             partial(attempted, scene, run.id, RENAMED, number),
         )
@@ -282,7 +283,7 @@ def test_moves_to_two_versions_that_meet_have_one_winner(scene: Scene) -> None:
     elsewhere = move(graph("mail"), graph("stamp"), version=3, definition_hash=OTHER_HASH)
     for number in range(1, ROUNDS + 1):
         run = scene.start(number, **PINNED)
-        answers = _together(
+        answers = together(
             partial(attempted, scene, run, TO_LETTER, 2 * number),
             partial(attempted, scene, run, elsewhere, 2 * number + 1),
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -28,32 +27,9 @@ from tests.contract.scene import (
     signal_wait,
     timer,
 )
+from tests.contract.together import together
 
 ROUNDS = 10
-TIMEOUT_S = 60
-
-
-def _together(*acts: Callable[[], Any]) -> list[Any]:
-    """Do all of these at the same moment, each in a thread of its own; their answers, in the same order."""
-    start = threading.Barrier(len(acts))
-    answers: dict[int, Any] = {}
-    errors: list[BaseException] = []
-
-    def run(number: int, act: Callable[[], Any]) -> None:
-        start.wait(TIMEOUT_S)
-        try:
-            answers[number] = act()
-        except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=one) for one in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(TIMEOUT_S)
-    for error in errors:
-        raise error
-    return [answers[number] for number in range(len(acts))]
 
 
 @pytest.mark.requirement("promise-1", "fault-44")
@@ -61,7 +37,7 @@ def test_many_starts_of_one_run_make_one_run(scene: Scene) -> None:
     runs = [new_run(number) for number in range(1, 21)]
     orders = [runs, runs[::-1], runs[10:] + runs[:10], runs[::-1]]
 
-    answers = _together(*(partial(scene.store.start_runs, order) for order in orders))
+    answers = together(*(partial(scene.store.start_runs, order) for order in orders))
 
     created = [one.run_id for answer in answers for one in answer if one.created]
     assert sorted(created) == [run.id for run in runs]
@@ -80,7 +56,7 @@ def test_no_run_is_claimed_by_two_workers(scene: Scene) -> None:
             claimed += runs
         return claimed
 
-    answers = _together(*(partial(claim_all, worker) for worker in (ALICE, BOB, ALICE)))
+    answers = together(*(partial(claim_all, worker) for worker in (ALICE, BOB, ALICE)))
 
     claimed = [run.id for answer in answers for run in answer]
     claimed += [run.id for run in scene.claim_only(ALICE).runs]  # one that was passed over while others looked at it
@@ -92,7 +68,7 @@ def test_no_run_is_claimed_by_two_workers(scene: Scene) -> None:
 def test_a_signal_that_meets_a_parking_run_is_never_lost(scene: Scene) -> None:
     for number in range(1, ROUNDS + 1):
         run = scene.held(number)
-        _together(
+        together(
             partial(scene.park, run, signal_wait("approval", 1)),
             partial(scene.store.send_signal, message(number, run.id)),
         )
@@ -107,7 +83,7 @@ def test_a_child_that_ends_while_its_parent_parks_is_never_missed(scene: Scene) 
         scene.accept(parent, children=[new_run(100 + number, parent_id=parent.id, parent_key="ship")])
         [child] = scene.claim(BOB)
         assert child.id == child_id
-        _together(
+        together(
             partial(scene.park, parent, child_wait("ship", 1, child_id)),
             partial(scene.accept, child, move=Finish(RunStatus.COMPLETED, "completed", RESULT)),
         )
@@ -130,7 +106,7 @@ def test_two_children_that_end_at_once_both_count_and_wake_their_parent_once(sce
             partial(scene.accept, child, move=Finish(RunStatus.COMPLETED, "completed", RESULT))
             for child in scene.claim(BOB)
         ]
-        _together(*ends)
+        together(*ends)
         waits = scene.detail(parent.id).waits
         assert [wait.outcome for wait in waits] == [WaitOutcome.CHILD_ENDED] * 2
         assert scene.place(parent.id) == (RunStatus.QUEUED, True)
@@ -143,7 +119,7 @@ def test_two_children_that_end_at_once_both_count_and_wake_their_parent_once(sce
 def test_a_run_that_is_ended_in_many_ways_at_once_ends_once(scene: Scene) -> None:
     for number in range(1, ROUNDS + 1):
         run = scene.held(number)
-        answers = _together(
+        answers = together(
             partial(scene.commit, run, move=Finish(RunStatus.COMPLETED, "completed", RESULT)),
             partial(scene.commit, run, move=Finish(RunStatus.FAILED, "error", error=ERROR)),
             partial(scene.commit, run, entries=[entry(run, "late", 1)], move=Park(open_waits=1)),
@@ -160,7 +136,7 @@ def test_a_run_is_taken_over_or_written_but_never_both(scene: Scene) -> None:
     for number in range(1, ROUNDS + 1):
         run = scene.held(number)
         scene.clock.advance(100_000)
-        taken, answer = _together(
+        taken, answer = together(
             lambda: scene.store.requeue_lost(limit=10, crashes_max=100),
             partial(scene.commit, run, move=Finish(RunStatus.COMPLETED, "completed", RESULT)),
         )
@@ -175,7 +151,7 @@ def test_a_timer_fires_once_however_many_look(scene: Scene) -> None:
         scene.parked(number, timer("nap", 1, 10))
     scene.clock.advance(10)
 
-    answers: Sequence[int] = _together(*(partial(scene.store.wake_due, limit=7) for _ in range(4)))
+    answers: Sequence[int] = together(*(partial(scene.store.wake_due, limit=7) for _ in range(4)))
     woken = sum(answers)
     while more := scene.store.wake_due(limit=100):
         woken += more
@@ -205,7 +181,7 @@ def test_batches_that_touch_the_same_runs_in_other_orders_all_get_through(scene:
             ]
         )
 
-    answers = _together(
+    answers = together(
         lambda: finish(children),
         lambda: finish(children[::-1]),
         lambda: finish(parents[::-1]),

@@ -340,6 +340,36 @@ async def test_an_update_is_answered_by_the_link_that_takes_it(engine: Engine) -
         assert await run.result(20) == 6
 
 
+async def test_what_a_chain_published_last_is_read_from_any_link(engine: Engine) -> None:
+    @engine.app.workflow
+    async def loop(number: int) -> int:
+        if number != 3:
+            await hf.publish("state", number)
+        if number < 4:
+            hf.continue_as_new(number + 1)
+        await hf.wait_for_signal("end")
+        return number
+
+    @engine.app.workflow
+    async def silent(number: int) -> int:
+        if number < 3:
+            hf.continue_as_new(number + 1)
+        return number
+
+    async with engine.worker():
+        run = await engine.client.start(loop, 1)
+        while not (await engine.client.explain((await run.get(newest=True)).id)).pending_signals:
+            await asyncio.sleep(0.02)
+        found = [await engine.client.query(one.id, "state", int) for one in chain_of(engine, run.id)]
+        assert [(one.value, one.status) for one in found] == [(4, hf.RunStatus.WAITING)] * 4
+        await run.signal("end")
+        assert await run.result(20) == 4
+        other = await engine.client.start(silent, 1)
+        assert await other.result(20) == 3
+        with pytest.raises(hf.errors.ValueNotFound):
+            await engine.client.read(other.id, "state")
+
+
 async def test_a_replay_knows_where_a_run_continued(engine: Engine) -> None:
     @engine.app.step
     async def work(number: int) -> int:

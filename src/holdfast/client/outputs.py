@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from holdfast.core.names import check_name
 from holdfast.errors import RunFinished, RunNotFound, UpdateRefused, UpdateTimeout, ValueNotFound
 from holdfast.model.ids import Json, RunId, UnixMs
 from holdfast.model.run import Entry
+from holdfast.model.run import Outputs as FoundOutputs
 from holdfast.model.status import TERMINAL_STATUSES, EntryKind, RunStatus
 from holdfast.workflow.duration import optional_seconds
 from holdfast.workflow.signals import UPDATE_PREFIX, UpdateReply, UpdateRequest
@@ -22,6 +24,9 @@ from holdfast.workflow.signals import UPDATE_PREFIX, UpdateReply, UpdateRequest
 T_co = TypeVar("T_co", covariant=True)
 
 _PAGE: Final = 500
+
+_LINKS_MAX: Final = 20
+"""How many links of a chain are asked for a value, from the last one on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,20 +53,46 @@ class Outputs(Messages):
     """The part of ``Client`` that reads what runs say while they are under way."""
 
     async def read(self, run_id: str, name: str, type_: Any = Any) -> Any:
-        """The value that a run published last under a name. Raises RunNotFound, ValueNotFound, DecodeError."""
+        """The value that a run published last under a name. Raises RunNotFound, ValueNotFound, DecodeError.
+
+        Of a run that continued: what its chain published last, if one of the last 20 links did.
+        """
         return (await self.query(run_id, name, type_)).value
 
     async def query(self, run_id: str, name: str, type_: Any = Any) -> Published[Any]:
         """As ``read``, with when it was published and where the run is: answered without a worker."""
         checked = check_run_id(run_id)
-        found = await self._send(
-            self.store.read_outputs, self.tenant, checked, EntryKind.PUBLISHED, name, after=None, limit=1
-        )
+        found = await self._read_published(checked, name)
+        if found.status in TERMINAL_STATUSES:
+            found = await self._read_of_chain(checked, name, found)
         if not found.entries:
             raise ValueNotFound(run_id=checked, name=name)
         [entry] = found.entries
         value = self._value(entry, type_, f"value {name!r} of run {checked}")
         return Published(value=value, at=_moment(entry.completed_ms), status=found.status)
+
+    async def _read_published(self, run_id: RunId, name: str) -> FoundOutputs:
+        kind = EntryKind.PUBLISHED
+        return await self._send(self.store.read_outputs, self.tenant, run_id, kind, name, after=None, limit=1)
+
+    async def _read_of_chain(self, run_id: RunId, name: str, found: FoundOutputs) -> FoundOutputs:
+        """What the links behind an ended one published last, and the status of the last one."""
+        link = await self.get(run_id, newest=True)
+        status = link.status
+        for _ in range(_LINKS_MAX):
+            if link.id == run_id:
+                break
+            with contextlib.suppress(RunNotFound):
+                later = await self._read_published(link.id, name)
+                if later.entries:
+                    return FoundOutputs(status, later.entries)
+            if link.continued_from_id is None:
+                break
+            try:
+                link = await self.get(link.continued_from_id)
+            except RunNotFound:
+                break
+        return FoundOutputs(status, found.entries)
 
     async def stream(
         self, run_id: str, stream: str, type_: Any = Any, *, after: int = 0

@@ -266,6 +266,7 @@ class CommitPlan:
         leases = document(self.leases)
         if opened or (families and self.awaited):
             add("commit_lock", leases=leases, children=id_array(opened))
+        self._add_parents(add)
         if self.endings:
             add("commit_end", leases=leases, entries=document(self.entries), finishes=document(self.endings))
         else:
@@ -347,6 +348,10 @@ class CommitPlan:
             notes += [NoteRow(run_id, key, note) for key, note in found.notes.items()]
         steps: list[Step] = [("signal_note", {**shared, "notes": document(notes)})] if notes else []
         return [*steps, ("signal_close", {**shared, "pairs": document(pairs)})] if pairs else steps
+
+    def _add_parents(self, add: Any) -> None:
+        if self.continues:
+            add("commit_continue_lock", ids=id_array([row.id for row in self.continues]))
 
     def _add_moves(self, add: Any) -> None:
         if self.compensations:
