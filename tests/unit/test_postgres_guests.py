@@ -7,6 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from holdfast.errors import UsageError
@@ -247,6 +249,89 @@ def test_runs_started_in_an_awaited_transaction_share_its_fate(scene: Scene, url
     asyncio.run(start())
 
     assert len(scene.store.get_runs(new_run(1).tenant, [run_id(1)])) == int(commit)
+
+
+async def pay(connection: AsyncConnection | AsyncSession, order: str) -> None:
+    await connection.execute(text("insert into payments (order_id) values (:order)"), {"order": order})
+
+
+@pytest.mark.requirement("promise-3", "S-50")
+@pytest.mark.parametrize("wants", [AsyncConnection, AsyncSession])
+def test_what_an_awaited_session_writes_commits_with_the_journal(scene: Scene, url: str, wants: type) -> None:
+    lost = scene.held(2)
+    scene.lose(lost)
+    run = scene.held(1)
+
+    def charge(run: ClaimedRun, order: str) -> Callable[[AsyncConnection | AsyncSession], Awaitable[RunCommit]]:
+        async def handler(connection: AsyncConnection | AsyncSession) -> RunCommit:
+            assert isinstance(connection, wants)
+            await pay(connection, order)
+            return charged(run)
+
+        return handler
+
+    async def fail(connection: AsyncConnection | AsyncSession) -> RunCommit:
+        await pay(connection, "raised")
+        raise ZeroDivisionError
+
+    async def three() -> None:
+        store = store_of(scene)
+        answer = await store.commit_with_async(charge(run, "42"), wants=wants)
+        assert answer.refused == {}
+        answer = await store.commit_with_async(charge(lost, "stale"), wants=wants)
+        assert list(answer.refused) == [lost.id]
+        with pytest.raises(ZeroDivisionError):
+            await store.commit_with_async(fail, wants=wants)
+
+    asyncio.run(three())
+
+    assert payments(url) == ["42"]
+    assert [one.key for one in scene.detail(run.id).journal] == ["charge"]
+
+
+@pytest.mark.requirement("promise-3", "S-50")
+def test_what_an_awaited_session_commits_waits_for_the_journal(scene: Scene, url: str) -> None:
+    lost = scene.held(2)
+    scene.lose(lost)
+    run = scene.held(1)
+
+    def charge(run: ClaimedRun, order: str) -> Callable[[AsyncSession], Awaitable[RunCommit]]:
+        async def handler(session: AsyncSession) -> RunCommit:
+            session.add(Payment(order_id=order))
+            await session.commit()
+            assert payments(url) == []
+            return charged(run)
+
+        return handler
+
+    async def both() -> None:
+        answer = await store_of(scene).commit_with_async(charge(lost, "stale"), wants=AsyncSession)
+        assert list(answer.refused) == [lost.id]
+        answer = await store_of(scene).commit_with_async(charge(run, "42"), wants=AsyncSession)
+        assert answer.refused == {}
+
+    asyncio.run(both())
+
+    assert payments(url) == ["42"]
+
+
+@pytest.mark.requirement("S-51")
+@pytest.mark.parametrize("commit", [True, False])
+def test_runs_started_in_an_awaited_sessions_transaction_share_its_fate(scene: Scene, url: str, commit: bool) -> None:
+    async def start() -> None:
+        engine = create_async_engine(make_url(url).set(drivername="postgresql+psycopg"))
+        async with AsyncSession(engine) as session:
+            session.add(Payment(order_id="42"))
+            await session.flush()
+            [started] = await store_of(scene).start_runs_in_async(session, [new_run(1)])
+            assert started.created
+            await (session.commit() if commit else session.rollback())
+        await engine.dispose()
+
+    asyncio.run(start())
+
+    assert len(scene.store.get_runs(new_run(1).tenant, [run_id(1)])) == int(commit)
+    assert payments(url) == ["42"] * commit
 
 
 @pytest.mark.requirement("fault-19", "promise-11")
