@@ -38,6 +38,7 @@
     │   ├── ScheduleExists      it was to be new, and its name is taken
     │   ├── BulkTooLarge        more runs than the job was to have at most
     │   ├── CommandRefused      it is not where this command could move it
+    │   │   └── RunHeld         a worker holds it, and the command is for runs that nobody holds
     │   ├── AlreadyStored       the outcome of a step is written once
     │   ├── ApprovalClosed      somebody answered before, or nobody waits for an answer any more
     │   └── NotAnApprover       this person may not answer it
@@ -336,6 +337,13 @@ class CommandRefused(Conflict):
     """The run is not where this command could move it; ``allowed`` lists those that could."""
 
     code = "command_refused"
+    template = "run {run_id} cannot obey {command!r}: {why}; while it is {status} it obeys: {allowed}"
+
+
+class RunHeld(CommandRefused):
+    """A worker holds the run, and this command is for runs that nobody holds."""
+
+    code = "run_held"
     template = "run {run_id} cannot obey {command!r}: {why}; while it is {status} it obeys: {allowed}"
 
 

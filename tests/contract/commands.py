@@ -12,6 +12,7 @@ from holdfast.model.command import (
     Change,
     CloseStuck,
     Command,
+    HandBack,
     MoveTo,
     Pause,
     ReleaseStuck,
@@ -69,6 +70,8 @@ def draw_command(pick: Random, detail: RunDetail | None, *, unseen: str) -> Comm
     keys = ["s1"]
     if detail is not None:
         keys += [one.key for one in detail.waits if one.outcome is None] + [one.key for one in detail.attempts]
+    if detail is not None and detail.run.worker is not None and pick.random() < 0.2:
+        return HandBack(pick.choice((0, 300, 5_000)))
     if detail is not None and detail.run.definition_hash is not None and pick.random() < 0.5:
         return draw_move(pick, detail, unseen=unseen)
     failed = pick.random() < 0.3

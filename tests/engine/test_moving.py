@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import holdfast as hf
 from holdfast.core.definitions import DefinitionError, GraphError
 from holdfast.core.history import history_of
-from holdfast.errors import CommandRefused, MoveRefused, RunFinished
+from holdfast.errors import CommandRefused, MoveRefused, RunFinished, RunHeld
 from holdfast.model.status import RunStatus
 from holdfast.testing.replay import replay
 from tests.engine.conftest import Engine
@@ -163,38 +164,85 @@ async def test_a_functions_run_is_neither_moved_nor_appended_to(engine: Engine) 
         await engine.client.append(run.id, LETTER)
 
 
-@pytest.mark.requirement("O-02")
-async def test_a_run_that_a_worker_holds_is_paused_appended_to_and_resumed(engine: Engine) -> None:
+async def until_true(condition: Callable[[], bool]) -> None:
+    """Come back when it holds."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def slow_program() -> tuple[hf.App, hf.Graph, list[int], asyncio.Event]:
+    """A step that waits for the test, and then a signal; how often the step began, and what lets it end."""
     app = hf.App("tests")
-    begun, go_on = asyncio.Event(), asyncio.Event()
+    begun: list[int] = []
+    go_on = asyncio.Event()
 
     @app.step
     async def slow() -> str:
-        begun.set()
+        begun.append(1)
         await go_on.wait()
         return "slow"
 
     app.step(name="signup.letter")(lambda: "letter")
-    graph = app.graph("long").step("slow", slow).wait_for_signal("consent", "go").step("mail", mail)
+    return app, app.graph("long").step("slow", slow).wait_for_signal("consent", "go").step("mail", mail), begun, go_on
+
+
+@pytest.mark.requirement("O-02", "promise-2", "C-08")
+async def test_a_run_is_appended_to_while_a_worker_holds_it_and_goes_on(engine: Engine) -> None:
+    app, graph, begun, go_on = slow_program()
     client = client_of(engine, app)
     async with engine.worker(app):
         run = await client.start(graph)
-        await begun.wait()
-        with pytest.raises(CommandRefused, match="a worker holds it: pause it first"):
-            await client.append(run.id, LETTER, edges=AFTER_MAIL)
-
-        await client.pause(run.id)
+        await until_true(lambda: bool(begun))
+        appending = asyncio.create_task(client.append(run.id, LETTER, edges=AFTER_MAIL, actor="ann", reason="a letter"))
+        await until_true(lambda: engine.detail(run.id).transitions[-1].reason == "move_requested")
+        assert "it is to be moved" in str(await client.explain(run.id))
         go_on.set()
-
-        async def is_paused() -> bool:
-            return (await client.get(run.id)).status is RunStatus.PAUSED
-
-        await until(is_paused)
-        await client.append(run.id, LETTER, edges=AFTER_MAIL)
-        await client.resume(run.id)
+        appended = await appending
         await run.signal("go")
 
+        assert appended.version == 2
         assert await run.result(20) == {"letter": "letter"}
+    assert begun == [1]
+    made = {one.reason: one for one in engine.detail(run.id).transitions}
+    assert [(made[word].actor, made[word].note) for word in ("move_requested", "moved")] == [("ann", "a letter")] * 2
+
+
+@pytest.mark.requirement("O-02", "C-08")
+async def test_a_run_whose_move_is_refused_when_it_was_given_back_goes_on_at_once(engine: Engine) -> None:
+    app, graph, begun, go_on = slow_program()
+    other = hf.App("tests").graph("long").step("quick", mail)
+    client = client_of(engine, app)
+    await client.definitions.put(other)
+    async with engine.worker(app):
+        run = await client.start(graph)
+        await until_true(lambda: bool(begun))
+        moving = asyncio.create_task(client.move(run.id, 1, wait=600))
+        await until_true(lambda: engine.detail(run.id).transitions[-1].reason == "move_requested")
+        go_on.set()
+        with pytest.raises(MoveRefused):
+            await moving
+        await run.signal("go")
+
+        assert await run.result(20) == {"mail": "mail"}
+    assert begun == [1]
+
+
+@pytest.mark.requirement("O-02", "promise-11")
+async def test_a_move_that_is_not_let_in_in_time_says_so_and_moves_nothing(engine: Engine) -> None:
+    app, graph, begun, go_on = slow_program()
+    client = client_of(engine, app)
+    async with engine.worker(app):
+        run = await client.start(graph)
+        await until_true(lambda: bool(begun))
+        with pytest.raises(RunHeld, match="a worker holds it"):
+            await client.append(run.id, LETTER, edges=AFTER_MAIL, wait=0.05)
+        go_on.set()
+        await run.signal("go")
+
+        assert "letter" not in await run.result(20)
+    assert begun == [1]
+    assert engine.detail(run.id).run.version == 1
 
 
 def undoing_program(first: str, undone: list[str], *, fails: bool) -> tuple[hf.App, hf.Graph]:

@@ -32,6 +32,7 @@ MOVED: Params = {
     "ready_ms": None,
     "wake_ms": None,
     "kept_wake_ms": None,
+    "aside_until_ms": None,
     "deadline_ms": None,
     "finalized_ms": None,
     "updated_ms": 1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,9 +13,15 @@ from holdfast.cli.definitions import Format, read_document
 from holdfast.cli.exits import Exit
 from holdfast.cli.output import Output, clean
 from holdfast.cli.shapes import plain
+from holdfast.client.moving import WAIT
 from holdfast.core.definitions.documents import part_from_json, part_from_yaml
 from holdfast.errors import UsageError
 from holdfast.model.ids import DEFAULT_TENANT
+
+WAIT_S: Final = WAIT.total_seconds()
+Wait = Annotated[
+    float, typer.Option("--wait", metavar="SECONDS", help="How long a worker may take to give the run back.")
+]
 
 
 def move(
@@ -39,6 +45,7 @@ def move(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would do, and change nothing.", show_default=False)
     ] = False,
+    wait: Wait = WAIT_S,
     actor: Actor = None,
     reason: Reason = "",
     database: options.Database = None,
@@ -48,12 +55,15 @@ def move(
     """Move a live run to another version of its graph: what is recorded stays, what is to come is the new version's.
 
     Refused if the record disagrees: a node that has run is gone, is of another kind, calls another step or comes after
-    another decision. A run that a worker holds is to be paused first. With --dry-run exit status 1 says it is refused.
+    another decision. A worker that holds the run gives it back first, when its handlers have ended, and the run goes on
+    at once, moved or not. With --dry-run exit status 1 says it is refused.
     """
     mapping = dict(map(_pair, renamed or []))
     if not dry_run:
         act(
-            lambda session: session.client.move(run_id, to, mapping, actor=name_of_user(actor), reason=reason),
+            lambda session: session.client.move(
+                run_id, to, mapping, wait=wait, actor=name_of_user(actor), reason=reason
+            ),
             database=database,
             tenant=tenant,
             as_json=as_json,
@@ -95,6 +105,7 @@ def append(
         Format | None,
         typer.Option("--format", help="How it is written. Default: as the file's name says.", show_default=False),
     ] = None,
+    wait: Wait = WAIT_S,
     actor: Actor = None,
     reason: Reason = "",
     database: options.Database = None,
@@ -104,8 +115,8 @@ def append(
     """Append nodes to the graph that a live run follows, and to no other run's.
 
     The document holds `nodes`, as definitions do, and the `edges` that lead into them. A node without an edge begins at
-    once. They are stored as a version whose source names the run, and the run is moved to it: pause it first if a
-    worker holds it. Repeatable.
+    once. They are stored as a version whose source names the run, and the run is moved to it, after a
+    worker that holds it has given it back. Repeatable.
     """
     text = read_document(file)
     if form is None:
@@ -113,7 +124,7 @@ def append(
     part = part_from_json(text) if form is Format.JSON else part_from_yaml(text)
     act(
         lambda session: session.client.append(
-            run_id, *part.nodes, edges=part.edges, actor=name_of_user(actor), reason=reason
+            run_id, *part.nodes, edges=part.edges, wait=wait, actor=name_of_user(actor), reason=reason
         ),
         database=database,
         tenant=tenant,

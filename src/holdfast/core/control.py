@@ -12,12 +12,13 @@ from msgspec import Struct, structs
 
 from holdfast.core.approvals import decide_for_others
 from holdfast.core.definitions.moving import MovePlan, Recorded, plan_move
-from holdfast.errors import CommandRefused, MoveRefused, RunFinished
+from holdfast.errors import CommandRefused, MoveRefused, RunFinished, RunHeld
 from holdfast.model.command import (
     Cancel,
     Change,
     CloseStuck,
     Command,
+    HandBack,
     MoveTo,
     Order,
     Pause,
@@ -111,13 +112,18 @@ def decide(situation: Situation, order: Order) -> Effect | None:
             return _change(situation, command)
         case MoveTo() as command:
             return _move(situation, command)
+        case HandBack() as command:
+            return _hand_back(situation, command)
         case _:
             assert_never(order.command)
 
 
+_HELD = "a worker holds it: pause it first"
+
+
 def is_for_newest(run: Run, command: Command) -> bool:
     """Whether a command to this run is for the last link of its chain: all that name none of its records."""
-    return run.continued_as_id is not None and not isinstance(command, Settle | MoveTo)
+    return run.continued_as_id is not None and not isinstance(command, Settle | MoveTo | HandBack)
 
 
 def _refuse(run: Run, command: Command, why: str = "") -> CommandRefused | RunFinished:
@@ -127,7 +133,8 @@ def _refuse(run: Run, command: Command, why: str = "") -> CommandRefused | RunFi
     state = "held by a worker" if run.worker is not None and run.status is not _S.RUNNING else run.status
     allowed = [each for each in allowed_from(run.status) if each != word]
     reason = why or f"it is {state}"
-    return CommandRefused(run_id=run.id, status=run.status, command=word, allowed=", ".join(allowed), why=reason)
+    refusal = RunHeld if why == _HELD else CommandRefused
+    return refusal(run_id=run.id, status=run.status, command=word, allowed=", ".join(allowed), why=reason)
 
 
 def _moved(situation: Situation, to: RunStatus, reason: str, **changes: Any) -> Run:
@@ -239,7 +246,7 @@ def _close(situation: Situation) -> Effect:
 def _settle(situation: Situation, command: Settle, actor: str) -> Effect:
     run = situation.run
     if run.worker is not None or (run.status in TERMINAL_STATUSES and run.status is not _S.STUCK):
-        raise _refuse(run, command, "a worker holds it: pause it first" if run.worker is not None else "")
+        raise _refuse(run, command, _HELD if run.worker is not None else "")
     wait = next((one for one in situation.waits if one.key == command.key), None)
     entry: Entry | None = None
     if wait is not None:
@@ -324,7 +331,7 @@ def _name_in(key: str) -> str:
 def _change(situation: Situation, command: Change) -> Effect:
     run, now_ms = situation.run, situation.now_ms
     if run.worker is not None or run.status in TERMINAL_STATUSES:
-        raise _refuse(run, command, "a worker holds it: pause it first" if run.worker is not None else "")
+        raise _refuse(run, command, _HELD if run.worker is not None else "")
     if command.wake and run.status is _S.PAUSED:
         raise _refuse(run, command, "it is paused: resume it")
     deadline_ms = run.deadline_ms
@@ -365,11 +372,13 @@ def _delayed_ms(wake_ms: UnixMs, run: Run, deadline_ms: UnixMs | None) -> UnixMs
 def check_move(recorded: Recorded, command: MoveTo) -> MovePlan | None:
     """How a run is moved; None if it follows that version already. Raises RunFinished, CommandRefused, MoveRefused."""
     run = recorded.run
-    stands = run.worker is None and (run.status not in TERMINAL_STATUSES or run.status is _S.STUCK)
-    if not stands or run.status is _S.COMPENSATING:
-        raise _refuse(run, command, "a worker holds it: pause it first" if run.worker is not None else "")
+    ended = run.status in TERMINAL_STATUSES and run.status is not _S.STUCK
+    if ended or run.status is _S.COMPENSATING:
+        raise _refuse(run, command)
     if run.version is None:
         raise _refuse(run, command, "it is a function's run, which follows no stored version")
+    if run.worker is not None:
+        raise _refuse(run, command, "it is to be cancelled" if run.cancel_requested else _HELD)
     if run.definition_hash == command.definition_hash:
         return None
     if run.definition_hash != command.from_hash:
@@ -386,15 +395,26 @@ def _move(situation: Situation, command: MoveTo) -> Effect | None:
     if plan is None or run.version is None:
         return None
     changes: dict[str, Any] = {"version": command.version, "definition_hash": command.definition_hash}
-    # A parked run looks again: the new version may have something to begin with at once.
-    parked = run.status is _S.WAITING
-    after = (_in_line if parked else _moved)(situation, _S.QUEUED if parked else run.status, "moved", **changes)
+    # A parked run looks again: the new version may have something to begin with at once. One that stood aside for this
+    # goes on.
+    goes_on = run.stands_aside or run.status is _S.WAITING
+    after = (_in_line if goes_on else _moved)(
+        situation, _S.QUEUED if goes_on else run.status, "moved", aside_until_ms=None, **changes
+    )
     return Effect(
         after=after,
         renamed=plan.renamed,
         moved=VersionMove(from_version=run.version, to_version=command.version, renamed=plan.nodes),
         seen_seq=situation.transitions[-1].seq,
     )
+
+
+def _hand_back(situation: Situation, command: HandBack) -> Effect | None:
+    run, until_ms = situation.run, UnixMs(situation.now_ms + command.within_ms)
+    if run.worker is None or run.status is not _S.RUNNING:
+        return None
+    reason = "move_requested" if command.within_ms else "move_withdrawn"
+    return Effect(after=_moved(situation, run.status, reason, aside_until_ms=until_ms))
 
 
 def check_source(run: Run, copy: RunCopy) -> None:

@@ -311,14 +311,25 @@ def _delayed(detail: RunDetail) -> list[Reason]:
     run = detail.run
     if run.status is not RunStatus.QUEUED or run.ready_ms is not None:
         return []
+    if run.stands_aside:
+        text = f"its worker gave it back to be moved to another version; else it goes on {_in(detail, run.wake_ms)}"
+        return [Reason(kind="moving", text=text, until_ms=run.wake_ms)]
     return [Reason(kind="delayed", text=f"it starts {_in(detail, run.wake_ms)}, as asked", until_ms=run.wake_ms)]
 
 
 def _paused(detail: RunDetail) -> list[Reason]:
     run = detail.run
     if run.status is not RunStatus.PAUSED:
-        text = "it is to be paused as soon as its steps under way have ended"
-        return [Reason(kind="pausing", text=text)] if run.pause_requested and run.worker is not None else []
+        if run.worker is None:
+            return []
+        until_ms = run.aside_until_ms
+        if run.pause_requested:
+            text = "it is to be paused as soon as its steps under way have ended"
+            return [Reason(kind="pausing", text=text)]
+        if until_ms is not None and until_ms > detail.now_ms:
+            text = "it is to be moved to another version as soon as its steps under way have ended"
+            return [Reason(kind="moving", text=text, until_ms=until_ms)]
+        return []
     text = f"it was paused {_ago(detail, run.updated_ms)}, and goes on when it is resumed"
     return [Reason(kind="paused", text=text, since_ms=run.updated_ms)]
 

@@ -83,7 +83,18 @@ class MoveTo(Struct, frozen=True, tag="move", kw_only=True):
     """Nodes that have another key in the new version, old path to new (``outer/inner``)."""
 
 
-Command = Cancel | Terminate | Pause | Resume | ReleaseStuck | CloseStuck | Settle | Change | MoveTo
+class HandBack(Struct, frozen=True, tag="hand_back"):
+    """Make the worker that holds the run give it back as soon as the handlers that run have ended.
+
+    It then stands aside for who wants to move it: out of the line, until it is moved or the time is over. A part of a
+    move, and no command of its own for people; for a run that nobody holds it does nothing.
+    """
+
+    within_ms: int
+    """Counted from the order. Whatever becomes of who gave it, the run goes on after that. 0 takes the order back."""
+
+
+Command = Cancel | Terminate | Pause | Resume | ReleaseStuck | CloseStuck | Settle | Change | MoveTo | HandBack
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -110,6 +121,7 @@ EVENTS: Final[dict[str, frozenset[RunEvent]]] = {
     "settle": frozenset({_E.SETTLE}),
     "set": frozenset({_E.CHANGE}),
     "move": frozenset({_E.MOVE}),
+    "hand_back": frozenset({_E.ASK}),
 }
 """Which moves of the transition table each command may make."""
 
@@ -122,7 +134,7 @@ def word_of(command: Command) -> str:
 def allowed_from(status: RunStatus) -> list[str]:
     """The words of the commands that have a move from this status."""
     moves = TRANSITIONS[status].keys()
-    return [word for word, events in EVENTS.items() if not events.isdisjoint(moves)]
+    return [word for word, events in EVENTS.items() if word != "hand_back" and not events.isdisjoint(moves)]
 
 
 class RunCopy(Struct, frozen=True, kw_only=True):

@@ -104,10 +104,17 @@ class Run(Struct, frozen=True, kw_only=True):
     """When a timer, retry, delayed start or the deadline makes it claimable."""
     kept_wake_ms: UnixMs | None = None
     """When a delayed run that was paused was to start."""
+    aside_until_ms: UnixMs | None = None
+    """Until then whoever holds it is to give it back, and it is kept out of the line for who wants to move it."""
     deadline_ms: UnixMs | None
     started_ms: UnixMs | None
     """First claim."""
     finalized_ms: UnixMs | None
+
+    @property
+    def stands_aside(self) -> bool:
+        """Whether it was given back to be moved: it has begun, and is kept out of the line for a while."""
+        return self.status is RunStatus.QUEUED and self.ready_ms is None and self.started_ms is not None
 
     @property
     def code(self) -> str:

@@ -62,7 +62,7 @@ RUNS: Final = Table(
     Column("pause_requested", Integer),
     Column("transition_seq", Integer),
     *_times("created_ms", "updated_ms", "ready_ms", "wake_ms", "kept_wake_ms", "deadline_ms", "started_ms"),
-    *_times("finalized_ms"),
+    *_times("finalized_ms", "aside_until_ms"),
     *_texts("barred_by", "error_type", "error_message", "error_fingerprint"),
 )
 

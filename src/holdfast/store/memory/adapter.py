@@ -286,7 +286,7 @@ class MemoryStore:
         """What happened to those of these runs that the worker holds."""
         with self._lock:
             updates: list[LiveUpdate] = []
-            rules = self._rules()
+            rules, now_ms = self._rules(), self._clock()
             for record in self._tables.held_by(worker):
                 run = record.run
                 if run.id not in waiting:
@@ -294,7 +294,8 @@ class MemoryStore:
                 keys = waiting[run.id]
                 wanted = record.all_waits() if keys is None else record.waits_of(keys)
                 closed = [wait for wait in wanted if wait.outcome is not None]
-                leaves = run.pause_requested or rules.recalls(run)
+                aside = run.aside_until_ms is not None and run.aside_until_ms > now_ms
+                leaves = run.pause_requested or aside or rules.recalls(run)
                 if closed or run.cancel_requested or leaves:
                     updates.append(LiveUpdate(run.id, run.cancel_requested, closed, leaves))
             return updates

@@ -142,6 +142,8 @@ def _make_move(unit: Unit, record: Record, move: Move | None) -> None:
         case Release(reason=reason):
             if _is_to_be_paused(record.run):
                 _pause(unit, record)
+            elif (until_ms := _aside_until_ms(unit, record.run)) is not None:
+                unit.move(record, RunStatus.QUEUED, reason=reason, worker=None, wake_ms=until_ms)
             else:
                 unit.put_in_line(record, reason=reason)
         case Compensate(error=error, reason=reason):
@@ -163,6 +165,14 @@ def _make_move(unit: Unit, record: Record, move: Move | None) -> None:
             continue_run(unit, record, move)
         case _:
             assert_never(move)
+
+
+def _aside_until_ms(unit: Unit, run: Run) -> UnixMs | None:
+    """Until when it is kept for who wants to move it; None if nobody does."""
+    until_ms = run.aside_until_ms
+    if run.cancel_requested or run.status is not RunStatus.RUNNING or until_ms is None or until_ms <= unit.now_ms:
+        return None
+    return until_ms if run.deadline_ms is None else min(until_ms, run.deadline_ms)
 
 
 def _is_to_be_paused(run: Run) -> bool:

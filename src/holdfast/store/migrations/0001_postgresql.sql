@@ -72,6 +72,7 @@ create table holdfast.runs (
     ready_ms bigint,
     wake_ms bigint,
     kept_wake_ms bigint,
+    aside_until_ms bigint,
     barred_by text,
     deadline_ms bigint,
     started_ms bigint,

@@ -45,6 +45,7 @@ create table runs (
     ready_ms integer,
     wake_ms integer,
     kept_wake_ms integer,
+    aside_until_ms integer,
     barred_by text,
     deadline_ms integer,
     started_ms integer,

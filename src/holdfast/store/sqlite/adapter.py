@@ -273,7 +273,8 @@ class SqliteStore:
         """What happened to those of these runs that the worker holds, in the order of their ids."""
         asked = as_json([[run_id, keys] for run_id, keys in sorted(waiting.items())])
         with self._database.reading() as connection:
-            return [live_from(row) for row in read_json(connection, "read_live", LIVE, asked=asked, worker=worker)]
+            rows = read_json(connection, "read_live", LIVE, asked=asked, worker=worker, now_ms=self._clock())
+            return [live_from(row) for row in rows]
 
     # Housekeeping
 

@@ -105,6 +105,7 @@ _COLUMNS = (
     "ready_ms",
     "wake_ms",
     "kept_wake_ms",
+    "aside_until_ms",
     "deadline_ms",
     "finalized_ms",
     "updated_ms",

@@ -16,6 +16,7 @@ with moved as (
            cancel_requested = %(cancel_requested)s::boolean, cancel_compensates = %(cancel_compensates)s::boolean,
            pause_requested = %(pause_requested)s::boolean, ready_ms = %(ready_ms)s::bigint,
            wake_ms = %(wake_ms)s::bigint, kept_wake_ms = %(kept_wake_ms)s::bigint, barred_by = null,
+           aside_until_ms = %(aside_until_ms)s::bigint,
            deadline_ms = %(deadline_ms)s::bigint, finalized_ms = %(finalized_ms)s::bigint,
            updated_ms = %(updated_ms)s::bigint, version = %(version)s::integer,
            definition_hash = %(definition_hash)s, transition_seq = r.transition_seq + 1

@@ -8,7 +8,7 @@ update runs set status = :status, status_reason = :status_reason, terminal_reaso
     error_fingerprint = iif(:keeps_error, error_fingerprint, null), queue = :queue, priority = :priority, worker = :worker, epoch = :epoch,
     crashes = :crashes, suspect = :crashes >= 2, cancel_requested = :cancel_requested,
     cancel_compensates = :cancel_compensates, pause_requested = :pause_requested, ready_ms = :ready_ms,
-    wake_ms = :wake_ms, kept_wake_ms = :kept_wake_ms, barred_by = null, version = :version, definition_hash = :definition_hash,
+    wake_ms = :wake_ms, kept_wake_ms = :kept_wake_ms, aside_until_ms = :aside_until_ms, barred_by = null, version = :version, definition_hash = :definition_hash,
     code = :code, deadline_ms = :deadline_ms, finalized_ms = :finalized_ms,
     updated_ms = :updated_ms, transition_seq = transition_seq + 1
 where shard = 0 and id = :run_id and tenant = :tenant and status = :from_status and epoch = :from_epoch

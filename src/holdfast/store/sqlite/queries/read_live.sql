@@ -1,10 +1,10 @@
 -- What others did to runs that a worker holds: :asked is [[run, keys of waits or null for all], ...].
 -- Access: the primary keys.
--- Returns: one JSON array of [id, cancel requested, pause requested or recalled by one, closed waits], of those that have any.
+-- Returns: one JSON array of [id, cancel requested, to be given back, closed waits], of those that have any.
 select json_group_array(json_array(l.id, l.cancel_requested, l.pause_requested, json(l.closed)))
 from (
     select r.id, r.cancel_requested,
-        r.pause_requested or exists (
+        r.pause_requested or coalesce(r.aside_until_ms > :now_ms, 0) or exists (
             select 1 from pauses as p
             where p.tenant = r.tenant and p.bar in ('tenant', 'queue:' || r.queue, 'workflow:' || r.workflow)
                 and p.recalls = 1) as pause_requested,
