@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 import pytest
@@ -15,6 +15,7 @@ from holdfast.model.pause import Pause
 from holdfast.model.run import NewRun, WorkerInfo
 from holdfast.model.status import RunStatus
 from holdfast.store.postgres import PostgresStore
+from holdfast.store.postgres.connection import Address
 from holdfast.store.postgres.statements import Params, statement
 from holdfast.store.queues import write_limit
 from holdfast.store.tenancy import write_pause
@@ -22,6 +23,9 @@ from tests.contract.scene import INPUT, OTHER_TENANT, RESULT, run_id
 from tests.postgres_stage import migrated_database
 from tests.unit.postgres_plans import nodes, rows_read
 from tests.unit.postgres_rows import LOAD_WORKERS
+
+READ: Final = "select idx_tup_fetch from pg_stat_xact_user_tables where relid = 'holdfast.runs'::regclass"
+"""How many rows of runs this transaction has fetched."""
 
 
 @pytest.mark.requirement("O-09", "promise-12", "fault-60")
@@ -122,3 +126,30 @@ def test_a_line_of_ten_thousand_runs_is_not_read_to_find_that_they_are_many(
         assert sum(rows_read(node) for node in nodes(found[0][0]["Plan"])) <= 50
         claim = store.claim_runs(WorkerId("claimant"), **line, limit=40, suspects=1)
         assert [run.id for run in claim.runs] == [run_id(n) for n in range(2, 2 + 3 * 40, 3)]
+
+
+@pytest.mark.requirement("fault-60", "fault-62")
+def test_statistics_of_one_long_line_mislead_no_claim_from_another(
+    postgres_server_url: str, postgres_template: str
+) -> None:
+    line: dict[str, Any] = {"queues": ["quick"], "codes": ["order"]}
+    with (
+        migrated_database(postgres_server_url, postgres_template) as url,
+        closing(PostgresStore(url, connections_max=2)) as store,
+        closing(Address(url, prepare=True).connect()) as connection,
+    ):
+        limit = QueueLimit(tenant=DEFAULT_TENANT, queue="default", running_max=1, set_ms=UnixMs(0))
+        store.transact(None, lambda statements: write_limit(statements, limit))
+        store.start_runs([NewRun(id=run_id(n), workflow="order", input=INPUT) for n in range(60_000)])
+        connection.execute("analyze holdfast.runs")
+        quick = [NewRun(id=run_id(100_000 + n), workflow="order", input=INPUT, queue="quick") for n in range(20)]
+        store.start_runs(quick)
+        connection.execute(LOAD_WORKERS)
+        connection.execute("set plan_cache_mode = force_generic_plan")
+        asked: Params = {"shard": 0, "now_ms": None, **line, "worker": "claimant", "limit": 5, "suspects": 1, "look": 5}
+        for name in ("claim_runs", "claim_runs_few"):
+            connection.execute("begin")
+            connection.execute(statement(name), asked, prepare=True)
+            [(read,)] = connection.execute(READ).fetchall()
+            connection.execute("rollback")
+            assert read <= 200, name

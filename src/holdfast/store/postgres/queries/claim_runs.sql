@@ -53,7 +53,8 @@ with lines as (
               from holdfast.pauses b
              where b.tenant = p.tenant
                and b.bar in ('tenant', 'queue:' || p.queue, 'workflow:' || p.workflow)) as bar
-      from picked p
+      -- More than any claim looks at; after statistics of one long line the planner would expect all of it here.
+      from (select o.* from picked o limit 10000) p
 ), rooms as materialized (
     select m.tenant, m.queue, m.room
       from holdfast.claim_rooms(array(
