@@ -167,7 +167,7 @@ class MemoryStore:
         check_stored(tenant, limit=policy.stored_bytes_max, stored=stored)
 
     def _limits(self, tenant: Tenant) -> tuple[TenantPolicy, int]:
-        return (TenantPolicy(tenant=tenant), 0) if self._documents is None else read_limits(self, tenant)
+        return read_limits(self._documents, self._clock(), tenant)
 
     def start_runs_in(self, connection: Any, runs: Sequence[NewRun]) -> list[Started]:
         """``connection`` is a MemoryTransaction. Raises UsageError for anything else."""
