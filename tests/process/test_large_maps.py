@@ -32,7 +32,9 @@ def watch(url: str, run_id: str) -> int:
 
 
 @pytest.mark.requirement("promise-2", "promise-5", "fault-1", "S-52", "B-22", "O-06")
-def test_a_map_is_shared_by_workers_survives_a_kill_and_shows_how_far_it_is(stage: Stage) -> None:
+def test_a_map_is_shared_by_workers_survives_a_kill_and_shows_how_far_it_is(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
     with stage.client() as client:
         workers = {worker.pid: worker for worker in (stage.worker(settings=SHARING) for _ in range(WORKERS))}
         run = client.start(fan_out, list(range(ITEMS)))
@@ -62,4 +64,6 @@ def test_a_map_is_shared_by_workers_survives_a_kill_and_shows_how_far_it_is(stag
     assert watcher.wait() == 0
     told = [int(done) for done in re.findall(rf"squares\[…\] (\d+) of {ITEMS}", watcher.log)]
     assert told == sorted(told)
-    assert re.search(rf"squares\[…\] +{ITEMS} +{ITEMS} ", watcher.log)
+    assert run_command(["runs", "show", run.id, "--database", stage.url]) == 0
+    for shown in (watcher.log, capsys.readouterr().out):
+        assert re.search(rf"squares\[…\] +{ITEMS} +{ITEMS} ", shown)

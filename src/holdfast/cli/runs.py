@@ -44,6 +44,9 @@ REST: Final = 5
 PROGRESS_INTERVAL_S: Final = 2.0
 """How often ``watch`` says how far a run is where nothing shows it all the time."""
 
+ROWS_MAX: Final = 200
+"""A longer record is shown by how far each node is, and not row by row."""
+
 PAGE: Final = 1000
 """Runs that an export reads at once."""
 
@@ -119,14 +122,19 @@ def show_run(
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
 ) -> None:
-    """Show a run with its journal, waits, failed attempts and transitions."""
+    """Show a run with its journal, waits, failed attempts and transitions; a long record by how far each node is.
+
+    With --json all of it, however long it is.
+    """
     output = Output(as_json=as_json)
     with open_session(database, tenant) as session:
         detail = session.client.detail(run_id)
         if as_json:
             output.document({**plain(detail), "run": plain_run(detail.run)})
-        else:
+        elif len(detail.journal) + len(detail.waits) <= ROWS_MAX:
             output.show(detail_view(detail))
+        else:
+            output.show(progress_view(detail, progress_of(detail, _definition_of(session, detail.run, {}))))
 
 
 @commands.command("explain")
