@@ -7,6 +7,11 @@ select r.id, r.cancel_requested,
              from holdfast.pauses p
             where p.tenant = r.tenant and p.bar in ('tenant', 'queue:' || r.queue, 'workflow:' || r.workflow)
               and p.recalls)
-  from holdfast.runs r
- where r.shard = %(shard)s::smallint and r.id = any(%(ids)s::uuid[]) and r.worker = %(worker)s
+  from unnest(%(ids)s::uuid[]) as d (id)
+ cross join lateral (
+       select o.*
+         from holdfast.runs o
+        where o.shard = %(shard)s::smallint and o.id = d.id
+       offset 0) r
+ where r.worker = %(worker)s
  order by r.id

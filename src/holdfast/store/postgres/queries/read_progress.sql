@@ -8,5 +8,9 @@ select r.id, r.status, r.epoch,
              where w.shard = %(shard)s::smallint and w.run_id = r.id)) as seq,
        (select count(*) from holdfast.attempts a
          where a.shard = %(shard)s::smallint and a.run_id = r.id) as attempts
-  from holdfast.runs r
- where r.shard = %(shard)s::smallint and r.id = any(%(ids)s::uuid[])
+  from unnest(%(ids)s::uuid[]) as d (id)
+ cross join lateral (
+       select o.*
+         from holdfast.runs o
+        where o.shard = %(shard)s::smallint and o.id = d.id
+       offset 0) r
