@@ -24,6 +24,7 @@ from holdfast.store.rendering import text_of
 from holdfast.store.search import Make, read_page
 from holdfast.store.sqlite import SqliteStore, work
 from holdfast.store.sqlite.ending import Change
+from holdfast.store.sqlite.reading import Listings
 from holdfast.store.sqlite.statements import ROWS_MAX, read_row, sql
 from holdfast.store.sqlite.work import FEW_LINES
 from holdfast.store.tenancy import write_pause
@@ -196,6 +197,12 @@ def test_a_queue_with_few_places_and_very_many_runs_costs_claims_nothing_once_th
         assert work.claim(change, worker, **asked, limit=2, suspects=1).runs[0].queue == "quick"
         work.read_agenda(counted, now_ms, **asked, unwanted=[])
         assert sum(steps) < 8_000
+
+        for number in (200, 19_000):
+            steps.clear()
+            found = Listings(counted).read_detail(DEFAULT_TENANT, run_id(number), now_ms).standing
+            assert (found.queue_running_max, len(found.holders)) == (2, 2)
+            assert sum(steps) < 40_000
 
 
 @pytest.mark.parametrize("count", [1, 2, ROWS_MAX])
