@@ -82,18 +82,23 @@ def _follow(cursor: Cursor, params: Params, run_id: RunId, rows: list[Row]) -> t
 
 
 def _send_all(session: Session, params: Params, signal: Signal, limit: int) -> tuple[list[Row], bool]:
-    """Accept it in one transaction, so that it is known before anyone is looked for, and begin to deliver it."""
+    """Accept it in one transaction, so that it is known before anyone is looked for, and begin to deliver it.
 
-    def accept(cursor: Cursor, rows: list[Row]) -> None:
-        if not rows:
-            if signal.keep_ms is not None:
-                rows_of(cursor, "signal_gate", params)
-            check_accepted(signal.tenant, rows_of(cursor, "signal_accept", params))
+    One that is known already is left to those who sweep: they go on with it, if it is still under way.
+    """
+
+    def accept(cursor: Cursor, rows: list[Row]) -> bool:
+        if rows:
+            return False
+        if signal.keep_ms is not None:
+            rows_of(cursor, "signal_gate", params)
+        return check_accepted(signal.tenant, rows_of(cursor, "signal_accept", params))
 
     def begin(cursor: Cursor, rows: list[Row]) -> tuple[list[Row], bool]:
         return _pass_on(cursor, params, rows[0][0], limit) if rows else ([], False)
 
-    session.transaction(("send_signal_seen", params), accept)
+    if not session.transaction(("send_signal_seen", params), accept):
+        return [], True
     return session.transaction(("signal_lock", params), begin)
 
 
