@@ -80,7 +80,7 @@ def test_every_hot_table_begins_its_key_with_the_shard(url: str) -> None:
         "schedule_ticks",
         "pauses",
         "queues",
-        "accounts",
+        "byte_accounts",
         *editor,
     }
     assert {table for table, column in first if column != "shard"} == others

@@ -214,7 +214,7 @@ TENANTS: Final = Table(
 )
 
 ACCOUNTS: Final = Table(
-    "accounts",
+    "byte_accounts",
     METADATA,
     Column("tenant", Text, primary_key=True),
     Column("stored_bytes", BigInteger),

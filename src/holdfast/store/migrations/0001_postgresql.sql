@@ -643,19 +643,19 @@ comment on column holdfast.tenants.running_max is 'Of runs that workers hold: mo
 -- claim_runs: whether it has to count at all.
 create index tenants_limited on holdfast.tenants (tenant) where running_max is not null;
 
-create table holdfast.accounts (
+create table holdfast.byte_accounts (
     tenant text primary key,
     stored_bytes bigint not null default 0,
     counted_ms bigint,
     next_ms bigint not null
 );
-comment on table holdfast.accounts is 'How many bytes of payloads tenants with stored_bytes_max had when they were counted last.';
-comment on column holdfast.accounts.next_ms is 'When they are to be counted again; whoever begins moves it on.';
+comment on table holdfast.byte_accounts is 'How many bytes of payloads tenants with stored_bytes_max had when they were counted last.';
+comment on column holdfast.byte_accounts.next_ms is 'When they are to be counted again; whoever begins moves it on.';
 
 create function holdfast.find_overflow(asked text) returns text language sql stable as $$
     select json_build_array('stored_bytes', t.stored_bytes_max, a.stored_bytes)::text
       from holdfast.tenants t
-      join holdfast.accounts a on a.tenant = t.tenant
+      join holdfast.byte_accounts a on a.tenant = t.tenant
      where t.tenant = asked and a.stored_bytes > t.stored_bytes_max
 $$;
 comment on function holdfast.find_overflow is 'The quota of stored bytes that the tenant has passed: its name, its limit, what it has.';

@@ -504,7 +504,7 @@ create table tenants (
 
 -- How many bytes of payloads tenants with stored_bytes_max had when they were counted last; whoever begins to count
 -- them again moves next_ms on.
-create table accounts (
+create table byte_accounts (
     tenant text not null primary key,
     stored_bytes integer not null default 0,
     counted_ms integer,

@@ -2,5 +2,5 @@
 -- Returns: one row, or none if it may store as much as it likes.
 select t.stored_bytes_max, a.stored_bytes
 from tenants as t
-cross join accounts as a on a.tenant = t.tenant
+cross join byte_accounts as a on a.tenant = t.tenant
 where t.tenant = :tenant and t.stored_bytes_max is not null
