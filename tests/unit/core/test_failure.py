@@ -435,7 +435,7 @@ FAILURES = st.builds(
 
 @pytest.mark.requirement("fault-79")
 @given(failure=FAILURES, member=FAILURES, cause=FAILURES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_rebuilding_never_fails_whatever_is_stored(failure: Failure, member: Failure, cause: Failure) -> None:
     whole = msgspec.structs.replace(failure, members=[member], cause=cause)
 

@@ -123,7 +123,7 @@ def _postgresql(url: str) -> Generator[Connection, None, None]:
             case Meaning.LOST | Meaning.AWAY | Meaning.CONFLICT:
                 # It is all one transaction, and a second one finds nothing to do: even a lost COMMIT may be repeated.
                 raise StoreUnavailable(url=address.shown, why=one_line(cause or error)) from error
-            case Meaning.DATA | Meaning.OTHER:
+            case Meaning.DATA | Meaning.CONTINUED | Meaning.OTHER:
                 raise
 
 

@@ -256,7 +256,7 @@ def _connection(url: str) -> Generator[psycopg.Connection[Any], None, None]:
                 raise StoreUnavailable(url=address.shown, why=one_line(error)) from error
             case Meaning.MISCONFIGURED:
                 raise StoreMisconfigured(url=address.shown, why=one_line(error)) from error
-            case Meaning.DATA | Meaning.OTHER:
+            case Meaning.DATA | Meaning.CONTINUED | Meaning.OTHER:
                 raise
     finally:
         connection.close()
