@@ -44,7 +44,7 @@ pytestmark = pytest.mark.timeout(300)
 
 T = TypeVar("T")
 
-SEEDS = {"memory": 4, "sqlite": 2}
+SEEDS = {"memory": 6, "sqlite": 2}
 FAULTS_S = 30.0
 
 app = hf.App("clockwork")
