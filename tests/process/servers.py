@@ -46,6 +46,7 @@ class MortalServer:
         """SIGKILL to the postmaster, and to its children too: it would not be let start again beside them."""
         pid = self._server.get_pid()
         assert pid is not None
+        os.kill(pid, signal.SIGSTOP)  # else it may have a child more by the time that it dies
         family = [pid, *_children_of(pid)]
         for each in family:
             _kill(each)
