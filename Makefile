@@ -36,12 +36,13 @@ fmt: $(READY) ## format, and mend what the linter can
 
 check: $(READY) ## format, lint, types and import arrows; changes nothing
 	@failed=; run() { echo "$$*"; $(BIN)/"$$@" || failed="$$failed $$1"; }; \
+	$(BIN)/mypy & beside=$$!; \
 	run ruff format --check --output-format concise; \
 	run ruff check --output-format concise; \
 	run lint-imports --no-cache; \
-	run mypy; \
 	run pyright --pythonpath $(BIN)/python; \
 	run python tools/build_docs.py --check; \
+	echo mypy; wait $$beside || failed="$$failed mypy"; \
 	[ -z "$$failed" ] || { echo "make check: failed:$$failed"; exit 1; }
 
 test: $(READY) ## all tests

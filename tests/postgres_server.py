@@ -80,9 +80,9 @@ def empty_tables(url: str) -> None:
     with psycopg.connect(url) as connection:
         tables = connection.execute("select tablename from pg_tables where schemaname = 'holdfast'").fetchall()
         # The log of transitions gives up its rows only when their runs are gone.
-        for (name,) in sorted(tables, key=lambda row: row[0] != "runs"):
-            if name != VERSION_TABLE:
-                connection.execute(sql.SQL("delete from holdfast.{}").format(sql.Identifier(name)))
+        names = [name for (name,) in sorted(tables, key=lambda row: row[0] != "runs") if name != VERSION_TABLE]
+        deletions = [sql.SQL("delete from holdfast.{}").format(sql.Identifier(name)) for name in names]
+        connection.execute(sql.SQL("; ").join(deletions))
 
 
 def make_login(url: str, name: str, group: str) -> None:

@@ -20,7 +20,7 @@ from tests.contract.scene import check_history
 from tests.contract.steps import perform
 from tests.contract.stores import KINDS, ManualClock, OpenStore
 
-SEEDS = int(os.environ.get("HOLDFAST_DIFFERENTIAL_SEEDS", "30"))
+SEEDS = int(os.environ.get("HOLDFAST_DIFFERENTIAL_SEEDS", "20"))
 OPERATIONS = 60
 FULL_EVERY = 20
 EVERYONE, READER = "@all", "audit"

@@ -26,7 +26,7 @@ from tests.sim.world import WORLD, World
 
 pytestmark = pytest.mark.timeout(600)
 
-SEEDS = {"memory": 60, "sqlite": 40}
+SEEDS = {"memory": 48, "sqlite": 30}
 SWEEPS = 16
 """How many seeds each store is tried with, unless HOLDFAST_SIM_SEEDS says otherwise."""
 
