@@ -103,6 +103,44 @@ def test_claimers_that_meet_share_the_line_without_waiting(scene: Scene, url: st
     assert [run.id for run in second] == ids[2:5]
 
 
+@pytest.mark.requirement("promise-4", "S-37")
+@pytest.mark.parametrize("limit", [5, 1], ids=["all that there is", "the first of many"])
+def test_a_run_that_is_claimed_while_a_claim_looks_is_not_claimed_again(scene: Scene, url: str, limit: int) -> None:
+    ids = [scene.start(number) for number in range(1, 4)]
+    scene.register(BOB)
+    with transaction(url) as gate, transaction(url) as other:
+        # Whoever asks for the time waits: by then the claim has its snapshot, in which all runs are free.
+        other.execute(
+            """
+            create or replace function holdfast.now_ms(given bigint) returns bigint language plpgsql stable as $$
+            begin
+                perform pg_advisory_xact_lock_shared(1);
+                return coalesce(given, 0);
+            end $$
+            """
+        )
+        other.execute("commit")
+        gate.execute("select pg_advisory_xact_lock(1)")
+        claiming = Background(lambda: scene.claim(BOB, limit=limit))
+        wait_for_lock(url)
+        other.execute(
+            """
+            with claimed as (
+                update holdfast.runs
+                   set ready_ms = null, status = 'running', worker = 'alice', epoch = 1, transition_seq = 2
+                 where id = %s
+                returning shard, id)
+            insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
+            select c.shard, c.id, 2, 'queued', 'running', 'claimed', 'alice', 1, 0 from claimed c
+            """,
+            [ids[0]],
+        )
+        other.execute("commit")
+        gate.execute("commit")
+
+    assert ids[0] not in [run.id for run in claiming.result()]
+
+
 @pytest.mark.requirement("promise-7", "fault-46")
 def test_a_signal_that_meets_a_parking_run_waits_and_wakes_it(scene: Scene, url: str) -> None:
     run = scene.held(1)
