@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 from psycopg import errors
+from psycopg.sql import SQL
 
 from holdfast.model.commit import Finish, NewWait, Park, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT
@@ -104,9 +105,23 @@ def test_claimers_that_meet_share_the_line_without_waiting(scene: Scene, url: st
     assert [run.id for run in second] == ids[2:5]
 
 
-@pytest.mark.requirement("promise-4", "S-37")
+PAUSED = "barred_by = 'workflow:order'"
+# What another transaction does to a run while a claim looks: each takes it out of the line in which it was seen.
+LEAVES_THE_LINE = {
+    "claimed": "ready_ms = null, status = 'running', worker = 'alice', epoch = 1",
+    "paused": PAUSED,
+    "moved to another version": "version = 2, definition_hash = repeat('b', 64)",
+    "moved to another queue": "queue = 'slow'",
+    "found to be suspect": "suspect = true",
+}
+
+
+@pytest.mark.requirement("promise-4", "S-37", "C-02")
 @pytest.mark.parametrize("limit", [5, 1], ids=["all that there is", "the first of many"])
-def test_a_run_that_is_claimed_while_a_claim_looks_is_not_claimed_again(scene: Scene, url: str, limit: int) -> None:
+@pytest.mark.parametrize("change", LEAVES_THE_LINE.values(), ids=LEAVES_THE_LINE)
+def test_a_run_that_leaves_the_line_while_a_claim_looks_is_not_claimed(
+    scene: Scene, url: str, change: LiteralString, limit: int
+) -> None:
     ids = [scene.start(number) for number in range(1, 4)]
     scene.register(BOB)
     with transaction(url) as gate, transaction(url) as other:
@@ -123,20 +138,22 @@ def test_a_run_that_is_claimed_while_a_claim_looks_is_not_claimed_again(scene: S
         other.execute("commit")
         gate.execute("select pg_advisory_xact_lock(1)")
         line: dict[str, Any] = {"queues": ["default"], "codes": ["order"]}
-        claiming = Background(lambda: scene.store.claim_runs(BOB, **line, limit=limit, suspects=1))
+        claiming = Background(lambda: scene.store.claim_runs(BOB, **line, limit=limit, suspects=0))
         wait_for_lock(url)
-        other.execute(
+        change_run = SQL(
             """
-            with claimed as (
-                update holdfast.runs
-                   set ready_ms = null, status = 'running', worker = 'alice', epoch = 1, transition_seq = 2
-                 where id = %s
-                returning shard, id)
+            with changed as (
+                update holdfast.runs set {}, transition_seq = 2 where id = %s
+                returning shard, id, status, worker, epoch)
             insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
-            select c.shard, c.id, 2, 'queued', 'running', 'claimed', 'alice', 1, 0 from claimed c
-            """,
-            [ids[0]],
+            select c.shard, c.id, 2, 'queued', c.status, 'claimed', c.worker, c.epoch, 0 from changed c
+            """
         )
+        other.execute(change_run.format(SQL(change)), [ids[0]])
+        if change == PAUSED:
+            other.execute(
+                "insert into holdfast.pauses values ('default', 'workflow:order', 'workflow', 'order', false, 0)"
+            )
         other.execute("commit")
         gate.execute("commit")
 

@@ -1,7 +1,8 @@
 -- claim_runs for an idle system: all that stands in the line, if that is no more than asked for and nothing can bar a
 -- run: no pause, no quota of running runs, no limit of a queue, no run that is barred. Which to prefer, and from which
 -- lines, is no question then, and the claim takes half the time, a tenth of that from a start to its result.
--- Guard: as claim_runs; and what is said above, or else it claims nothing and says so.
+-- Guard: as claim_runs: still claimable, and in the line where it was seen; and what is said above, or else it claims
+-- nothing and says so.
 -- Index: runs_line, once per line and in its order; primary key.
 -- Returns: as claim_runs; it bars nothing, and the last column says that this claim is not for it.
 with near as materialized (
@@ -9,7 +10,7 @@ with near as materialized (
       from unnest(%(queues)s::text[]) as q (queue)
      cross join unnest(%(codes)s::text[]) as c (code)
      cross join lateral (
-           select r.shard, r.id, r.suspect, r.priority, r.ready_ms
+           select r.shard, r.id, r.queue, r.code, r.suspect, r.priority, r.ready_ms
              from holdfast.runs r
             where r.shard = %(shard)s::smallint and r.queue = q.queue and r.code = c.code
               and r.ready_ms is not null and r.barred_by is null
@@ -34,6 +35,7 @@ with near as materialized (
              from holdfast.runs r
             where r.shard = n.shard and r.id = n.id and coalesce(r.ready_ms, -1) >= 0
               and coalesce(r.barred_by, '') = ''
+              and (r.queue, r.code, r.suspect) is not distinct from (n.queue, n.code, n.suspect)
               for no key update of r skip locked) p
      where (select f.fit from fit f)
        and exists (select from holdfast.workers k
