@@ -53,14 +53,18 @@ class Reader:
     def __init__(self, url: str) -> None:
         self.connection = Address(url, prepare=False).connect()
         self.plans: list[dict[str, Any]] = []
+        self.pages = 0
+        """Pages of 8 KiB that were looked at."""
 
     def __call__(self, make: Make, shape: tuple[Any, ...], values: Params) -> list[Any]:
         text, constants = text_of(make, "postgresql", *shape)
         cursor = planned_anew(self.connection)
-        explain = literal("explain (analyze, timing off, format json) " + text)
+        explain = literal("explain (analyze, buffers, timing off, format json) " + text)
         found = cursor.execute(explain, constants | values).fetchone()
         assert found is not None
-        self.plans += nodes(json.loads(found[0])[0]["Plan"])
+        plan = json.loads(found[0])[0]["Plan"]
+        self.plans += nodes(plan)
+        self.pages += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
         return cursor.execute(literal(text), constants | values).fetchall()
 
     def sorted_rows(self) -> float:

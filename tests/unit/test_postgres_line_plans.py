@@ -18,10 +18,12 @@ from holdfast.store.postgres import PostgresStore
 from holdfast.store.postgres.connection import Address
 from holdfast.store.postgres.statements import Params, statement
 from holdfast.store.queues import write_limit
+from holdfast.store.rendering import text_of
+from holdfast.store.standing import AHEAD_MAX, read_standing
 from holdfast.store.tenancy import write_pause
 from tests.contract.scene import INPUT, OTHER_TENANT, RESULT, run_id
 from tests.postgres_stage import migrated_database
-from tests.unit.postgres_plans import nodes, rows_read
+from tests.unit.postgres_plans import Reader, nodes, rows_read
 from tests.unit.postgres_rows import LOAD_WORKERS
 
 READ: Final = "select idx_tup_fetch from pg_stat_xact_user_tables where relid = 'holdfast.runs'::regclass"
@@ -101,6 +103,49 @@ def test_a_queue_with_few_places_and_very_many_runs_costs_claims_nothing_once_th
         store.commit([RunCommit(first.id, first.epoch, move=Finish(RunStatus.COMPLETED, "completed", RESULT))])
         again = store.claim_runs(worker, **line, limit=50, suspects=1)
         assert [run.queue for run in again.runs].count("default") == 1
+
+
+LOAD_BARRED: Final = """
+insert into holdfast.runs (
+       shard, id, tenant, workflow, queue, status, status_reason, input, root_id, worker, epoch, created_ms, updated_ms,
+       ready_ms, barred_by)
+select 0, d.id, 'default', 'order', 'default', case when d.held then 'running' else 'queued' end, 'loaded', '{}', d.id,
+       case when d.held then 'claimant' end, 1, d.n, d.n, case when not d.held then d.n end,
+       case when not d.held then 'limit:default' end
+  from (select n, n <= 20 as held, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid as id
+          from generate_series(1, 20000) n) d
+"""
+
+
+@pytest.mark.requirement("fault-60", "fault-62")
+def test_explaining_a_run_behind_very_many_that_a_limit_keeps_reads_few_of_them(
+    postgres_server_url: str, postgres_template: str
+) -> None:
+    with (
+        migrated_database(postgres_server_url, postgres_template) as url,
+        closing(PostgresStore(url, connections_max=2)) as store,
+        psycopg.connect(url, autocommit=True) as connection,
+    ):
+        limit = QueueLimit(tenant=DEFAULT_TENANT, queue="default", running_max=20, set_ms=UnixMs(0))
+        store.transact(None, lambda statements: write_limit(statements, limit))
+        connection.execute(LOAD_BARRED)
+        connection.execute(LOAD_WORKERS)
+        reader = Reader(url)
+
+        detail = store.read_detail(DEFAULT_TENANT, run_id(20_000))
+        standing = read_standing(reader, detail.run, detail.workers)
+
+        assert standing == detail.standing
+        built = text_of.cache_info().misses
+        assert store.read_detail(DEFAULT_TENANT, run_id(19_999)).standing == standing
+        assert text_of.cache_info().misses == built, "building a statement takes longer than executing it"
+        assert (standing.barred_ahead, standing.queue_running) == (AHEAD_MAX, 20)
+        assert [one.run_id for one in standing.holders] == [run_id(n) for n in range(1, 11)]
+        # The two ranges of those before it, each up to that; who holds the places, counted and named.
+        assert reader.rows_read() <= AHEAD_MAX + 50
+        assert reader.pages <= 500
+        assert reader.scanned() == set()
+        reader.connection.close()
 
 
 @pytest.mark.requirement("O-09", "fault-60")

@@ -1,18 +1,24 @@
-"""What keeps a run from being claimed, read for its explanation: written once for both databases."""
+"""What keeps a run from being claimed, read for its explanation: written once for both databases.
+
+The statements are built once, and their text is kept: that takes longer than executing them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, func, literal, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, SmallInteger, case, func, literal_column, select, tuple_
 
 from holdfast.model.ids import RunId, WorkerId
+from holdfast.model.pause import bar_of
 from holdfast.model.run import Holder, Run, Standing, WorkerRow
 from holdfast.model.status import HELD_STATUSES
-from holdfast.store.listings import Query
-from holdfast.store.queues import limit_from, limit_of
-from holdfast.store.tables import RUNS, TENANTS
+from holdfast.store.rendering import SHARD, value
+from holdfast.store.search import Query, Read
+from holdfast.store.tables import QUEUES, RUNS, TENANTS
 from holdfast.store.tenancy import pause_from, pauses_of
 
 AHEAD_MAX: Final = 1_000
@@ -20,83 +26,122 @@ AHEAD_MAX: Final = 1_000
 HOLDERS_MAX: Final = 10
 """Runs that an explanation names at most."""
 
+_VALUES: Final = ("tenant", "queue", "id", "priority", "ready_ms")
 
-def read_standing(
-    read: Callable[[Query], list[Any]], run: Run, workers: Sequence[WorkerRow], *, shard: int
-) -> Standing:
+
+class By(StrEnum):
+    """Whose held runs keep a run waiting."""
+
+    QUEUE = "queue"
+    TENANT = "tenant"
+    WORKER = "worker"
+
+
+def read_standing(read: Read, run: Run, workers: Sequence[WorkerRow]) -> Standing:
     """Pauses that matter to a run that has not ended; of one in the line also its limits and who holds the workers."""
     if run.finalized_ms is not None:
         return Standing()
-    pauses = [pause_from(row) for row in read(pauses_of(run.tenant, queue=run.queue, workflow=run.workflow))]
+    values: dict[str, Any] = {name: getattr(run, name) for name in _VALUES}
+    values |= {"queue_bar": bar_of("queue", run.queue), "workflow_bar": bar_of("workflow", run.workflow)}
+    pauses = [pause_from(row) for row in read(pauses_of, (), values)]
     if run.ready_ms is None:
         return Standing(pauses=pauses)
-    c = RUNS.c
-    held = (
-        c.shard == shard,
-        c.tenant == run.tenant,
-        c.status.in_(sorted(status.value for status in HELD_STATUSES)),
-        c.worker.is_not(None),
-    )
-    limits = read(select(TENANTS.c.running_max).where(TENANTS.c.tenant == run.tenant))
-    most = limits[0][0] if limits else None
-    count = _by_status(select(func.count()).select_from(RUNS).where(*held))
-    running = 0 if most is None else int(read(count)[0][0])
-    limit = next((limit_from(row) for row in read(limit_of(run.tenant, run.queue))), None)
-    queue_most = None if limit is None else limit.running_max
-    queue_running = 0 if limit is None else int(read(count.where(c.queue == run.queue))[0][0])
-    query = _by_status(select(c.id, c.workflow, c.worker, c.updated_ms).where(*held).order_by(c.updated_ms, c.id))
+    [(most, running, queue_most, queue_running, before, beside)] = read(place_of, (), values)
+    by = By.WORKER
     if queue_most is not None and queue_running >= queue_most:
-        query = query.where(c.queue == run.queue)
-    elif most is None or running < most:
-        query = query.where(c.worker.in_([row.id for row in workers if serves(row, run)]))
-    holders = [
-        Holder(run_id=RunId(str(run_id)), workflow=workflow, worker=WorkerId(worker), since_ms=since_ms)
-        for run_id, workflow, worker, since_ms in read(query.limit(HOLDERS_MAX))
-    ]
-    barred_ahead = min(int(read(_barred_ahead(run, shard))[0][0]), AHEAD_MAX)
+        by = By.QUEUE
+    elif most is not None and running >= most:
+        by = By.TENANT
+    serving = [row.id for row in workers if serves(row, run)] if by is By.WORKER else []
+    held: Sequence[Any] = []
+    if serving or by is not By.WORKER:
+        # Some stand there twice, so that there are few texts.
+        number = 1 << max(len(serving) - 1, 0).bit_length()
+        names = {f"worker_{at}": serving[at % len(serving)] for at in range(number)} if serving else {}
+        held = read(holders_of, (by, number), {**values, **names})
     return Standing(
         pauses=pauses,
-        barred_ahead=barred_ahead,
+        barred_ahead=min(before + beside, AHEAD_MAX),
         running_max=most,
-        running=running,
+        running=running or 0,
         queue_running_max=queue_most,
-        queue_running=queue_running,
-        holders=holders,
+        queue_running=queue_running or 0,
+        holders=[
+            Holder(run_id=RunId(str(run_id)), workflow=workflow, worker=WorkerId(worker), since_ms=since_ms)
+            for run_id, workflow, worker, since_ms in held
+        ],
     )
-
-
-def _by_status(query: Query) -> Query:
-    """Without statistics SQLite would read all runs by the beginning of their primary key. Access: runs_status."""
-    return query.with_hint(RUNS, "INDEXED BY runs_status", "sqlite")
-
-
-def _barred_ahead(run: Run, shard: int) -> Query:
-    """How many runs are barred as this one is, and stand before it. Access: the primary key, runs_barred."""
-    c, mine = RUNS.c, RUNS.alias("mine")
-    bar = select(mine.c.barred_by).where(mine.c.shard == shard, mine.c.id == run.id).scalar_subquery()
-    same = (
-        c.shard == shard,
-        c.tenant == run.tenant,
-        c.barred_by.is_not(None),
-        c.barred_by == bar,
-        c.queue == run.queue,
-    )
-    place = tuple_(literal(run.ready_ms, BigInteger), literal(run.id, c.id.type))
-    # Two ranges of the index, and no `or`, which would be looked for among all that are barred.
-    before = ((c.priority > run.priority,), (c.priority == run.priority, tuple_(c.ready_ms, c.id) < place))
-    counts = [
-        select(func.count()).select_from(
-            select(c.id)
-            .where(*same, *where)
-            .limit(AHEAD_MAX)
-            .with_hint(RUNS, "INDEXED BY runs_barred", "sqlite")
-            .subquery()
-        )
-        for where in before
-    ]
-    return select(counts[0].scalar_subquery() + counts[1].scalar_subquery())
 
 
 def serves(worker: WorkerRow, run: Run) -> bool:
     """Whether the worker claims from the line of the run."""
     return run.queue in worker.queues and run.code in worker.codes
+
+
+# --- Statements --------------------------------------------------------------------------------------------------
+
+
+def place_of() -> Query:
+    """One row: the tenant's quota and how many of its runs workers hold; the same of the queue, with its limit; and how
+    many runs are barred as this one is and stand before it, by their priority, and by their age.
+
+    Held runs are counted only if there is a limit. Access: runs_status; the primary key, runs_barred.
+    """
+    c, mine, quota, limit = RUNS.c, RUNS.alias("mine"), TENANTS.c, QUEUES.c
+    most = select(quota.running_max).where(quota.tenant == value("tenant")).scalar_subquery()
+    queue_most = select(limit.running_max).where(limit.tenant == value("tenant"), limit.queue == value("queue"))
+    count = _by_status(select(func.count()).select_from(RUNS).where(*_held()))
+    counts = [
+        (limit_of, case((limit_of.is_not(None), held.scalar_subquery())))
+        for limit_of, held in (
+            (most, count),
+            (queue_most.scalar_subquery(), count.where(c.queue == value("queue"))),
+        )
+    ]
+    bar = select(mine.c.barred_by).where(mine.c.shard == SHARD, mine.c.id == value("id", c.id.type)).scalar_subquery()
+    same = (
+        c.shard == SHARD,
+        c.tenant == value("tenant"),
+        c.barred_by.is_not(None),
+        c.barred_by == bar,
+        c.queue == value("queue"),
+    )
+    place = tuple_(value("ready_ms", BigInteger), value("id", c.id.type))
+    priority = value("priority", SmallInteger)
+    # Two ranges of the index, and no `or`, which would be looked for among all that are barred.
+    before = ((c.priority > priority,), (c.priority == priority, tuple_(c.ready_ms, c.id) < place))
+    ahead = [
+        select(func.count())
+        .select_from(
+            select(c.id)
+            .where(*same, *where)
+            .limit(literal_column(str(AHEAD_MAX)))
+            .with_hint(RUNS, "INDEXED BY runs_barred", "sqlite")
+            .subquery()
+        )
+        .scalar_subquery()
+        for where in before
+    ]
+    return select(*chain.from_iterable(counts), *ahead)
+
+
+def holders_of(by: By, workers: int) -> Query:
+    """The runs that are held longest: of the queue, of the tenant, or by so many workers. Access: runs_status."""
+    c = RUNS.c
+    query = _by_status(select(c.id, c.workflow, c.worker, c.updated_ms).where(*_held()))
+    if by is By.QUEUE:
+        query = query.where(c.queue == value("queue"))
+    elif by is By.WORKER:
+        query = query.where(c.worker.in_([value(f"worker_{number}") for number in range(workers)]))
+    return query.order_by(c.updated_ms, c.id).limit(literal_column(str(HOLDERS_MAX)))
+
+
+def _held() -> tuple[ColumnElement[bool], ...]:
+    c = RUNS.c
+    statuses: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in sorted(HELD_STATUSES)]
+    return (c.shard == SHARD, c.tenant == value("tenant"), c.status.in_(statuses), c.worker.is_not(None))
+
+
+def _by_status(query: Query) -> Query:
+    """Without statistics SQLite would read all runs by the beginning of their primary key. Access: runs_status."""
+    return query.with_hint(RUNS, "INDEXED BY runs_status", "sqlite")

@@ -11,13 +11,27 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
-from sqlalchemy import ColumnElement, Select, Table, and_, delete, exists, func, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    and_,
+    delete,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.pause import Pause, PauseKind, bar_of
 from holdfast.model.tenant import Chosen, Ended, Everything, Expired, Pruning, TenantPolicy, TenantRow
 from holdfast.store.port import Statements, Store
-from holdfast.store.rendering import insert_new
+from holdfast.store.rendering import insert_new, value
 from holdfast.store.tables import ACCOUNTS, METADATA, PAUSES, PRUNINGS, RUNS, SIGNALS, TENANTS, TRANSITIONS
 
 PAGE: Final = 500
@@ -109,10 +123,14 @@ def list_pauses(statements: Statements, tenant: Tenant | None) -> list[Pause]:
     return [pause_from(row) for row in statements.rows(query if tenant is None else query.where(_P.tenant == tenant))]
 
 
-def pauses_of(tenant: Tenant, *, queue: str, workflow: str) -> Select[*tuple[Any, ...]]:
-    """What is paused of all that such a run belongs to."""
-    bars = [bar_of("tenant", ""), bar_of("queue", queue), bar_of("workflow", workflow)]
-    return select(*_PAUSE).where(_P.tenant == tenant, _P.bar.in_(bars)).order_by(_P.kind)
+def pauses_of() -> Select[*tuple[Any, ...]]:
+    """What is paused of all that a run belongs to; its ``tenant``, ``queue_bar`` and ``workflow_bar`` are values."""
+    bars: list[ColumnElement[str]] = [
+        literal_column(f"'{bar_of('tenant', '')}'"),
+        value("queue_bar"),
+        value("workflow_bar"),
+    ]
+    return select(*_PAUSE).where(_P.tenant == value("tenant"), _P.bar.in_(bars)).order_by(_P.kind)
 
 
 def pause_from(row: Sequence[Any]) -> Pause:

@@ -55,7 +55,7 @@ from holdfast.store.postgres.claim import claim_runs
 from holdfast.store.postgres.commit import Outcome, merge, plan_commit
 from holdfast.store.postgres.connection import Address, Cursor, Pool, Row
 from holdfast.store.postgres.control import obey, start_copy, tell_waiters
-from holdfast.store.postgres.core_statements import PostgresStatements, started_from
+from holdfast.store.postgres.core_statements import PostgresStatements, read_made, started_from
 from holdfast.store.postgres.guests import Guests
 from holdfast.store.postgres.notify import PostgresHints
 from holdfast.store.postgres.rows import (
@@ -460,7 +460,6 @@ class PostgresStore:
             now_ms, ahead = rows_of(cursor, "read_detail", params)[0]
             serves = {**params, "worker": run.worker, "queue": run.queue, "code": run.code}
             workers = [worker_from(row) for row in rows_of(cursor, "read_detail_workers", serves)]
-            statements = PostgresStatements(cursor.connection, now_ms, self._start_params)
             return RunDetail(
                 now_ms=now_ms,
                 run=run,
@@ -470,7 +469,7 @@ class PostgresStore:
                 transitions=[transition_from(row) for row in rows_of(cursor, "read_transitions", params)],
                 workers=workers,
                 ahead=ahead,
-                standing=read_standing(statements.rows, run, workers, shard=_SHARD),
+                standing=read_standing(partial(read_made, cursor.connection), run, workers),
             )
 
         # One snapshot, so that the rows agree with each other.

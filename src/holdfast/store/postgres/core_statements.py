@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from holdfast.model.ids import RunId, UnixMs
 from holdfast.model.run import NewRun, Started
@@ -11,7 +11,7 @@ from holdfast.store.postgres.connection import Connection, Row, returns_rows
 from holdfast.store.postgres.rows import quota_error
 from holdfast.store.postgres.session import planned_anew, rows_of
 from holdfast.store.postgres.statements import Params, literal
-from holdfast.store.rendering import render
+from holdfast.store.rendering import render, text_of
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.base import Executable
@@ -47,6 +47,14 @@ class PostgresStatements:
         started = started_from(runs, rows)
         self.ready += [RunId(str(row[0])) for row in rows if row[1]]
         return started
+
+
+def read_made(
+    connection: Connection, make: Callable[..., Executable], shape: tuple[Any, ...], values: Params
+) -> list[Row]:
+    """Execute the statement that is made of a shape, with values, in an open transaction; its text is kept."""
+    text, constants = text_of(make, "postgresql", *shape)
+    return planned_anew(connection).execute(literal(text), constants | values).fetchall()
 
 
 def started_from(runs: Sequence[NewRun], rows: list[Row]) -> list[Started]:
