@@ -127,6 +127,7 @@ def commands(one: Params, ids: Params) -> list[Step]:
         ("command_move", {**one, **MOVED}),
         ("command_rename", {**one, "renamed": document({"charge": "pay"})}),
         ("command_waits", {**one, "closings": document([]), "updated_ms": 1}),
+        ("cancel_children_lock", ids),
         ("cancel_children", ids),
     ]
 
@@ -135,6 +136,7 @@ def rare(one: Params, signal: Params, ids: Params) -> list[Step]:
     """The statements of workers that come and go, of explanations, and others that are not for each run."""
     return [
         ("signal_gate", signal),
+        ("signal_gate_pass", signal),
         ("signal_receiver", one),
         ("commit_kept", {"waits": document([])}),
         ("register_worker", WORKER),

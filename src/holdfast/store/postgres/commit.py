@@ -271,6 +271,8 @@ class CommitPlan:
             add("commit_end", leases=leases, entries=document(self.entries), finishes=document(self.endings))
         else:
             add("commit_entries", leases=leases, entries=document(self.entries))
+        # A parent that continued while it was waited for has handed its children over: the successor is locked too.
+        self._add_parents(add)
         if self.attempts:
             add("commit_attempts", attempts=document(self.attempts))
         if self.children:
@@ -374,6 +376,7 @@ class CommitPlan:
         cancelled = [row.id for row in self._ended() if row.status == RunStatus.CANCELLED]
         cancelled += [row.id for row in self.compensations if row.reason == "cancelled"]
         if cancelled:
+            add("cancel_children_lock", ids=id_array(cancelled))
             add("cancel_children", ids=id_array(cancelled))
 
     def _ended(self) -> list[_Finishing]:

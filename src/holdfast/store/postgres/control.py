@@ -58,7 +58,7 @@ def obey(session: Session, order: Order, run_id: RunId, params: Params) -> tuple
             return run, Hint()
         _write(cursor, run, effect, order, which)
         told = tell_waiters(cursor, [run.id], which) if effect.ends(run) else []
-        children = rows_of(cursor, "cancel_children", which) if effect.ends(run) else []
+        children = _cancel_children(cursor, which) if effect.ends(run) else []
         return effect.after, _hint(run, effect, told, children)
 
     return session.transaction(("command_lock", given), carry_out)
@@ -82,6 +82,11 @@ def tell_waiters(cursor: Cursor, ended: Sequence[RunId], params: Params) -> list
     given = {**params, "ids": id_array(ended)}
     rows_of(cursor, "lock_waiters", given)
     return rows_of(cursor, "close_child_waits", given)
+
+
+def _cancel_children(cursor: Cursor, params: Params) -> list[Row]:
+    rows_of(cursor, "cancel_children_lock", params)
+    return rows_of(cursor, "cancel_children", params)
 
 
 def _look(cursor: Cursor, run: Run, now_ms: UnixMs, order: Order, params: Params) -> Situation:

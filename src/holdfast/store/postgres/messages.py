@@ -104,10 +104,11 @@ def _send_all(session: Session, params: Params, signal: Signal, limit: int) -> t
 
 def _pass_on(cursor: Cursor, params: Params, passed: str, limit: int) -> tuple[list[Row], bool]:
     """Deliver a locked signal for all to the next runs; the rows, and whether it is still under way."""
-    ids = [row[0] for row in rows_of(cursor, "signal_waiters", {**params, "passed": passed, "limit": limit})]
+    next_ones = rows_of(cursor, "signal_waiters", {**params, "passed": passed, "limit": limit})
+    ids = [run_id for run_id, found in next_ones if found]
     told = _deliver(cursor, params, ids) if ids else []
-    more = len(ids) == limit
-    rows_of(cursor, "signal_passed", {**params, "passed": ids[-1] if more else None})
+    more = len(next_ones) == limit
+    rows_of(cursor, "signal_passed", {**params, "passed": next_ones[-1][0] if more else None})
     return told, more
 
 
@@ -153,6 +154,8 @@ def sweep(session: Session, now: Params, limit: int) -> tuple[list[Row], bool]:
         tenant, signal_id, name, receiver, passed = rows[0]
         picked = {**params, "tenant": tenant, "name": name, "signal_id": signal_id}
         if receiver is None:
+            if passed == NIL:
+                rows_of(cursor, "signal_gate_pass", picked)
             told, _ = _pass_on(cursor, {**picked, "signal_ids": id_array([signal_id])}, passed, limit)
             return told, True
         alike: dict[RunId, RunId] = dict(rows_of(cursor, "sweep_signals_alike", picked))

@@ -1,5 +1,6 @@
 -- Ask for the children of cancelled runs to be cancelled, as each one's policy has it, and put the unheld into the line.
 -- Their own children follow when they end.
+-- A statement of its own after the one that locked the children: how each of them stands now is seen here.
 -- Guard: the parent is cancelled, or undoes what it did before it is; the child has not ended and was not asked before.
 -- Index: primary key, runs_children. Locks a parent's children in the order of ids.
 -- Returns: one row per child: its id, whether it can be claimed now, whether a worker holds it.

@@ -41,7 +41,7 @@ with leases as materialized (
            suspect = false, updated_ms = holdfast.now_ms(%(now_ms)s), finalized_ms = holdfast.now_ms(%(now_ms)s),
            transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from ending o limit (select 1000000000)) m limit (select 1000000000)) e
-     where r.shard = e.shard and r.id = e.id and r.epoch = e.epoch and r.status = e.status
+     where r.shard = e.shard and r.id = e.id and r.epoch = e.epoch
     returning r.shard, r.id, r.status, r.status_reason, r.epoch, r.transition_seq, r.finalized_ms,
               e.status as from_status, e.worker,
               case when exists (select from holdfast.subscriptions s where s.tenant in ('', r.tenant))

@@ -17,7 +17,7 @@ with held as materialized (
            worker = null, wake_ms = null, ready_ms = holdfast.now_ms(%(now_ms)s),
            updated_ms = holdfast.now_ms(%(now_ms)s), transition_seq = r.transition_seq + 1
       from (select m.* from (select o.* from held o limit (select 1000000000)) m limit (select 1000000000)) h
-     where r.shard = h.shard and r.id = h.id and r.worker = %(worker)s and r.status = h.status
+     where r.shard = h.shard and r.id = h.id and r.worker = %(worker)s
     returning r.shard, r.id, r.status, r.transition_seq, r.epoch, r.updated_ms, h.status as from_status
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
