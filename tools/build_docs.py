@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import typer.core
 import typer.main
 
 from holdfast import errors
@@ -103,12 +104,12 @@ def write_cli_page() -> str:
 
 def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
     """The commands below a group, or the command itself."""
-    children: dict[str, Any] | None = getattr(command, "commands", None)
-    if children is None:
+    if not isinstance(command, typer.core.TyperGroup):
         yield path, command
         return
-    for name, child in children.items():
-        yield from _commands(child, f"{path} {name}")
+    context = typer.Context(command)
+    for name in command.list_commands(context):
+        yield from _commands(command.get_command(context, name), f"{path} {name}")
 
 
 def _cell(text: str) -> str:

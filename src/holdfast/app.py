@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from holdfast.client.client import Client
 from holdfast.client.sync import SyncClient
 from holdfast.core.names import check_name
-from holdfast.errors import StoreMisconfigured
+from holdfast.errors import SchemaTooNew, SchemaTooOld, StoreMisconfigured
 from holdfast.model.ids import DEFAULT_TENANT, Tenant
 from holdfast.runtime.host import ProcessHost
 from holdfast.runtime.settings import WorkerSettings
-from holdfast.runtime.worker import Worker
 from holdfast.store.port import Store
 from holdfast.store.urls import read_scheme, read_sqlite_path
 from holdfast.workflow.registry import Registry
 
 if TYPE_CHECKING:
+    from holdfast.runtime.worker import Worker
     from holdfast.studio.studio import Studio
 
 DATABASE_VARIABLE = "HOLDFAST_DATABASE_URL"
@@ -48,14 +48,23 @@ def open_store(url: str | None = None, *, prepare: bool = True) -> Store:
         StoreBusy, StoreCorrupt: others hold the SQLite file, or it is damaged.
     """
     wanted = database_url(url)
-    scheme = read_scheme(wanted)
+    store = _choose_store(wanted)
+    if prepare:
+        try:
+            _make_tables(store, wanted)
+        except BaseException:
+            store.close()
+            raise
+    return store
+
+
+def _choose_store(url: str) -> Store:
+    scheme = read_scheme(url)
     if scheme == "sqlite":
         from holdfast.store.sqlite.adapter import SqliteStore
 
-        path = read_sqlite_path(wanted)
-        _prepare(wanted, prepare=prepare)
         # Another process's start is to wake this one's workers, and the end of its runs those who wait here for them.
-        return SqliteStore(path, watch=True)
+        return SqliteStore(read_sqlite_path(url), watch=True)
     if scheme in ("postgresql", "postgres"):
         try:
             from holdfast.store.postgres.adapter import PostgresStore
@@ -63,16 +72,21 @@ def open_store(url: str | None = None, *, prepare: bool = True) -> Store:
             raise StoreMisconfigured(
                 url=f"{scheme}://...", why="the driver is missing: pip install 'holdfast[postgres]'"
             ) from error
-        _prepare(wanted, prepare=prepare)
-        return PostgresStore(wanted)
+        return PostgresStore(url)
     raise StoreMisconfigured(url=f"{scheme}://...", why="the URL must begin with sqlite:/// or postgresql://")
 
 
-def _prepare(url: str, *, prepare: bool) -> None:
-    from holdfast.store.migrations import current_revision, migrate
+def _make_tables(store: Store, url: str) -> None:
+    try:
+        store.check_schema()
+    except SchemaTooNew:
+        return
+    except SchemaTooOld as error:
+        if error.found == "none":
+            # Once in the life of a database, so the rest of the time nobody waits for Alembic's import.
+            from holdfast.store.migrations import migrate
 
-    if prepare and current_revision(url) is None:
-        migrate(url)
+            migrate(url)
 
 
 class App(Registry):
@@ -90,6 +104,8 @@ class App(Registry):
     @asynccontextmanager
     async def worker(self, *, settings: WorkerSettings | None = None) -> AsyncGenerator[Worker, None]:
         """A worker inside this program, on this event loop, for as long as the block lasts; then it drains."""
+        from holdfast.runtime.worker import Worker
+
         store = await asyncio.to_thread(open_store, self.database)
         settings = settings or WorkerSettings()
         host = ProcessHost(threads=settings.threads)

@@ -14,7 +14,7 @@ from holdfast.cli.tables import approval_table
 from holdfast.cli.values import parse_json
 from holdfast.model.ids import DEFAULT_TENANT
 
-commands = typer.Typer(name="approvals", help="See what runs ask of people, and answer.", no_args_is_help=False)
+commands = typer.Typer(no_args_is_help=False)
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The approval's key in the run's journal.")]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who answers; recorded.", show_default=False)]

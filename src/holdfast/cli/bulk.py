@@ -10,11 +10,12 @@ import typer
 from holdfast.cli import options
 from holdfast.cli.control import Actor, Reason, name_of_user
 from holdfast.cli.database import Session, open_session
+from holdfast.cli.durations import parse_duration
 from holdfast.cli.exits import Exit
 from holdfast.cli.output import Output
 from holdfast.cli.shapes import plain
 from holdfast.cli.tables import count_line
-from holdfast.cli.values import parse_duration, parse_json
+from holdfast.cli.values import parse_json
 from holdfast.client.bulk import BulkOptions
 from holdfast.core.bulk import word_of
 from holdfast.errors import UsageError
@@ -23,7 +24,7 @@ from holdfast.model.command import Cancel, Change
 from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.workflow.duration import milliseconds
 
-commands = typer.Typer(name="bulk", help="Give many runs one command, as a durable job.", no_args_is_help=True)
+commands = typer.Typer(no_args_is_help=True)
 
 Where = Annotated[
     list[str] | None,

@@ -12,12 +12,13 @@ import typer
 from holdfast.app import App
 from holdfast.cli import options
 from holdfast.cli.database import Session, choose_url, find_database, open_session, sqlite_file, upgrade
+from holdfast.cli.durations import parse_duration
 from holdfast.cli.exits import Exit
 from holdfast.cli.output import Output
 from holdfast.cli.shapes import plain, plain_run
 from holdfast.cli.tables import run_facts, worker_table
 from holdfast.cli.target import load_app
-from holdfast.cli.values import parse_attributes, parse_duration, parse_json
+from holdfast.cli.values import parse_attributes, parse_json
 from holdfast.core.codec import Codec
 from holdfast.errors import SchemaTooOld, StoreMisconfigured, UsageError
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT

@@ -11,9 +11,10 @@ import typer
 
 from holdfast.cli import options
 from holdfast.cli.database import Session, open_session
+from holdfast.cli.durations import parse_duration
 from holdfast.cli.output import Output
 from holdfast.cli.shapes import plain_run
-from holdfast.cli.values import parse_duration, parse_json
+from holdfast.cli.values import parse_json
 from holdfast.errors import UsageError
 from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.model.run import Run

@@ -21,7 +21,7 @@ from holdfast.errors import UsageError
 from holdfast.model.catalog import LIVE, Put, ReleaseMove, StoredDefinition
 from holdfast.model.ids import DEFAULT_TENANT
 
-commands = typer.Typer(name="definitions", help="Stored versions of graphs, and their releases.")
+commands = typer.Typer()
 
 
 class Format(StrEnum):

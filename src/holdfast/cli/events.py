@@ -9,9 +9,9 @@ import typer
 
 from holdfast.cli import options
 from holdfast.cli.database import open_session
+from holdfast.cli.durations import parse_duration
 from holdfast.cli.output import Output
 from holdfast.cli.shapes import plain
-from holdfast.cli.values import parse_duration
 from holdfast.client.events import EventOptions
 from holdfast.errors import UsageError
 from holdfast.model.event import Event, EventKind

@@ -7,48 +7,49 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Annotated, Any, Final
 
 import typer
 
-from holdfast.cli import (
-    approvals,
-    bulk,
-    commands,
-    control,
-    definitions,
-    doctor,
-    events,
-    lineage,
-    lint,
-    moving,
-    pauses,
-    queues,
-    replay,
-    runs,
-    schedules,
-    subscriptions,
-    tenants,
-    wall,
-    work,
-)
-from holdfast.cli.exits import Exit, exit_of, way_out
-from holdfast.cli.output import print_error, print_error_document
-from holdfast.cli.shapes import plain_facts
-from holdfast.cli.values import FOREVER, is_duration
-from holdfast.errors import HoldfastError
+from holdfast.cli.durations import FOREVER, is_duration
+from holdfast.cli.exits import Exit
+from holdfast.cli.late import PLAIN, Late, LateCommands, late_group
 
 DEBUG: Final = "--debug"
 JSON: Final = "--json"
 WAIT: Final = "--wait"
 
+COMMANDS: Final[LateCommands] = {
+    "dev": Late("work", "dev", "Everything in one process, for development."),
+    "worker": Late("work", "worker", "Execute runs until SIGTERM or Ctrl-C."),
+    "start": Late("commands", "start", "Start a run."),
+    "events": Late("events", "events", "Tell what happened to all runs, and what happens."),
+    "signal": Late("commands", "signal", "Send a signal to one run, or to all that wait for it."),
+    "cancel": Late("control", "cancel", "Cancel a run."),
+    "replay": Late("replay", "replay", "Hold recorded runs against the code at hand."),
+    "lint": Late("lint", "lint", "Find what workflow bodies must not do."),
+    "workers": Late("commands", "workers", "List the workers that are alive."),
+    "migrate": Late("commands", "migrate", "Bring the tables to this version's revision."),
+    "doctor": Late("doctor", "doctor", "Check the installation, and say what to do."),
+    "version": Late("version", "show_version", "Print the version."),
+    "runs": Late("runs_group", "commands", "Look at runs and operate them."),
+    "bulk": Late("bulk", "commands", "Give many runs one command, as a durable job."),
+    "schedules": Late("schedules", "commands", "What starts runs by the clock."),
+    "definitions": Late("definitions", "commands", "Stored versions of graphs, and their releases."),
+    "approvals": Late("approvals", "commands", "See what runs ask of people, and answer."),
+    "subscriptions": Late("subscriptions", "commands", "Who is told of the ends of runs."),
+    "tenants": Late("tenants_group", "commands", "See and limit tenants, export and erase them."),
+    "queues": Late("tenants_group", "queue_commands", "See, limit, pause and resume queues."),
+    "workflows": Late("pauses", "workflows", "Pause and resume workflows."),
+    "pauses": Late("pauses", "pauses", "See what is paused."),
+    "retention": Late("tenants", "retention", "How long ended runs are kept."),
+}
+
 cli = typer.Typer(
     name="holdfast",
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    cls=late_group(COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    **PLAIN,
 )
 
 
@@ -60,43 +61,6 @@ def root(
     ] = False,
 ) -> None:
     """Durable workflows: programs that finish what they start."""
-
-
-cli.command("dev", short_help="Everything in one process, for development.")(work.dev)
-cli.command("worker", short_help="Execute runs until SIGTERM or Ctrl-C.")(work.worker)
-cli.command("start")(commands.start)
-control.register(runs.commands)
-lineage.register(runs.commands)
-events.register(runs.commands)
-moving.register(runs.commands)
-cli.add_typer(runs.commands)
-cli.command("events", short_help="Tell what happened to all runs, and what happens.")(events.events)
-cli.add_typer(bulk.commands)
-cli.add_typer(schedules.commands)
-cli.add_typer(definitions.commands)
-cli.command("signal")(commands.signal)
-cli.add_typer(approvals.commands)
-cli.command("cancel", short_help="Cancel a run.")(control.cancel)
-cli.command("replay", short_help="Hold recorded runs against the code at hand.")(replay.replay)
-cli.command("lint", short_help="Find what workflow bodies must not do.")(lint.lint)
-cli.add_typer(subscriptions.commands)
-cli.command("workers")(commands.workers)
-tenants.commands.add_typer(wall.commands)
-pauses.register(tenants.commands)
-queues.register(pauses.queues)
-cli.add_typer(tenants.commands)
-cli.add_typer(pauses.queues)
-cli.add_typer(pauses.workflows)
-cli.add_typer(pauses.pauses)
-cli.add_typer(tenants.retention)
-cli.command("migrate", short_help="Bring the tables to this version's revision.")(commands.migrate)
-cli.command("doctor", short_help="Check the installation, and say what to do.")(doctor.doctor)
-
-
-@cli.command("version")
-def show_version() -> None:
-    """Print the version."""
-    sys.stdout.write(f"{version('holdfast')}\n")
 
 
 def main() -> None:
@@ -126,28 +90,11 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the top of the program
         if debug:
             traceback.print_exc()
-        return _report(error, as_json=as_json)
+        # Only then: it needs what a table is drawn with.
+        from holdfast.cli.reporting import report
+
+        return report(error, as_json=as_json)
     return code if isinstance(code, int) else Exit.OK
-
-
-def _report(error: Exception, *, as_json: bool) -> int:
-    facts: dict[str, Any] = {}
-    match error:
-        case HoldfastError():
-            exit_code, code, message, advice = exit_of(error), error.code, str(error), way_out(error)
-            facts = plain_facts(error)
-        case typer.TyperException():
-            exit_code, code, message = Exit.USAGE, "usage_error", error.format_message()
-            context: Any = getattr(error, "ctx", None)
-            advice = f"`{context.command_path} --help` shows how it is used" if context is not None else ""
-        case _:
-            exit_code, code = Exit.FAULT, "fault"
-            message = f"{type(error).__name__}: {error}"
-            advice = f"nobody foresaw this; {DEBUG} shows where it comes from"
-    print_error(message, advice)
-    if as_json:
-        print_error_document(code, message, advice, facts)
-    return exit_code
 
 
 def _complete_wait(words: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from holdfast.app import DATABASE_VARIABLE, DEFAULT_DATABASE
-from holdfast.cli.values import parse_duration, parse_patience
+from holdfast.cli.durations import parse_duration, parse_patience
 
 Database = Annotated[
     str | None,

@@ -27,9 +27,9 @@ Recall = Annotated[
 QueueName = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue's name.", show_default=False)]
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's name.", show_default=False)]
 
-queues: Final = typer.Typer(name="queues", help="See, limit, pause and resume queues.", no_args_is_help=False)
-workflows: Final = typer.Typer(name="workflows", help="Pause and resume workflows.", no_args_is_help=False)
-pauses: Final = typer.Typer(name="pauses", help="See what is paused.", no_args_is_help=False)
+queues: Final = typer.Typer(no_args_is_help=False)
+workflows: Final = typer.Typer(no_args_is_help=False)
+pauses: Final = typer.Typer(no_args_is_help=False)
 
 
 @queues.command("pause")

@@ -18,9 +18,9 @@ from holdfast.cli import options
 from holdfast.cli.database import Session, open_session
 from holdfast.cli.definitions import Picture
 from holdfast.cli.exits import Exit
+from holdfast.cli.histories import find_version, read_run_histories
 from holdfast.cli.output import Output
 from holdfast.cli.progress import Progress, news, progress_of, progress_view
-from holdfast.cli.replay import find_version, read_run_histories
 from holdfast.cli.shapes import plain, plain_listed, plain_run
 from holdfast.cli.tables import count_line, detail_view, group_table, run_table, show_ago
 from holdfast.cli.values import parse_attributes
@@ -50,7 +50,7 @@ ROWS_MAX: Final = 200
 PAGE: Final = 1000
 """Runs that an export reads at once."""
 
-commands = typer.Typer(name="runs", help="Look at runs and operate them.", no_args_is_help=False)
+commands = typer.Typer(no_args_is_help=False)
 
 
 class Filter(Struct, frozen=True, kw_only=True):

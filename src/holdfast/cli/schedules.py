@@ -11,11 +11,12 @@ import typer
 from holdfast.cli import options
 from holdfast.cli.control import Actor, Reason, name_of_user
 from holdfast.cli.database import Session, open_session
+from holdfast.cli.durations import parse_duration
 from holdfast.cli.output import Output, clean
 from holdfast.cli.shapes import plain, plain_call
 from holdfast.cli.tables import fact_table, make_table, show_ago, show_call, show_span
 from holdfast.cli.target import load_app
-from holdfast.cli.values import parse_attributes, parse_duration, parse_json
+from holdfast.cli.values import parse_attributes, parse_json
 from holdfast.core.schedules import slot_text
 from holdfast.errors import ScheduleNotFound, UsageError
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-commands = typer.Typer(name="schedules", help="What starts runs by the clock.", no_args_is_help=False)
+commands = typer.Typer(no_args_is_help=False)
 
 SHOWN_SLOTS = 5
 SHOWN_TICKS = 10

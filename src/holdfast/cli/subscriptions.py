@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from holdfast.model.closing import Subscription
 
-commands = typer.Typer(name="subscriptions", help="Who is told of the ends of runs.", no_args_is_help=False)
+commands = typer.Typer(no_args_is_help=False)
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="The reader's name; @NAME is a program's handler.", show_default=False)

@@ -16,10 +16,10 @@ from rich.table import Table
 
 from holdfast.cli import options
 from holdfast.cli.database import choose_url, find_database
+from holdfast.cli.durations import parse_duration
 from holdfast.cli.output import Output, clean
 from holdfast.cli.shapes import plain
 from holdfast.cli.tables import make_table, show_span
-from holdfast.cli.values import parse_duration
 from holdfast.core.names import check_name
 from holdfast.errors import UsageError
 from holdfast.model.ids import Tenant, UnixMs
@@ -30,8 +30,8 @@ NO_LIMIT: Final = "none"
 BATCH: Final = 500
 """Runs deleted in one transaction."""
 
-commands = typer.Typer(name="tenants", help="See and limit tenants, export and erase them.", no_args_is_help=False)
-retention = typer.Typer(name="retention", help="How long ended runs are kept.", no_args_is_help=False)
+commands = typer.Typer(no_args_is_help=False)
+retention = typer.Typer(no_args_is_help=False)
 
 Name = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's name.", show_default=False)]
 

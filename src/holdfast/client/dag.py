@@ -31,7 +31,6 @@ from holdfast.model.definition import Definition, StepNode
 from holdfast.model.ids import Json, RunId, Tenant, UnixMs
 from holdfast.model.run import ClaimedRun, Entry, Run, RunDetail
 from holdfast.model.status import EntryKind, EntryStatus, StepState
-from holdfast.store.catalog import Catalog
 from holdfast.store.port import Store
 
 DefinitionOf = Callable[[Run], Definition | None]
@@ -252,6 +251,8 @@ class Dags:
     def _stored(self, run: Run) -> Definition | None:
         if run.definition_hash is None:
             return None
+        from holdfast.store.catalog import Catalog
+
         found = Catalog(self._store).find(self._tenant, run.workflow, digest=run.definition_hash)
         return None if found is None else found.definition
 

@@ -15,8 +15,7 @@ from holdfast.errors import PASSING, StoreCorrupt, UsageError
 from holdfast.model.ids import UnixMs
 from holdfast.model.tenant import Expired
 from holdfast.runtime.settings import WorkerSettings
-from holdfast.store.catalog import Catalog
-from holdfast.store.port import SIGNAL_BATCH
+from holdfast.store.port import SIGNAL_BATCH, Store
 
 if TYPE_CHECKING:
     from holdfast.model.catalog import StoredDefinition
@@ -148,7 +147,7 @@ class Housekeeper:
         services = self._services
         workflow, _, digest = code.rpartition("@")
         try:
-            return await services.host.call("keep", Catalog(services.store).find_code, workflow, digest)
+            return await services.host.call("keep", _find_code, services.store, workflow, digest)
         except (StoreCorrupt, UsageError) as error:
             logger.error("%s: %s", code, error)  # noqa: TRY400 - the message says it all
             return None
@@ -202,3 +201,9 @@ class Housekeeper:
                     await self._nudge.wait()
             except TimeoutError:
                 return
+
+
+def _find_code(store: Store, workflow: str, digest: str) -> StoredDefinition | None:
+    from holdfast.store.catalog import Catalog
+
+    return Catalog(store).find_code(workflow, digest)

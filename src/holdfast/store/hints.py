@@ -6,17 +6,17 @@ other processes.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import structlog
 from msgspec import structs
 
 from holdfast.model.ids import RunId
 from holdfast.store.port import Hint
 
-_log = structlog.get_logger(__name__)
+logger = logging.getLogger("holdfast.store")
 
 
 def says_nothing(hint: Hint) -> bool:
@@ -81,8 +81,8 @@ class LocalHints:
         for listener in listeners:
             try:
                 listener(hint)
-            except Exception:  # noqa: BLE001 - the publisher's work is done already, and a hint may be lost
-                _log.exception("hint_listener_failed", listener=repr(listener))
+            except Exception:
+                logger.exception("a listener for hints failed: %r", listener)
 
     def tell(self, hint: Hint, moved: Sequence[RunId] | None) -> None:
         """Publish a hint, and besides which of the runs that moved are watched; None if it is not known which moved."""

@@ -11,8 +11,7 @@ from functools import cache, lru_cache
 from typing import Any, Final, Literal
 
 from sqlalchemy import BindParameter, ColumnElement, Table, Text, bindparam, literal_column
-from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite import Insert, insert
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Dialect
@@ -43,7 +42,10 @@ def _dialect(name: DialectName) -> Dialect:
         dialect = SQLiteDialect_pysqlite(paramstyle="named")
         dialect.statement_compiler = _SqliteCompiler
         return dialect
-    return PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy's constructor has no annotations
+    # SQLAlchemy's PostgreSQL takes as long to import as a quarter of the rest: programs on SQLite do without.
+    from holdfast.store.rendering_postgresql import postgresql_dialect
+
+    return postgresql_dialect()
 
 
 def render(statement: Executable, dialect: DialectName) -> tuple[str, dict[str, Any]]:
@@ -77,6 +79,6 @@ def value(name: str, type_: Any = Text) -> BindParameter[Any]:
 def insert_new(table: Table) -> Insert:
     """An INSERT that leaves a row alone that exists already; add ``.values(...)`` and ``.returning(...)``.
 
-    SQLite understands PostgreSQL's form of ON CONFLICT; SQLAlchemy's class for SQLite renders for SQLite alone.
+    It is SQLAlchemy's class for SQLite; ``rendering_postgresql`` can write it too.
     """
     return insert(table).on_conflict_do_nothing()

@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 import typer
 
+from holdfast.cli.durations import parse_duration
 from holdfast.cli.output import clean, one_line
 from holdfast.cli.shapes import plain_payload
 from holdfast.cli.tables import show_ago, show_call, show_span
-from holdfast.cli.values import parse_attributes, parse_duration, parse_json
+from holdfast.cli.values import parse_attributes, parse_json
 from holdfast.errors import UsageError
 from holdfast.model.ids import Json
 

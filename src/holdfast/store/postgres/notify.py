@@ -8,6 +8,7 @@ opens it anew, with growing, jittered pauses, when it was lost.
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import threading
@@ -17,7 +18,6 @@ from typing import Final
 
 import msgspec
 import psycopg
-import structlog
 from msgspec import Struct, structs
 
 from holdfast.errors import StoreError
@@ -44,7 +44,7 @@ WATCHED_S: Final = 15.0
 """How long a process goes on to tell others of runs that they have asked for once."""
 
 _EVERYTHING: Final = Hint(work=True, ended=None, live=None, moved=None)
-_log = structlog.get_logger(__name__)
+logger = logging.getLogger("holdfast.store")
 
 
 class Notice(Struct, omit_defaults=True):
@@ -227,7 +227,7 @@ class _Sender:
                     return False
                 self._send(connection, hint)
         except psycopg.Error as error:
-            _log.warning("notify_failed", why=str(error))
+            logger.warning("hints cannot be sent: %s", error)
             return False
         return True
 
@@ -253,7 +253,7 @@ class _Sender:
                 interval = BUSY_INTERVAL_S if is_busy else INTERVAL_S
                 pause = _PAUSE_FIRST_S
             except (StoreError, psycopg.Error) as error:
-                _log.warning("notify_failed", why=str(error))
+                logger.warning("hints cannot be sent: %s", error)
                 _close(connection)
                 connection = None
                 interval, pause = pause * (0.5 + self._jitter()), min(pause * 2, _PAUSE_MAX_S)
@@ -340,7 +340,7 @@ class _Listener:
             try:
                 self._listen()
             except (StoreError, psycopg.Error, OSError) as error:
-                _log.warning("listen_failed", why=str(error))
+                logger.warning("hints cannot be heard: %s", error)
             if time.monotonic() - began > _PAUSE_MAX_S:
                 pause = _PAUSE_FIRST_S
             self._closed.wait(pause * (0.5 + self._jitter()))

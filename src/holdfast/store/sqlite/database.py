@@ -7,6 +7,7 @@ explicit too (``_Checkpoints``), instead of a part of whatever commit comes to f
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -14,8 +15,6 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
-
-import structlog
 
 from holdfast.errors import StoreError, StoreMisconfigured, UsageError
 from holdfast.store.sqlite.failures import DATA_ERRORS, is_connection_suspect, translate
@@ -40,7 +39,7 @@ CACHE_KIB: Final = 16_384
 """Of pages, per connection: enough for the upper pages of every index; the operating system keeps the rest."""
 
 C = TypeVar("C", bound=sqlite3.Connection)
-_log = structlog.get_logger(__name__)
+logger = logging.getLogger("holdfast.store")
 
 
 class Database:
@@ -320,7 +319,7 @@ class _Checkpoints:
             self._run(writer)
         except (sqlite3.Error, StoreError) as error:
             # What was committed is safe in the WAL, which goes on growing: the next one may succeed.
-            _log.warning("checkpoint_failed", url=self._database.url, wal_bytes=size, why=str(error))
+            logger.warning("%s: a checkpoint failed, and its log has %d bytes: %s", self._database.url, size, error)
 
     def _run(self, writer: sqlite3.Connection) -> None:
         if self._connection is None:

@@ -1,0 +1,23 @@
+"""How statements are written for PostgreSQL. Imported late, by those who talk to one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.dialects.postgresql.base import PGCompiler
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine import Dialect
+
+
+class _Compiler(PGCompiler):
+    """Writes ``insert_new``, whose class is SQLite's: both databases know this form."""
+
+    def visit_on_conflict_do_nothing(self, on_conflict: object, **given: Any) -> str:  # noqa: ARG002 - the base's signature
+        return "ON CONFLICT DO NOTHING"
+
+
+def postgresql_dialect() -> Dialect:
+    """The dialect, with psycopg's parameters."""
+    dialect: Dialect = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # its constructor has no annotations
+    dialect.statement_compiler = _Compiler
+    return dialect
