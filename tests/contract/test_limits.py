@@ -11,13 +11,25 @@ from holdfast.model.command import Change, Terminate
 from holdfast.model.commit import Finish, Park, Release
 from holdfast.model.ids import DEFAULT_TENANT, RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.limit import QueueLimit
-from holdfast.model.run import ClaimedRun, RunFilter
-from holdfast.model.search import WaitingOn
+from holdfast.model.run import Claim, ClaimedRun, RunFilter
+from holdfast.model.search import GroupBy, WaitingOn
 from holdfast.model.status import RunStatus
 from holdfast.model.tenant import TenantPolicy
+from holdfast.store.port import CLAIM_LOOK
 from holdfast.store.queues import delete_limit, list_limits, write_limit
 from holdfast.store.tenancy import write_policy
-from tests.contract.scene import ALICE, BOB, OTHER_TENANT, RESULT, Scene, message, new_run, run_id, signal_wait
+from tests.contract.scene import (
+    ALICE,
+    BOB,
+    OTHER_TENANT,
+    RESULT,
+    WORKFLOWS,
+    Scene,
+    message,
+    new_run,
+    run_id,
+    signal_wait,
+)
 from tests.contract.test_hints import Ear
 from tests.contract.test_pauses import claimable, claimed, pause, resume
 
@@ -38,6 +50,12 @@ def barred(scene: Scene, queue: str | None = None) -> list[RunId]:
     return sorted(run.id for run in scene.store.list_runs(DEFAULT_TENANT, where, limit=100, after=None).runs)
 
 
+def count_barred(scene: Scene) -> int:
+    """How many runs wait for a place."""
+    where = RunFilter(waiting_on=WaitingOn("limit"))
+    return sum(one.count for one in scene.store.group_runs(DEFAULT_TENANT, where, GroupBy.QUEUE, limit=10))
+
+
 @pytest.mark.requirement("fault-62", "promise-12")
 def test_no_more_runs_of_a_queue_are_held_than_its_limit_and_other_queues_are_not_kept_waiting(scene: Scene) -> None:
     limit(scene, 2)
@@ -52,6 +70,42 @@ def test_no_more_runs_of_a_queue_are_held_than_its_limit_and_other_queues_are_no
     assert not claimable(scene)
     assert barred(scene) == barred(scene, "default") == [run_id(number) for number in (3, 4, 5)]
     assert barred(scene, "quick") == []
+
+
+@pytest.mark.requirement("fault-62", "promise-12")
+def test_a_claim_that_meets_very_many_waiting_runs_finds_those_of_other_queues_at_once(scene: Scene) -> None:
+    """And bars only so many, because what it has taken waits for that; the next ones bar the others."""
+    waiting = 3 * CLAIM_LOOK
+    for queue in ("default", "slow"):
+        limit(scene, 0, queue)
+    runs = [new_run(number, queue="default" if number % 2 else "slow") for number in range(1, waiting + 1)]
+    scene.store.start_runs(runs)
+    scene.clock.advance(1)
+    for number in range(waiting + 1, waiting + 8):
+        scene.start(number, queue="quick")
+    queues = ["default", "slow", "quick"]
+    scene.register(ALICE, queues=queues)
+
+    def claim() -> Claim:
+        return scene.claim_only(ALICE, queues=queues, codes=WORKFLOWS, limit=3, suspects=1)
+
+    first = claim()
+
+    assert [run.id for run in first.runs] == [run_id(waiting + number) for number in (1, 2, 3)]
+    assert 0 < count_barred(scene) <= CLAIM_LOOK + 3 * 3
+    second = claim()
+    assert len(second.runs) == 3
+    third = claim()
+    assert (len(third.runs), third.more) == (1, True)
+    claims = 3
+    while third.more:
+        before = count_barred(scene)
+        third = claim()
+        claims += 1
+        assert count_barred(scene) - before <= CLAIM_LOOK + 2 * 3
+    assert count_barred(scene) == waiting
+    assert claims <= waiting // CLAIM_LOOK + 2
+    assert (third.runs, third.barred) == ([], True)
 
 
 @pytest.mark.requirement("promise-10")

@@ -48,6 +48,8 @@ def test_ten_thousand_barred_runs_at_the_head_of_the_line_are_read_once(
         connection.execute(LOAD_WORKERS)
 
         claim = store.claim_runs(WorkerId("claimant"), **line, limit=2, suspects=1)
+        while claim.more:
+            claim = store.claim_runs(WorkerId("claimant"), **line, limit=2, suspects=1)
 
         assert [run.id for run in claim.runs] == [run_id(20_000), run_id(20_001)]
         connection.execute("set plan_cache_mode = force_generic_plan")
@@ -82,7 +84,11 @@ def test_a_queue_with_few_places_and_very_many_runs_costs_claims_nothing_once_th
         quick = [NewRun(id=run_id(waiting + n), workflow="order", input=INPUT, queue="quick") for n in range(20)]
         store.start_runs(quick)
         store.register_worker(WorkerInfo(id=worker, **line), lease_ms=600_000)
-        met = [run for _ in range(3) for run in store.claim_runs(worker, **line, limit=4, suspects=1).runs]
+        claim = store.claim_runs(worker, **line, limit=50, suspects=1)
+        met = claim.runs
+        while claim.more:
+            claim = store.claim_runs(worker, **line, limit=50, suspects=1)
+            met += claim.runs
         assert len([run for run in met if run.queue == "default"]) == 2
 
         connection.execute("set plan_cache_mode = force_generic_plan")

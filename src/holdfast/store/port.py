@@ -54,12 +54,13 @@ WORKER_KEPT_MS: Final = 86_400_000
 be looked into. Without an end the table would grow by a row with every restart of every process."""
 
 
-CLAIM_LOOK: Final = 1_000
-"""Runs that a claim looks at in a round after one that met barred runs; these leave the line, so that no later claim
-meets them again."""
+CLAIM_LOOK: Final = 500
+"""Runs that a claim which met barred ones looks at in its last round. These leave the line, so that no later claim
+meets them again; to take one out costs about as much as to claim one, and what the claim has taken waits for it. Where
+there were that many, the claim answers that there may be more."""
 
 CLAIM_ROUNDS: Final = 16
-"""After so many rounds a claim answers that there may be more."""
+"""Rounds between the first and the last of a claim at most, each in the queues in which it has met no barred runs."""
 
 SIGNAL_BATCH: Final = 1_000
 """Runs that one transaction delivers a signal to, so that none holds its locks for long."""

@@ -29,37 +29,53 @@ class Claiming:
         self._queues = queues
         self._codes = codes
         self._counted: set[RunId] = set()
+        self._taken: list[tuple[tuple[int, int, str], RunId]] = []
+        self._blocked: set[str] = set()
+        """Queues in which barred runs were met."""
+        self._room_left = self._suspects = 0
 
     def claim(self, worker: WorkerId, *, limit: int, suspects: int) -> Claim:
         """Take the first runs, past those that are barred; in rounds, as the other stores do, each of which bars."""
         self._readmit()
-        taken: list[tuple[tuple[int, int, str], RunId]] = []
-        look, more = limit, False
-        has_lease = self._tables.has_lease(worker, self._unit.now_ms)
-        for _ in range(CLAIM_ROUNDS if has_lease else 0):
-            heads = self._heads(look, suspects)
-            self._bar(heads)
-            free = [record for record in heads if record.barred_by is None][: limit - len(taken)]
-            for record in free:
-                taken.append((place_of(record.run), record.run.id))
-                suspects -= record.run.crashes >= SUSPECT_CRASHES
-                take(self._unit, record, worker)
-            more = any(record.barred_by is not None for record in heads) and len(taken) < limit
-            if not more:
+        self._room_left, self._suspects = limit, suspects
+        blocked = self._tables.has_lease(worker, self._unit.now_ms) and self._look(worker, limit)
+        is_short, more = self._room_left > 0, False
+        for _ in range(CLAIM_ROUNDS):
+            if not (self._room_left and blocked) or self._blocked.issuperset(self._queues):
                 break
-            look = CLAIM_LOOK
-        found = (self._tables.records[run_id] for _, run_id in sorted(taken))
+            blocked = self._look(worker, self._room_left)
+        if is_short and self._blocked:
+            self._blocked.clear()
+            more = self._look(worker, CLAIM_LOOK) and self._room_left > 0
+        found = (self._tables.records[run_id] for _, run_id in sorted(self._taken))
         runs = [claimed_run(record, counted=record.run.id in self._counted) for record in found]
         return Claim(self._unit.now_ms, runs, more=more, barred=bool(self._tables.barred()))
 
-    def _heads(self, limit: int, suspects: int) -> list[Record]:
-        """The first runs of the lines that are asked for."""
+    def _look(self, worker: WorkerId, look: int) -> bool:
+        """Look at so many runs where no barred ones were met: take those that may be claimed, and bar the others.
+
+        Whether there were such.
+        """
+        heads = self._heads(look)
+        self._bar(heads)
+        blocked = {record.run.queue for record in heads if record.barred_by is not None}
+        self._blocked |= blocked
+        for record in [record for record in heads if record.barred_by is None][: self._room_left]:
+            self._taken.append((place_of(record.run), record.run.id))
+            self._suspects -= record.run.crashes >= SUSPECT_CRASHES
+            self._room_left -= 1
+            take(self._unit, record, worker)
+        return bool(blocked)
+
+    def _heads(self, look: int) -> list[Record]:
+        """The first runs of the lines that are looked at."""
         heads: list[Record] = []
+        suspects = self._suspects
         for record in self._tables.line():
             run = record.run
-            mine = run.queue in self._queues and run.code in self._codes and record.barred_by is None
+            mine = run.queue in self._queues and run.queue not in self._blocked and run.code in self._codes
             is_suspect = run.crashes >= SUSPECT_CRASHES
-            if mine and len(heads) < limit and (not is_suspect or suspects > 0):
+            if mine and record.barred_by is None and len(heads) < look and (not is_suspect or suspects > 0):
                 suspects -= is_suspect
                 heads.append(record)
         return heads

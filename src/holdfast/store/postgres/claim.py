@@ -41,31 +41,69 @@ def claim_runs(session: Session, params: Params, *, few: bool, barred: bool) -> 
 def _claim_rounds(session: Session, params: Params, *, barred: bool) -> Claimed:
     """Claim where runs may be barred; with ``barred``, those that are barred are looked at first.
 
-    One statement, unless it meets runs that are paused or beyond a quota: these are barred by it, and the next round
-    looks further.
+    One statement, unless it meets runs that are paused or beyond a quota or limit: these are barred by it. The next
+    rounds look in other queues, so that none waits behind a long line of such runs; the last one bars more of them.
     """
-    rows: list[Row] = []
-    limit, suspects = params["limit"], params["suspects"]
-    readmit = barred
-    look = limit
-    number = 0
-    while True:
-        asked = {**params, "limit": limit - len(rows), "suspects": suspects, "look": look}
-        found = _round(session, asked, readmit=readmit, taken=bool(rows))
-        now_ms, (newly, before, restricted) = found[0][0], found[0][-3:]
-        taken = _taken(found)
-        rows += taken
-        suspects -= sum(1 for row in taken if row[12] >= _SUSPECT_CRASHES)
-        # Others have barred runs since this store looked last: they may be free again.
-        missed = number == 0 and before and not readmit
-        more = (newly > 0 or missed) and len(rows) < limit
-        readmit = missed
-        look = CLAIM_LOOK if newly else look
-        number += 1
-        if not more or number == CLAIM_ROUNDS:
-            rows.sort(key=lambda row: (-row[_PRIORITY], row[_READY], row[1]))
-            few = not restricted and len(rows) < limit
-            return Claimed(now_ms, rows, more, bool(before or newly), few)
+    rounds = _Rounds(session, params)
+    found = rounds.look(rounds.room, readmit=barred)
+    # Others have barred runs since this store looked last: they may be free again.
+    readmit = found.before and not barred
+    is_short, more = rounds.room > 0, False
+    for _ in range(CLAIM_ROUNDS):
+        if not (rounds.room and (found.barred or readmit) and rounds.open_queues()):
+            break
+        found = rounds.look(rounds.room, readmit=readmit)
+        readmit = False
+    if is_short and rounds.blocked:
+        rounds.blocked.clear()
+        found = rounds.look(CLAIM_LOOK, readmit=readmit)
+        more = bool(found.barred) and rounds.room > 0
+    rounds.rows.sort(key=lambda row: (-row[_PRIORITY], row[_READY], row[1]))
+    few = not found.restricted and rounds.room > 0
+    return Claimed(found.now_ms, rounds.rows, more, bool(found.before or rounds.has_barred), few)
+
+
+class _Found(NamedTuple):
+    """What one round met."""
+
+    now_ms: UnixMs
+    barred: list[str]
+    """The queues of the runs that it barred."""
+    before: bool
+    """Whether runs were barred before it."""
+    restricted: bool
+    """Whether anything can bar runs."""
+
+
+class _Rounds:
+    """The rounds of one claim, each of which looks where the ones before met nothing that is barred."""
+
+    def __init__(self, session: Session, params: Params) -> None:
+        self._session = session
+        self._params = params
+        self._suspects: int = params["suspects"]
+        self.rows: list[Row] = []
+        self.room: int = params["limit"]
+        self.blocked: set[str] = set()
+        """Queues in which barred runs were met."""
+        self.has_barred = False
+
+    def open_queues(self) -> list[str]:
+        """The queues in which no barred runs were met."""
+        return [queue for queue in self._params["queues"] if queue not in self.blocked]
+
+    def look(self, look: int, *, readmit: bool) -> _Found:
+        """Look at so many runs: take those that may be claimed, and bar the others."""
+        mine = {"queues": self.open_queues(), "limit": self.room, "suspects": self._suspects, "look": look}
+        rows = _round(self._session, {**self._params, **mine}, readmit=readmit, taken=bool(self.rows))
+        now_ms, (barred, before, restricted) = rows[0][0], rows[0][-3:]
+        taken = _taken(rows)
+        self.rows += taken
+        self.room -= len(taken)
+        self._suspects -= sum(1 for row in taken if row[12] >= _SUSPECT_CRASHES)
+        self.blocked.update(barred or ())
+        self.has_barred = self.has_barred or bool(barred)
+        return _Found(now_ms, barred or [], before, restricted)
 
 
 def _taken(found: list[Row]) -> list[Row]:

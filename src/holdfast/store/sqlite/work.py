@@ -83,28 +83,51 @@ def claim(
     if rules[1] == 1:
         _readmit(change, queues)
         rules = read_row(change.connection, "claim_runs_rules") or (0, 0)
-    claimant = Claimant(worker, queues, codes)
-    most, look = max(limit, 0), max(limit, 0)
-    taken: list[Place] = []
-    barred, more = rules[1] == 1, False
-    counted: set[RunId] = set()
+    claimed = _Rounds(change, Claimant(worker, queues, codes), max(limit, 0), suspects, judges=rules[0] == 1)
+    blocked = claimed.look(claimed.room)
+    is_short, more = claimed.room > 0, False
     for _ in range(CLAIM_ROUNDS):
-        places = _first_places(change, claimant, look, suspects - sum(place[3] for place in taken))
-        bars = _judge(change, places, counted) if rules[0] == 1 and places else {}
-        free = [place for place in places if place[2] not in bars][: most - len(taken)]
-        barred = barred or bool(bars)
-        for bar in sorted(set(bars.values())):
-            ids = as_json([run_id for run_id, found in bars.items() if found == bar])
+        if not (claimed.room and blocked) or claimed.blocked.issuperset(queues):
+            break
+        blocked = claimed.look(claimed.room)
+    barred = rules[1] == 1 or bool(claimed.blocked)
+    if is_short and claimed.blocked:
+        claimed.blocked.clear()
+        more = claimed.look(CLAIM_LOOK) and claimed.room > 0
+    return Claim(change.now_ms, _read_claimed(change, claimed.taken, claimed.counted), more=more, barred=barred)
+
+
+class _Rounds:
+    """The rounds of one claim, each of which looks where the ones before met nothing that is barred."""
+
+    def __init__(self, change: Change, claimant: Claimant, room: int, suspects: int, *, judges: bool) -> None:
+        self._change = change
+        self._claimant = claimant
+        self._suspects = suspects
+        self._judges = judges
+        self.taken: list[Place] = []
+        self.counted: set[RunId] = set()
+        self.room = room
+        self.blocked: set[str] = set()
+        """Queues in which barred runs were met."""
+
+    def look(self, look: int) -> bool:
+        """Look at so many runs: take those that may be claimed, and bar the others. Whether there were such."""
+        change, claimant = self._change, self._claimant
+        mine = claimant._replace(queues=[queue for queue in claimant.queues if queue not in self.blocked])
+        places = _first_places(change, mine, look, self._suspects - sum(place[3] for place in self.taken))
+        bars = _judge(change, places, self.counted) if self._judges and places else {}
+        for bar in sorted({bar for bar, _ in bars.values()}):
+            ids = as_json([run_id for run_id, (found, _) in bars.items() if found == bar])
             run(change.connection, "claim_runs_bar", run_ids=ids, bar=bar)
+        self.blocked.update(queue for _, queue in bars.values())
+        free = [place for place in places if place[2] not in bars][: self.room]
         if free:
             ids = as_json([place[2] for place in free])
-            run(change.connection, "claim_runs", run_ids=ids, worker=worker, now_ms=change.now_ms)
-            taken += free
-        more = bool(bars) and len(taken) < most
-        if not more:
-            break
-        look = CLAIM_LOOK
-    return Claim(change.now_ms, _read_claimed(change, taken, counted), more=more, barred=barred)
+            run(change.connection, "claim_runs", run_ids=ids, worker=claimant.worker, now_ms=change.now_ms)
+            self.taken += free
+            self.room -= len(free)
+        return bool(bars)
 
 
 def _first_places(change: Change, claimant: Claimant, limit: int, suspects: int) -> list[Place]:
@@ -124,8 +147,9 @@ def _first_places(change: Change, claimant: Claimant, limit: int, suspects: int)
     return sorted([*places, *suspected], key=_by_service)[:limit] if suspected else places[:limit]
 
 
-def _judge(change: Change, places: list[Place], counted: set[RunId]) -> dict[RunId, str]:
-    """Which of these runs are barred, and by what: paused ones, and those beyond their queue's limit or tenant's quota.
+def _judge(change: Change, places: list[Place], counted: set[RunId]) -> dict[RunId, tuple[str, str]]:
+    """Which of these runs are barred, by what, and in which queue: paused ones, and those beyond their queue's limit or
+    their tenant's quota.
 
     Adds to ``counted`` those that such a limit counts.
     """
@@ -137,15 +161,15 @@ def _judge(change: Change, places: list[Place], counted: set[RunId]) -> dict[Run
         change.connection, "claim_runs_rooms", ROOMS, lines=as_json(lines)
     ):
         rooms[tenant, ""], rooms[tenant, queue] = all_of_it, this_queue
-    bars: dict[RunId, str] = {}
+    bars: dict[RunId, tuple[str, str]] = {}
     for place in places:
         run_id, tenant, queue, pause = judged[place[2]]
         if pause is not None:
-            bars[run_id] = pause
+            bars[run_id] = pause, queue
         elif not _has_room(rooms, (tenant, queue)):
-            bars[run_id] = f"limit:{queue}"
+            bars[run_id] = f"limit:{queue}", queue
         elif not _has_room(rooms, (tenant, "")):
-            bars[run_id] = f"quota:{queue}"
+            bars[run_id] = f"quota:{queue}", queue
         if pause is None and not rooms[tenant, ""] is rooms[tenant, queue] is None:
             counted.add(run_id)
     return bars

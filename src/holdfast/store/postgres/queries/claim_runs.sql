@@ -8,7 +8,7 @@
 -- Guard: still claimable, not paused, within quota and limit; the worker's lease has not run out.
 -- Index: runs_line, once per line and step; primary keys; tenants_limited, runs_barred, runs_held.
 -- Returns: the database's time and what a worker needs to begin, one row per run, in the order of service; on each row
--- how many runs were barred, whether any were before, and whether anything can bar runs at all.
+-- the queues of the runs that were barred, whether any were before, and whether anything can bar runs at all.
 with lines as (
     select q.queue, c.code, s.suspect
       from unnest(%(queues)s::text[]) as q (queue)
@@ -113,7 +113,7 @@ with lines as (
                      limit (select 1000000000)) m
              limit (select 1000000000)) j
      where r.shard = j.shard and r.id = j.id and r.ready_ms is not null
-    returning r.id
+    returning r.queue
 ), logged as (
     insert into holdfast.transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
     select c.shard, c.id, c.transition_seq, c.from_status, c.status, 'claimed', %(worker)s, c.epoch, c.updated_ms
@@ -126,7 +126,7 @@ select m.now_ms, c.id, c.tenant, c.workflow, c.queue, c.status, c.input, c.error
            or exists (select from holdfast.tenants t where t.running_max is not null)
            or exists (select from holdfast.queues) as restricted
   from moment m
- cross join (select (select count(*) from barred) as barred,
+ cross join (select (select array_agg(distinct n.queue) from barred n) as barred,
                     (select true
                        from holdfast.runs r
                       where r.shard = %(shard)s::smallint and r.barred_by is not null

@@ -72,7 +72,7 @@ with near as materialized (
 )
 select m.now_ms, c.id, c.tenant, c.workflow, c.queue, c.status, c.input, c.error, c.key, c.root_id, c.attempt, c.epoch,
        c.crashes, c.cancel_requested, c.created_ms, c.deadline_ms, c.priority, c.version, c.definition_hash,
-       c.cancel_compensates, c.pause_requested, c.parent_id, c.ready_ms, false as counted, 0 as barred,
+       c.cancel_compensates, c.pause_requested, c.parent_id, c.ready_ms, false as counted, null as barred,
        false as before, not f.fit as unfit
   from moment m
  cross join fit f
