@@ -10,7 +10,7 @@ from holdfast.model.commit import Finish, Park
 from holdfast.model.ids import DEFAULT_TENANT, Json, RunId, Tenant, WorkerId
 from holdfast.model.status import EntryKind, RunStatus
 from holdfast.model.tenant import Everything, Expired, TenantPolicy
-from holdfast.store.accounts import EVERY_MS, read_account
+from holdfast.store.accounts import EVERY_MS, count_due, read_account
 from holdfast.store.tenancy import write_policy
 from tests.contract.scene import (
     ERROR,
@@ -159,3 +159,16 @@ def test_a_tenant_without_the_quota_is_never_counted(scene: Scene) -> None:
 
     assert count(scene) == 0
     assert scene.register(WorkerId("w"))
+
+
+def test_a_count_that_took_long_does_not_overwrite_a_later_one(scene: Scene) -> None:
+    allow(scene, 10_000)
+
+    def count_slowly(_: Tenant) -> int:
+        scene.clock.advance(EVERY_MS)
+        count_due(scene.store, lambda _: 7)
+        return 99
+
+    count_due(scene.store, count_slowly)
+
+    assert scene.store.transact(None, lambda s: read_account(s, DEFAULT_TENANT), read_only=True) == 7

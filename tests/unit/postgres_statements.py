@@ -121,6 +121,7 @@ def commands(one: Params, ids: Params) -> list[Step]:
     return [
         ("start_copy", {**one, **COPIED}),
         ("start_copy_place", {"root_id": run_id(1), "attempt": 2}),
+        ("start_copy_root", {"root_id": run_id(1)}),
         ("command_seen", {**one, **MOVED}),
         ("command_settle", {**one, **MOVED, **SETTLED}),
         ("command_lock", one),

@@ -6,17 +6,35 @@ them before, too. What was read of other rows stays as it was when the statement
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from typing import Any, LiteralString, TypeVar
 
+import psycopg
 import pytest
+from msgspec import structs
+from psycopg import errors
+from psycopg.sql import SQL, Identifier
+from sqlalchemy.sql.base import Executable
 
 from holdfast.core.ids import successor_id
-from holdfast.model.commit import Continue, Park, RunCommit
-from holdfast.model.ids import Json
-from holdfast.model.run import ClaimedRun
+from holdfast.model.command import RunCopy
+from holdfast.model.commit import Continue, Finish, Park, RunCommit
+from holdfast.model.ids import DEFAULT_TENANT, Json, UnixMs
+from holdfast.model.limit import QueueLimit
+from holdfast.model.pause import Pause
+from holdfast.model.run import ClaimedRun, NewRun, RunFilter, Started
+from holdfast.model.schedule import Every, ScheduleRow, ScheduleSpec
 from holdfast.model.status import RunStatus, WaitOutcome
-from tests.contract.scene import ALICE, BOB, Scene, message, new_run, signal_wait, timer
+from holdfast.model.tenant import Chosen, Everything
+from holdfast.store.port import Statements
+from holdfast.store.postgres.connection import Connection
+from holdfast.store.queues import list_limits, write_limit
+from holdfast.store.schedules import put_schedule
+from holdfast.store.tenancy import list_pauses, write_pause
+from tests.contract.scene import ALICE, BOB, ERROR, INPUT, Scene, message, new_run, run_id, signal_wait, timer
 from tests.postgres_stage import (
     Background,
     execute,
@@ -27,6 +45,7 @@ from tests.postgres_stage import (
     wait_for_lock,
 )
 
+T = TypeVar("T")
 NEXT = Json(b'{"value":2}')
 
 
@@ -135,3 +154,147 @@ def test_a_signal_for_all_goes_on_behind_a_run_that_was_deleted_meanwhile(scene:
     while scene.store.sweep_signals(limit=1).more:
         pass
     assert scene.wait(ids[1], "approval").outcome is WaitOutcome.SIGNALLED
+
+
+def retry_of(run: ClaimedRun, number: int) -> RunCopy:
+    """A retry of a run that has failed."""
+    return RunCopy(id=run_id(number), source_id=run.id, retry=True, journal=[], waits=[])
+
+
+def failed(scene: Scene, number: int) -> ClaimedRun:
+    """A run that has failed."""
+    run = scene.held(number)
+    scene.accept(run, move=Finish(RunStatus.FAILED, "error", error=ERROR))
+    return run
+
+
+@contextmanager
+def stopped_inserts(url: str) -> Generator[Connection, None, None]:
+    """Whoever inserts a run stops there until this transaction commits."""
+    with transaction(url) as gate, transaction(url) as other:
+        other.execute(
+            """
+            create function stop() returns trigger language plpgsql as $$
+            begin
+                perform pg_advisory_xact_lock_shared(1);
+                return new;
+            end $$;
+            create trigger stop before insert on holdfast.runs for each row execute function stop();
+            """
+        )
+        other.execute("commit")
+        gate.execute("select pg_advisory_xact_lock(1)")
+        yield gate
+
+
+@pytest.mark.requirement("fault-63")
+@pytest.mark.parametrize("again", [False, True], ids=["the run itself", "the first of its lineage"])
+def test_a_run_is_not_deleted_while_it_is_retried(scene: Scene, url: str, again: bool) -> None:
+    first = failed(scene, 1)
+    source = first
+    if again:
+        scene.store.start_copy(DEFAULT_TENANT, retry_of(first, 2))
+        [source] = scene.claim()
+        scene.accept(source, move=Finish(RunStatus.FAILED, "error", error=ERROR))
+    with stopped_inserts(url) as gate:
+        retrying = Background(partial(scene.store.start_copy, DEFAULT_TENANT, retry_of(source, 3)))
+        wait_for_lock(url)
+        pruning = Background(partial(scene.store.prune, Chosen(DEFAULT_TENANT, [first.id]), limit=10))
+        wait_for_lock(url, waiters=2)
+        gate.execute("commit")
+
+    assert retrying.result().created
+    assert pruning.result() == 0
+    assert scene.run(first.id).status is RunStatus.FAILED
+
+
+@pytest.mark.requirement("fault-63")
+def test_a_run_that_is_started_while_its_tenant_is_erased_is_whole(scene: Scene, url: str) -> None:
+    scene.start(1)
+    with transaction(url) as other:
+        other.execute("select id from holdfast.runs for update")
+        erasing = Background(partial(scene.store.prune, Everything(DEFAULT_TENANT), limit=10))
+        wait_for_lock(url)
+        scene.start(2, attributes={"color": "blue"}, queue="new")
+        [run] = scene.claim(queues=["new"])
+        scene.park(run, signal_wait("approval", 1))
+        other.execute("commit")
+
+    assert erasing.result() == 1
+    scene.store.send_signal(message(1, run.id))
+    assert scene.place(run.id) == (RunStatus.QUEUED, True)
+    found = scene.store.list_runs(DEFAULT_TENANT, RunFilter(attributes={"color": "blue"}), limit=5, after=None)
+    assert [one.id for one in found.runs] == [run.id]
+
+
+@dataclass
+class Meddled:
+    """Statements, after the first of which somebody else does something."""
+
+    statements: Statements
+    meddle: Callable[[], object]
+    done: bool = False
+
+    def __post_init__(self) -> None:
+        self.now_ms = self.statements.now_ms
+
+    def rows(self, statement: Executable) -> list[Any]:
+        return self._then(self.statements.rows(statement))
+
+    def changed(self, statement: Executable) -> int:
+        return self._then(self.statements.changed(statement))
+
+    def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
+        return self.statements.start_runs(runs)
+
+    def _then(self, answer: T) -> T:
+        if not self.done:
+            self.done = True
+            self.meddle()
+        return answer
+
+
+def deleting(url: str, table: LiteralString) -> None:
+    """Delete all rows of a table, as somebody else, unless somebody has locked one."""
+    with psycopg.connect(url) as other, suppress(errors.LockNotAvailable):
+        other.execute("set lock_timeout = '100ms'")
+        other.execute(SQL("delete from {}").format(Identifier("holdfast", table)))
+
+
+def meddled(scene: Scene, work: Callable[[Statements], T], meddle: Callable[[], object]) -> T:
+    """A transaction of such statements."""
+    return scene.store.transact(None, lambda statements: work(Meddled(statements, meddle)))
+
+
+def test_a_pause_is_set_while_somebody_else_lifts_it(scene: Scene, url: str) -> None:
+    pause = Pause(tenant=DEFAULT_TENANT, kind="queue", name="slow", recalls=False, since_ms=UnixMs(0))
+    again = structs.replace(pause, recalls=True)
+    scene.store.transact(None, lambda statements: write_pause(statements, pause))
+
+    is_set = meddled(scene, lambda statements: write_pause(statements, again), partial(deleting, url, "pauses"))
+
+    assert is_set.recalls
+    assert scene.store.transact(None, lambda statements: list_pauses(statements, None)) == [is_set]
+
+
+def test_a_limit_is_set_while_somebody_else_lifts_it(scene: Scene, url: str) -> None:
+    limit = QueueLimit(tenant=DEFAULT_TENANT, queue="slow", running_max=1, set_ms=UnixMs(0))
+    again = structs.replace(limit, running_max=2)
+    scene.store.transact(None, lambda statements: write_limit(statements, limit))
+
+    is_set = meddled(scene, lambda statements: write_limit(statements, again), partial(deleting, url, "queues"))
+
+    assert is_set.running_max == 2
+    assert scene.store.transact(None, lambda statements: list_limits(statements, None)) == [is_set]
+
+
+def test_a_schedule_is_put_while_somebody_else_deletes_it(scene: Scene, url: str) -> None:
+    def put(statements: Statements, payload: Json) -> ScheduleRow:
+        spec = ScheduleSpec(workflow="order", timing=Every(every_ms=60_000))
+        return put_schedule(statements, DEFAULT_TENANT, "hourly", spec, payload=payload)
+
+    scene.store.transact(None, lambda statements: put(statements, INPUT))
+
+    row = meddled(scene, lambda statements: put(statements, NEXT), partial(deleting, url, "schedules"))
+
+    assert (row.input, row.revision) == (NEXT, 0)

@@ -126,7 +126,9 @@ def _write(statements: Statements, tenant: Tenant, stored: int, begun_ms: UnixMs
     now_ms = statements.now_ms
     pause_ms = max(EVERY_MS, SHARE * (now_ms - begun_ms))
     values = {"stored_bytes": stored, "counted_ms": begun_ms, "next_ms": now_ms + pause_ms}
-    statements.changed(update(ACCOUNTS).where(_A.tenant == tenant).values(values))
+    # A count that began later may have ended before: it knows better.
+    newest = or_(_A.counted_ms.is_(None), _A.counted_ms <= begun_ms)
+    statements.changed(update(ACCOUNTS).where(_A.tenant == tenant, newest).values(values))
 
 
 def _hurry(statements: Statements, tenant: Tenant) -> None:

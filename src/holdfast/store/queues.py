@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import delete, select
 
 from holdfast.model.ids import Tenant
 from holdfast.model.limit import QueueLimit
 from holdfast.store.port import Statements
-from holdfast.store.rendering import insert_new
+from holdfast.store.rendering import insert_or_change
 from holdfast.store.tables import QUEUES
 
 _Q: Final = QUEUES.c
@@ -20,10 +20,8 @@ _LIMIT: Final = [QUEUES.c[name] for name in QueueLimit.__struct_fields__]
 def write_limit(statements: Statements, limit: QueueLimit) -> QueueLimit:
     """Set the limit of a queue."""
     values = {name: getattr(limit, name) for name in QueueLimit.__struct_fields__} | {"set_ms": statements.now_ms}
-    if not statements.changed(insert_new(QUEUES).values(values)):
-        mine = (_Q.tenant == limit.tenant, _Q.queue == limit.queue)
-        statements.changed(update(QUEUES).where(*mine).values(values))
-    [row] = statements.rows(limit_of(limit.tenant, limit.queue))
+    put = insert_or_change(QUEUES, values, lambda new: {name: new[name] for name in values})
+    [row] = statements.rows(put.returning(*_LIMIT))
     return limit_from(row)
 
 
@@ -38,12 +36,7 @@ def list_limits(statements: Statements, tenant: Tenant | None) -> list[QueueLimi
     return [limit_from(row) for row in statements.rows(query if tenant is None else query.where(_Q.tenant == tenant))]
 
 
-def limit_of(tenant: Tenant, queue: str) -> Select[*tuple[Any, ...]]:
-    """The limit of one queue."""
-    return select(*_LIMIT).where(_Q.tenant == tenant, _Q.queue == queue)
-
-
 def limit_from(row: Sequence[Any]) -> QueueLimit:
-    """A row of ``limit_of``."""
+    """The limit of a row of its columns."""
     values: dict[str, Any] = dict(zip(QueueLimit.__struct_fields__, row, strict=True))
     return QueueLimit(**values)

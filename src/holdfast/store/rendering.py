@@ -1,12 +1,12 @@
 """SQLAlchemy Core statements as text and parameters for a driver: what is not hot is written once for both databases.
 
 A statement is executed on the adapter's own connection, so values go to the driver as they are: ids and payloads as
-text, times as integers. ``insert_new`` is the one construct whose dialect matters.
+text, times as integers. ``insert_new`` and ``insert_or_change`` are the constructs whose dialect matters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, Literal
 
@@ -82,3 +82,12 @@ def insert_new(table: Table) -> Insert:
     It is SQLAlchemy's class for SQLite; ``rendering_postgresql`` can write it too.
     """
     return insert(table).on_conflict_do_nothing()
+
+
+def insert_or_change(table: Table, values: Mapping[str, Any], change: Callable[[Any], Mapping[str, Any]]) -> Insert:
+    """An INSERT that changes the row with that primary key if there is one; ``change`` is given the row not inserted.
+
+    One statement: a row that is deleted meanwhile is neither missed nor half written.
+    """
+    new = insert(table).values(values)
+    return new.on_conflict_do_update(index_elements=list(table.primary_key), set_=change(new.excluded))

@@ -101,9 +101,12 @@ def put_schedule(
         changed_ms=now_ms,
     )
     new = {**values, **_place(fresh, now_ms), "tenant": tenant, "name": name, "note": "", "created_ms": now_ms}
-    if statements.changed(insert_new(SCHEDULES).values({**new, "changed_ms": now_ms})):
-        return find_schedule(statements, tenant, name)
-    row = _locked(statements, tenant, name)
+    row: ScheduleRow | None = None
+    while row is None:
+        if statements.changed(insert_new(SCHEDULES).values({**new, "changed_ms": now_ms})):
+            return find_schedule(statements, tenant, name)
+        # Somebody may delete it between the two.
+        row = _find_locked(statements, tenant, name)
     if row.spec == spec and row.input == payload and row.declared_by == declared_by:
         return row
     if must_be_new:
@@ -265,8 +268,15 @@ def _mine(tenant: Tenant, name: str) -> list[ColumnElement[bool]]:
 
 def _locked(statements: Statements, tenant: Tenant, name: str) -> ScheduleRow:
     """The schedule, which nobody else changes until this transaction ends; what others decided about it is void."""
-    if not statements.changed(update(SCHEDULES).where(*_mine(tenant, name)).values(revision=_S.revision + 1)):
+    row = _find_locked(statements, tenant, name)
+    if row is None:
         raise ScheduleNotFound(schedule=name)
+    return row
+
+
+def _find_locked(statements: Statements, tenant: Tenant, name: str) -> ScheduleRow | None:
+    if not statements.changed(update(SCHEDULES).where(*_mine(tenant, name)).values(revision=_S.revision + 1)):
+        return None
     return find_schedule(statements, tenant, name)
 
 

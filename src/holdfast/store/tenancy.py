@@ -31,7 +31,7 @@ from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.pause import Pause, PauseKind, bar_of
 from holdfast.model.tenant import Chosen, Ended, Everything, Expired, Pruning, TenantPolicy, TenantRow
 from holdfast.store.port import Statements, Store
-from holdfast.store.rendering import insert_new, value
+from holdfast.store.rendering import insert_new, insert_or_change, value
 from holdfast.store.tables import ACCOUNTS, METADATA, PAUSES, PRUNINGS, RUNS, SIGNALS, TENANTS, TRANSITIONS
 
 PAGE: Final = 500
@@ -66,8 +66,7 @@ def write_policy(statements: Statements, policy: TenantPolicy) -> None:
     """Set the tenant's policy."""
     values = {name: getattr(policy, name) for name in policy.__struct_fields__}
     values["changed_ms"] = statements.now_ms
-    if not statements.changed(insert_new(TENANTS).values(values)):
-        statements.changed(update(TENANTS).where(TENANTS.c.tenant == policy.tenant).values(values))
+    statements.changed(insert_or_change(TENANTS, values, lambda new: {name: new[name] for name in values}))
 
 
 def list_policies(statements: Statements) -> list[TenantPolicy]:
@@ -105,10 +104,9 @@ def write_pause(statements: Statements, pause: Pause) -> Pause:
     """Pause a queue, a workflow or a tenant; one that is paused already stays as it was, but may recall runs now."""
     bar = bar_of(pause.kind, pause.name)
     values = {name: getattr(pause, name) for name in Pause.__struct_fields__}
-    new = {**values, "bar": bar, "since_ms": statements.now_ms}
-    if not statements.changed(insert_new(PAUSES).values(new)) and pause.recalls:
-        statements.changed(update(PAUSES).where(_P.tenant == pause.tenant, _P.bar == bar).values(recalls=True))
-    [row] = statements.rows(select(*_PAUSE).where(_P.tenant == pause.tenant, _P.bar == bar))
+    values |= {"bar": bar, "since_ms": statements.now_ms}
+    put = insert_or_change(PAUSES, values, lambda new: {"recalls": or_(_P.recalls, new.recalls)})
+    [row] = statements.rows(put.returning(*_PAUSE))
     return pause_from(row)
 
 
@@ -204,14 +202,28 @@ def _erase(statements: Statements, tenant: Tenant, limit: int) -> int:
     if len(found) < limit:
         for table in OF_TENANTS:
             if table is not RUNS:
-                statements.changed(delete(table).where(table.c.tenant == tenant))
+                statements.changed(delete(table).where(table.c.tenant == tenant, *_of_no_run(table)))
     return deleted
 
 
+def _of_no_run(table: Table) -> list[ColumnElement[bool]]:
+    """Of a run that was started meanwhile nothing is taken: it is whole, or gone as a whole the next time."""
+    if table not in OF_RUNS or "shard" not in table.c:
+        return []
+    return [~exists(select(_R.id).where(_R.shard == table.c.shard, _R.id == table.c.run_id).correlate(table))]
+
+
 def _delete_runs(statements: Statements, ids: list[RunId], guard: Sequence[ColumnElement[bool]]) -> int:
-    """Runs first: the log of transitions gives up its rows only when their run is gone."""
-    if not ids:
+    """Runs first: the log of transitions gives up its rows only when their run is gone.
+
+    Before, they and the roots of their lineages are locked, in the order of ids: who retries one of them holds these
+    too, and whether its lineage lives is asked behind the lock.
+    """
+    found = statements.rows(select(_R.id, _R.root_id).where(_R.id.in_(ids), *guard))
+    if not found:
         return 0
+    families = sorted({str(one) for row in found for one in row})
+    statements.rows(select(_R.id).where(_R.id.in_(families)).order_by(_R.id).with_for_update())
     rows = statements.rows(delete(RUNS).where(_R.id.in_(ids), *guard).returning(_R.id, _R.tenant, _R.shard))
     gone = [str(row[0]) for row in rows]
     for tenant, shard in sorted({(row[1], row[2]) for row in rows}):

@@ -209,6 +209,8 @@ def start_copy(session: Session, tenant: Tenant, copy: RunCopy, params: Params) 
         if rows_of(cursor, "get_run", {**given, "id": copy.id}):
             return Started(copy.id, created=False)
         check_source(source, copy)
+        if copy.retry and source.root_id != source.id:
+            rows_of(cursor, "start_copy_root", {**given, "root_id": source.root_id})
         place = {**given, "root_id": source.root_id, "attempt": source.attempt + 1}
         if copy.retry:
             check_retry(source, again=bool(rows_of(cursor, "start_copy_place", place)))
