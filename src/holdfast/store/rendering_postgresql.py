@@ -10,10 +10,13 @@ from sqlalchemy.engine import Dialect
 
 
 class _Compiler(PGCompiler):
-    """Writes ``insert_new``, whose class is SQLite's: both databases know this form."""
+    """Writes ``insert_new`` and ``insert_or_change``, whose class is SQLite's: both databases know these forms."""
 
     def visit_on_conflict_do_nothing(self, on_conflict: object, **given: Any) -> str:  # noqa: ARG002 - the base's signature
         return "ON CONFLICT DO NOTHING"
+
+    def _on_conflict_target(self, clause: Any, **given: Any) -> str:  # noqa: ARG002 - the base's signature
+        return f"({', '.join(self.preparer.quote(column.name) for column in clause.inferred_target_elements)})"
 
 
 def postgresql_dialect() -> Dialect:
