@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,13 +25,19 @@ from rich.table import Table
 import holdfast as hf
 from benchmarks.stage import Databases, Figures, ask, worker
 from benchmarks.workflows import app, hears, woken
+from holdfast.model.ids import WorkerId
+from holdfast.model.run import WorkerInfo
 from holdfast.model.status import RunStatus
+from holdfast.store.postgres import PostgresStore
 from tests.postgres_server import run_server
 
 SAMPLES: Final = 30
 LISTENERS: Final = 5_000
 WAKE_MS_MAX: Final = 20.0
 EXPLAIN_MS_MAX: Final = 20.0
+CLAIM_MS_MAX: Final = 200.0
+MET: Final = 100_000
+"""Runs at most that stand in a queue behind its limit."""
 PAGE_MS_MAX: Final = 50.0
 BROADCAST_PER_S_MIN: Final = 2_000.0
 GROWTH_MIB_MAX: Final = 20.0
@@ -77,6 +84,16 @@ LOAD: Final = (
     "vacuum (analyze) holdfast.attributes",
     "vacuum (analyze) holdfast.transitions",
 )
+
+LOAD_LIMITED: Final = """
+insert into holdfast.runs (
+       shard, id, tenant, workflow, queue, status, status_reason, input, key, root_id, transition_seq, created_ms,
+       updated_ms, ready_ms)
+select 0, d.id, 'default', 'limited', case when d.n > %(runs)s then 'quick' else 'slow' end, 'queued', 'started',
+       '{"value":{"args":[]}}', 'limited-' || d.n, d.id, 1, d.n, d.n, d.n
+  from (select n, ('00000000-0000-7000-9000-' || lpad(to_hex(n), 12, '0'))::uuid as id
+          from generate_series(1, %(runs)s + 20) n) d
+"""
 
 PAGES: Final = {
     "newest": "",
@@ -135,6 +152,34 @@ async def broadcast(client: hf.Client) -> float:
     return round(LISTENERS / (time.perf_counter() - began))
 
 
+async def meet(client: hf.Client, url: str, runs: int) -> tuple[list[Figures], float]:
+    """What it costs to meet very many runs behind a limit, for the first time; and in how many seconds all were met."""
+    await client.queues.limit("slow", running=10)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(LOAD_LIMITED, {"runs": runs})
+        connection.execute("vacuum (analyze) holdfast.runs")
+    line: dict[str, Any] = {"queues": ["slow", "quick"], "codes": ["limited"]}
+    me, quick = WorkerId("claimant"), 0
+    took: list[float] = []
+    with closing(PostgresStore(url, connections_max=2)) as store:
+        store.register_worker(WorkerInfo(id=me, **line), lease_ms=3_600_000)
+        more = True
+        while more:
+            began = time.perf_counter()
+            claim = store.claim_runs(me, **line, limit=100, suspects=1)
+            took.append((time.perf_counter() - began) * 1000)
+            more = claim.more
+            quick = quick or (len(took) if any(run.queue == "quick" for run in claim.runs) else 0)
+        last = f"00000000-0000-7000-9000-{runs:012x}"
+        explained_ms = await timed(lambda: client.explain(last))
+        store.retire_worker(me, limit=1_000)
+    return [
+        at_most(f"longest claim that meets {runs} runs behind a limit, ms", round(max(took), 2), CLAIM_MS_MAX),
+        at_most("which of these claims finds runs of another queue", quick, 1),
+        at_most("explain of the last of them, ms", explained_ms, EXPLAIN_MS_MAX),
+    ], round(sum(took) / 1000, 1)
+
+
 def load(url: str, runs: int) -> Figures:
     """Fill the tables; how long it took, and how large they are, with their indexes."""
     began = time.perf_counter()
@@ -174,11 +219,14 @@ async def measure(url: str, runs: int) -> Figures:
             rate = await broadcast(client)
             limit = {"at_least": BROADCAST_PER_S_MIN, "met": rate >= BROADCAST_PER_S_MIN}
             measured.append({"name": "runs woken by a broadcast, per second", "value": rate, **limit})
+        met, met_s = await meet(client, url, min(runs, MET))
+        measured += met
     figures["measured"] = measured
     figures["beside"] = {
         "signal to the next step's start, before the load, ms": wake_empty_ms,
         "runs woken by a broadcast, before the load, per second": broadcast_empty,
         "counts by status of all runs, ms": count_ms,
+        "all claims that meet the runs behind a limit, s": met_s,
     }
     return figures
 
