@@ -24,7 +24,7 @@ from holdfast.model.command import Cancel, Change
 from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.workflow.duration import milliseconds
 
-commands = typer.Typer(no_args_is_help=True)
+commands = typer.Typer()
 
 Where = Annotated[
     list[str] | None,

@@ -53,9 +53,21 @@ cli = typer.Typer(
 )
 
 
+def _show_version(value: bool) -> None:  # noqa: FBT001 - Typer's way to call it
+    if value:
+        from holdfast.cli.version import show_version
+
+        show_version()
+        raise typer.Exit
+
+
 @cli.callback()
 def root(
     *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.", show_default=False),
+    ] = False,
     debug: Annotated[
         bool, typer.Option(DEBUG, help="Show where an error came from. May stand anywhere.", show_default=False)
     ] = False,

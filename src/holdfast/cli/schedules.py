@@ -129,6 +129,8 @@ def create(
 ) -> None:
     """Start a workflow by the clock from now on, with these arguments."""
     output = Output(as_json=as_json)
+    if (cron is None) == (every is None):
+        raise UsageError("say when, in one of two ways: --cron '0 3 * * *', or --every 15m")
     schedule = Schedule(
         cron=cron,
         every=every,

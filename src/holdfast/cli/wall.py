@@ -17,7 +17,7 @@ from holdfast.errors import UsageError
 if TYPE_CHECKING:
     from holdfast.store.postgres.wall import WallReport
 
-commands = typer.Typer(name="wall", help="A second wall between tenants, by PostgreSQL.", no_args_is_help=True)
+commands = typer.Typer(name="wall", help="A second wall between tenants, by PostgreSQL.")
 
 SERVES: Final = {"all": "acts for all tenants", "one": "acts for one tenant at a time", "none": "acts for no tenant"}
 """What a role may do, by what the report calls it."""
