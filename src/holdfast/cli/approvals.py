@@ -36,10 +36,7 @@ def list_approvals(
         typer.Option("--for", metavar="NAME", help="What NAME may answer now. Repeatable.", show_default=False),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="Approvals on a page, 1 to 1000.")] = 20,
-    after: Annotated[
-        str | None,
-        typer.Option("--after", metavar="CURSOR", help="The `next` of the page before.", show_default=False),
-    ] = None,
+    after: options.Cursor = None,
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,

@@ -8,14 +8,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from holdfast.cli import options
-from holdfast.cli.control import Actor, Reason, name_of_user
 from holdfast.cli.database import Session, open_session
 from holdfast.cli.durations import parse_duration
 from holdfast.cli.exits import Exit
 from holdfast.cli.output import Output
 from holdfast.cli.shapes import plain
 from holdfast.cli.tables import count_line
-from holdfast.cli.values import parse_json
+from holdfast.cli.values import name_of_user, parse_json
 from holdfast.client.bulk import BulkOptions
 from holdfast.core.bulk import word_of
 from holdfast.errors import UsageError
@@ -110,8 +109,8 @@ def start(
     priority: NewPriority = None,
     queue: NewQueue = None,
     timeout: NewTimeout = None,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -259,7 +258,7 @@ def show_job(
 def stop_job(
     job_id: JobText,
     *,
-    actor: Actor = None,
+    actor: options.Actor = None,
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,

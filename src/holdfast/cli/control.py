@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated
@@ -14,34 +13,16 @@ from holdfast.cli.database import Session, open_session
 from holdfast.cli.durations import parse_duration
 from holdfast.cli.output import Output
 from holdfast.cli.shapes import plain_run
-from holdfast.cli.values import parse_json
+from holdfast.cli.values import name_of_user, parse_json
 from holdfast.errors import UsageError
 from holdfast.model.ids import DEFAULT_TENANT
 from holdfast.model.run import Run
 from holdfast.model.status import RunStatus
 
-Actor = Annotated[
-    str | None,
-    typer.Option("--actor", metavar="NAME", help="Who asks. Default: this user's name.", show_default=False),
-]
-Reason = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the run's transitions.", show_default=False)
-]
 Compensate = Annotated[
     bool,
     typer.Option("--compensate", help="Undo its completed steps first, last one first.", show_default=False),
 ]
-
-
-def name_of_user(actor: str | None) -> str:
-    """Who asks: the given name, or the user whose process this is."""
-    if actor is not None:
-        return actor
-    try:
-        return getpass.getuser()
-    except OSError:
-        # The process's user has no name on this machine.
-        return ""
 
 
 def act(
@@ -61,8 +42,8 @@ def cancel(
     run_id: options.RunIdText,
     *,
     compensate: Compensate = False,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -92,8 +73,8 @@ def cancel(
 def terminate(
     run_id: options.RunIdText,
     *,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -114,8 +95,8 @@ def terminate(
 def pause(
     run_id: options.RunIdText,
     *,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -143,8 +124,8 @@ def pause(
 def resume(
     run_id: options.RunIdText,
     *,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -165,8 +146,8 @@ def release(
     close: Annotated[
         bool, typer.Option("--close", help="End it as failed instead, with the reason closed.", show_default=False)
     ] = False,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -203,8 +184,8 @@ def settle(
     unseen: Annotated[
         bool, typer.Option("--unseen", help="The step has not failed yet: it left no trace.", show_default=False)
     ] = False,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -261,8 +242,8 @@ def change(
     wake: Annotated[
         bool, typer.Option("--wake", help="Claimable now, whatever it waits for.", show_default=False)
     ] = False,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,

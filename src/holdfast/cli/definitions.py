@@ -38,7 +38,6 @@ class Picture(StrEnum):
     SVG = "svg"
 
 
-WorkflowName = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.", show_default=False)]
 Reference = Annotated[
     str,
     typer.Argument(
@@ -100,7 +99,7 @@ def list_versions(
 
 @commands.command("show")
 def show_version(
-    workflow: WorkflowName,
+    workflow: options.WorkflowName,
     reference: Reference,
     *,
     database: options.Database = None,
@@ -133,7 +132,7 @@ def show_version(
 
 @commands.command("diff")
 def diff_versions(
-    workflow: WorkflowName,
+    workflow: options.WorkflowName,
     before: Annotated[str, typer.Argument(metavar="BEFORE", help="A version, hash or release.", show_default=False)],
     after: Annotated[str, typer.Argument(metavar="AFTER", help="Another.", show_default=False)],
     *,
@@ -154,7 +153,7 @@ def diff_versions(
 
 @commands.command("export")
 def export_version(
-    workflow: WorkflowName,
+    workflow: options.WorkflowName,
     reference: Reference,
     *,
     form: Annotated[Format, typer.Option("--format", help="How it is written.")] = Format.YAML,
@@ -224,7 +223,7 @@ def push_graphs(
 
 @commands.command("promote")
 def promote_version(
-    workflow: WorkflowName,
+    workflow: options.WorkflowName,
     reference: Reference,
     *,
     name: Release = LIVE,
@@ -242,7 +241,7 @@ def promote_version(
 
 @commands.command("restore")
 def restore_version(
-    workflow: WorkflowName,
+    workflow: options.WorkflowName,
     *,
     number: Annotated[
         int | None,
@@ -264,7 +263,7 @@ def restore_version(
 
 @commands.command("history")
 def show_history(
-    workflow: WorkflowName,
+    workflow: options.WorkflowName,
     *,
     name: Release = LIVE,
     limit: Limit = 100,
@@ -295,7 +294,7 @@ def show_history(
 
 @commands.command("draw")
 def draw_version(
-    workflow: WorkflowName,
+    workflow: options.WorkflowName,
     reference: Reference,
     *,
     form: PictureFormat = Picture.MERMAID,

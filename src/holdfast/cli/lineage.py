@@ -8,8 +8,8 @@ import msgspec
 import typer
 
 from holdfast.cli import options
-from holdfast.cli.control import Actor, Reason, act, name_of_user
-from holdfast.cli.values import parse_json
+from holdfast.cli.control import act
+from holdfast.cli.values import name_of_user, parse_json
 from holdfast.errors import UsageError
 from holdfast.model.ids import DEFAULT_TENANT
 
@@ -20,8 +20,8 @@ def retry(
     from_start: Annotated[
         bool, typer.Option("--from-start", help="Take over nothing that it recorded.", show_default=False)
     ] = False,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -63,8 +63,8 @@ def fork(
         str | None,
         typer.Option("--request-id", metavar="TEXT", help="The same one starts one fork.", show_default=False),
     ] = None,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,

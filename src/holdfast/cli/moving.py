@@ -7,12 +7,13 @@ from typing import Annotated, Final
 import typer
 
 from holdfast.cli import options
-from holdfast.cli.control import Actor, Reason, act, name_of_user
+from holdfast.cli.control import act
 from holdfast.cli.database import open_session
 from holdfast.cli.definitions import Format, read_document
 from holdfast.cli.exits import Exit
 from holdfast.cli.output import Output, clean
 from holdfast.cli.shapes import plain
+from holdfast.cli.values import name_of_user
 from holdfast.client.moving import WAIT
 from holdfast.core.definitions.documents import part_from_json, part_from_yaml
 from holdfast.errors import UsageError
@@ -46,8 +47,8 @@ def move(
         bool, typer.Option("--dry-run", help="Say what it would do, and change nothing.", show_default=False)
     ] = False,
     wait: Wait = WAIT_S,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -106,8 +107,8 @@ def append(
         typer.Option("--format", help="How it is written. Default: as the file's name says.", show_default=False),
     ] = None,
     wait: Wait = WAIT_S,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,

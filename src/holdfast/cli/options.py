@@ -21,6 +21,17 @@ Database = Annotated[
 ]
 TenantName = Annotated[str, typer.Option("--tenant", metavar="NAME", help="Whose runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.", show_default=False)]
+Actor = Annotated[
+    str | None,
+    typer.Option("--actor", metavar="NAME", help="Who asks. Default: this user's name.", show_default=False),
+]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the run's transitions.", show_default=False)
+]
+Cursor = Annotated[
+    str | None,
+    typer.Option("--after", metavar="CURSOR", help="The `next` of the page before.", show_default=False),
+]
 RunIdText = Annotated[str, typer.Argument(metavar="RUN", help="The run's id.", show_default=False)]
 WorkflowFilter = Annotated[
     str | None, typer.Option("--workflow", metavar="NAME", help="Runs of this workflow.", show_default=False)

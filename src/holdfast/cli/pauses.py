@@ -8,11 +8,11 @@ import typer
 from rich.table import Table
 
 from holdfast.cli import options
-from holdfast.cli.control import Actor, Reason, name_of_user
 from holdfast.cli.database import open_session
 from holdfast.cli.output import Output, clean
 from holdfast.cli.shapes import plain
 from holdfast.cli.tables import make_table, show_span
+from holdfast.cli.values import name_of_user
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
 from holdfast.model.pause import Pause
 
@@ -37,8 +37,8 @@ def pause_queue(
     queue: QueueName,
     *,
     recall: Recall = False,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -68,8 +68,8 @@ def pause_workflow(
     workflow: options.WorkflowName,
     *,
     recall: Recall = False,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -104,8 +104,8 @@ def pause_tenant(
     tenant: TenantArgument,
     *,
     recall: Recall = False,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     as_json: options.AsJson = False,
 ) -> None:

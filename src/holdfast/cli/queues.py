@@ -8,12 +8,12 @@ import typer
 from rich.table import Table
 
 from holdfast.cli import options
-from holdfast.cli.control import Actor, Reason, name_of_user
 from holdfast.cli.database import open_session
 from holdfast.cli.output import Output, clean
 from holdfast.cli.pauses import QueueName
 from holdfast.cli.shapes import plain
 from holdfast.cli.tables import make_table, show_span
+from holdfast.cli.values import name_of_user
 from holdfast.errors import UsageError
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
 from holdfast.model.limit import QueueRow
@@ -54,8 +54,8 @@ def limit_queue(
             metavar="N", help="The most runs that workers hold at a time. `none`: no limit.", show_default=False
         ),
     ] = None,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,

@@ -80,10 +80,7 @@ def list_runs(
     attribute: options.AttributeFilter = None,
     waiting_on: options.WaitingFilter = None,
     limit: Annotated[int, typer.Option("--limit", metavar="N", help="Runs on a page, 1 to 1000.")] = 20,
-    after: Annotated[
-        str | None,
-        typer.Option("--after", metavar="CURSOR", help="The `next` of the page before.", show_default=False),
-    ] = None,
+    after: options.Cursor = None,
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,

@@ -9,14 +9,13 @@ from zoneinfo import ZoneInfo
 import typer
 
 from holdfast.cli import options
-from holdfast.cli.control import Actor, Reason, name_of_user
 from holdfast.cli.database import Session, open_session
 from holdfast.cli.durations import parse_duration
 from holdfast.cli.output import Output, clean
 from holdfast.cli.shapes import plain, plain_call
 from holdfast.cli.tables import fact_table, make_table, show_ago, show_call, show_span
 from holdfast.cli.target import load_app
-from holdfast.cli.values import parse_attributes, parse_json
+from holdfast.cli.values import name_of_user, parse_attributes, parse_json
 from holdfast.core.schedules import slot_text
 from holdfast.errors import ScheduleNotFound, UsageError
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
@@ -122,7 +121,7 @@ def create(
     version: Version = None,
     replace: Replace = False,
     app: options.CheckedApp = None,
-    actor: Actor = None,
+    actor: options.Actor = None,
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -157,8 +156,8 @@ def create(
 def pause(
     name: Name,
     *,
-    actor: Actor = None,
-    reason: Reason = "",
+    actor: options.Actor = None,
+    reason: options.Reason = "",
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -173,7 +172,7 @@ def pause(
 def resume(
     name: Name,
     *,
-    actor: Actor = None,
+    actor: options.Actor = None,
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,

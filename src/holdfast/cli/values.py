@@ -1,7 +1,8 @@
-"""What people type, as values: JSON, attributes. What cannot be read is a usage error that shows how to."""
+"""What people type, as values: JSON, attributes, their name. What cannot be read is an error that shows how to."""
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 from collections.abc import Iterable
@@ -39,3 +40,14 @@ def parse_attributes(pairs: Iterable[str]) -> dict[str, AttributeValue]:
             raise UsageError(f"{pair[:80]!r} is no attribute; write --attribute name=value")
         attributes[name] = parse_value(value)
     return attributes
+
+
+def name_of_user(actor: str | None) -> str:
+    """Who asks: the given name, or the user whose process this is."""
+    if actor is not None:
+        return actor
+    try:
+        return getpass.getuser()
+    except OSError:
+        # The process's user has no name on this machine.
+        return ""
