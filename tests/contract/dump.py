@@ -34,7 +34,10 @@ def _items(held: Any) -> list[Any]:
 def _sqlite(connection: sqlite3.Connection) -> dict[str, list[str]]:
     names = connection.execute("select name from sqlite_schema where type = 'table' and name not like 'sqlite%'")
     return {
-        name: sorted(repr(row) for row in connection.execute(f'select * from "{name}"'))  # noqa: S608 - from the schema
+        name.removeprefix("holdfast_"): sorted(
+            repr(row)
+            for row in connection.execute(f'select * from "{name}"')  # noqa: S608 - from the schema
+        )
         for (name,) in names.fetchall()
     }
 

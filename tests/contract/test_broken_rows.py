@@ -12,7 +12,7 @@ from tests.contract.scene import Scene, run_id
 from tests.contract.stores import ManualClock
 
 BREAK = {
-    "sqlite": "update runs set attributes = '[1]' where id = ?",
+    "sqlite": "update holdfast_runs set attributes = '[1]' where id = ?",
     "postgres": "update holdfast.runs set attributes = '[1]' where id = %s",
 }
 

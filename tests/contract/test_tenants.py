@@ -274,10 +274,10 @@ def test_an_export_holds_every_row_of_its_tenant_and_no_other(
 
 TAMPERING = {
     "sqlite": (
-        "update transitions set reason = 'x'",
-        "update transitions set key = 'x'",
-        "update transitions set at_ms = 1 where seq = 3",
-        "delete from transitions",
+        "update holdfast_transitions set reason = 'x'",
+        "update holdfast_transitions set key = 'x'",
+        "update holdfast_transitions set at_ms = 1 where seq = 3",
+        "delete from holdfast_transitions",
     ),
     "postgres": (
         "update holdfast.transitions set reason = 'x'",

@@ -77,38 +77,41 @@ def test_no_statement_reads_more_than_it_needs(connection: sqlite3.Connection, n
 @pytest.mark.parametrize(
     ("name", "index"),
     [
-        ("claim_runs_pick", "COVERING INDEX runs_line (shard=? AND queue=? AND code=? AND suspect=?)"),
-        ("claim_runs_merge", "COVERING INDEX runs_line (shard=? AND queue=? AND code=? AND suspect=?)"),
+        ("claim_runs_pick", "COVERING INDEX holdfast_runs_line (shard=? AND queue=? AND code=? AND suspect=?)"),
+        ("claim_runs_merge", "COVERING INDEX holdfast_runs_line (shard=? AND queue=? AND code=? AND suspect=?)"),
         (
             "claim_runs_merge",
-            "COVERING INDEX runs_line (shard=? AND queue=? AND code=? AND suspect=? AND priority=? AND ready_ms>?)",
+            (
+                "COVERING INDEX holdfast_runs_line"
+                " (shard=? AND queue=? AND code=? AND suspect=? AND priority=? AND ready_ms>?)"
+            ),
         ),
         (
             "claim_runs_merge",
-            "COVERING INDEX runs_line (shard=? AND queue=? AND code=? AND suspect=? AND priority<?)",
+            "COVERING INDEX holdfast_runs_line (shard=? AND queue=? AND code=? AND suspect=? AND priority<?)",
         ),
-        ("wake_due_pick", "INDEX runs_wake (shard=? AND wake_ms>? AND wake_ms<?)"),
-        ("read_agenda", "COVERING INDEX runs_line (shard=? AND queue=? AND code>?)"),
-        ("requeue_lost_forget", "COVERING INDEX runs_worker (shard=? AND worker=?)"),
-        ("read_agenda", "COVERING INDEX runs_wake"),
-        ("read_agenda", "COVERING INDEX schedules_due_ms"),
-        ("read_agenda", "COVERING INDEX runs_worker"),
-        ("commit_park", "INDEX waits_open (shard=? AND run_id=?)"),
-        ("commit_cancels", "INDEX runs_cancel"),
-        ("commit_kept", "INDEX signals_kept (shard=? AND run_id=? AND name=?)"),
-        ("commit_kept", "INDEX signals_kept_for_all (shard=? AND tenant=? AND name=?)"),
-        ("end_waits", "INDEX waits_open (shard=? AND run_id=?)"),
-        ("end_waits", "INDEX waits_child (shard=? AND child_id=?)"),
-        ("end_own_waits", "INDEX waits_open (shard=? AND run_id=?)"),
-        ("requeue_lost_pick", "INDEX runs_worker"),
-        ("claim_runs_rooms", "COVERING INDEX runs_worker (shard=? AND worker=? AND tenant=? AND queue=?)"),
-        ("claim_runs_open", "COVERING INDEX runs_worker (shard=? AND worker=? AND tenant=? AND queue=?)"),
-        ("retire_worker_runs", "INDEX runs_worker (shard=? AND worker=?)"),
-        ("signal_listening", "INDEX waits_signal (shard=? AND tenant=? AND signal=? AND run_id=?)"),
-        ("signal_waiters", "INDEX waits_signal (shard=? AND tenant=? AND signal=? AND run_id>?)"),
-        ("signal_heard", "INDEX signals_under_way_by_name (shard=? AND tenant=? AND name=?)"),
-        ("sweep_signals_pick", "INDEX signals_under_way (shard=? AND passed>?)"),
-        ("sweep_signals_expired", "INDEX signals_expiring (shard=? AND expires_ms>? AND expires_ms<?)"),
+        ("wake_due_pick", "INDEX holdfast_runs_wake (shard=? AND wake_ms>? AND wake_ms<?)"),
+        ("read_agenda", "COVERING INDEX holdfast_runs_line (shard=? AND queue=? AND code>?)"),
+        ("requeue_lost_forget", "COVERING INDEX holdfast_runs_worker (shard=? AND worker=?)"),
+        ("read_agenda", "COVERING INDEX holdfast_runs_wake"),
+        ("read_agenda", "COVERING INDEX holdfast_schedules_due_ms"),
+        ("read_agenda", "COVERING INDEX holdfast_runs_worker"),
+        ("commit_park", "INDEX holdfast_waits_open (shard=? AND run_id=?)"),
+        ("commit_cancels", "INDEX holdfast_runs_cancel"),
+        ("commit_kept", "INDEX holdfast_signals_kept (shard=? AND run_id=? AND name=?)"),
+        ("commit_kept", "INDEX holdfast_signals_kept_for_all (shard=? AND tenant=? AND name=?)"),
+        ("end_waits", "INDEX holdfast_waits_open (shard=? AND run_id=?)"),
+        ("end_waits", "INDEX holdfast_waits_child (shard=? AND child_id=?)"),
+        ("end_own_waits", "INDEX holdfast_waits_open (shard=? AND run_id=?)"),
+        ("requeue_lost_pick", "INDEX holdfast_runs_worker"),
+        ("claim_runs_rooms", "COVERING INDEX holdfast_runs_worker (shard=? AND worker=? AND tenant=? AND queue=?)"),
+        ("claim_runs_open", "COVERING INDEX holdfast_runs_worker (shard=? AND worker=? AND tenant=? AND queue=?)"),
+        ("retire_worker_runs", "INDEX holdfast_runs_worker (shard=? AND worker=?)"),
+        ("signal_listening", "INDEX holdfast_waits_signal (shard=? AND tenant=? AND signal=? AND run_id=?)"),
+        ("signal_waiters", "INDEX holdfast_waits_signal (shard=? AND tenant=? AND signal=? AND run_id>?)"),
+        ("signal_heard", "INDEX holdfast_signals_under_way_by_name (shard=? AND tenant=? AND name=?)"),
+        ("sweep_signals_pick", "INDEX holdfast_signals_under_way (shard=? AND passed>?)"),
+        ("sweep_signals_expired", "INDEX holdfast_signals_expiring (shard=? AND expires_ms>? AND expires_ms<?)"),
     ],
 )
 def test_a_hot_statement_goes_by_its_index(connection: sqlite3.Connection, name: str, index: str) -> None:
@@ -221,29 +224,32 @@ def test_a_list_of_values_looks_each_run_up(connection: sqlite3.Connection, name
 ACTIVE = frozenset({RunStatus.WAITING})
 
 
-BY_VALUE = "attributes_value (tenant=? AND name=? AND kind=? AND text=? AND number"
+BY_VALUE = "holdfast_attributes_value (tenant=? AND name=? AND kind=? AND text=? AND number"
 
 
 @pytest.mark.requirement("L-33")
 @pytest.mark.parametrize(
     ("where", "index"),
     [
-        (RunFilter(), "runs_status (tenant=? AND status=? AND"),
-        (RunFilter(statuses=ACTIVE), "runs_status (tenant=? AND status=? AND"),
-        (RunFilter(workflow="w"), "runs_workflow (tenant=? AND workflow=? AND status=? AND"),
-        (RunFilter(workflow="w", statuses=ACTIVE, text="x"), "runs_workflow (tenant=? AND workflow=? AND status=? AND"),
-        (RunFilter(order=RunOrder.ENDED), "runs_ended (tenant=? AND"),
+        (RunFilter(), "holdfast_runs_status (tenant=? AND status=? AND"),
+        (RunFilter(statuses=ACTIVE), "holdfast_runs_status (tenant=? AND status=? AND"),
+        (RunFilter(workflow="w"), "holdfast_runs_workflow (tenant=? AND workflow=? AND status=? AND"),
+        (
+            RunFilter(workflow="w", statuses=ACTIVE, text="x"),
+            "holdfast_runs_workflow (tenant=? AND workflow=? AND status=? AND",
+        ),
+        (RunFilter(order=RunOrder.ENDED), "holdfast_runs_ended (tenant=? AND"),
         (
             RunFilter(attributes={"customer": 42}),
             f"{BY_VALUE}=?",
         ),
-        (RunFilter(error_type="E"), "runs_error (tenant=? AND error_type=? AND"),
-        (RunFilter(fingerprint="f"), "runs_fingerprint (tenant=? AND error_fingerprint=? AND"),
-        (RunFilter(waiting_on=WaitingOn("signal", "s")), "waits_signal (shard=? AND tenant=? AND signal=?"),
+        (RunFilter(error_type="E"), "holdfast_runs_error (tenant=? AND error_type=? AND"),
+        (RunFilter(fingerprint="f"), "holdfast_runs_fingerprint (tenant=? AND error_fingerprint=? AND"),
+        (RunFilter(waiting_on=WaitingOn("signal", "s")), "holdfast_waits_signal (shard=? AND tenant=? AND signal=?"),
         (RunFilter(waiting_on=WaitingOn("timer")), "waits USING PRIMARY KEY (shard=? AND run_id=?"),
-        (RunFilter(key="k"), "runs_key (tenant=? AND key=?"),
-        (RunFilter(parent_id=run_id(1)), "runs_parent (parent_id=?"),
-        (RunFilter(root_id=run_id(1)), "runs_root (root_id=?"),
+        (RunFilter(key="k"), "holdfast_runs_key (tenant=? AND key=?"),
+        (RunFilter(parent_id=run_id(1)), "holdfast_runs_parent (parent_id=?"),
+        (RunFilter(root_id=run_id(1)), "holdfast_runs_root (root_id=?"),
         (
             RunFilter(ranges=(AttributeRange("total", ">", 3),)),
             "attributes USING PRIMARY KEY (shard=? AND run_id=? AND name=?",

@@ -55,13 +55,29 @@ def test_migrators_that_race_all_find_the_tables(path: str) -> None:
 
 @pytest.mark.requirement("fault-58")
 def test_a_migration_that_fails_leaves_nothing_behind(path: str) -> None:
-    change(path, "create table workers (x)")
+    change(path, "create table holdfast_workers (x)")
 
-    with pytest.raises(Exception, match="workers already exists"):
+    with pytest.raises(Exception, match="holdfast_workers already exists"):
         migrate(f"sqlite:///{path}")
 
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("select name from sqlite_schema").fetchall() == [("workers",)]
+        assert connection.execute("select name from sqlite_schema").fetchall() == [("holdfast_workers",)]
+
+
+def test_a_users_tables_live_beside_ours_whatever_their_names(path: str) -> None:
+    names = [table.name for table in tables.METADATA.sorted_tables]
+    for name in names:
+        change(path, f"create table {name} (x)")
+        change(path, f"create index {name}_by_x on {name} (x)")
+    change(path, "insert into runs values ('a marathon')")
+
+    migrate(f"sqlite:///{path}")
+
+    with closing(sqlite3.connect(path)) as connection:
+        made = {name for (name,) in connection.execute("select name from sqlite_schema where name not like 'sqlite_%'")}
+        assert connection.execute("select x from runs").fetchall() == [("a marathon",)]
+    users = {*names, *(f"{name}_by_x" for name in names)}
+    assert [name for name in sorted(made - users) if not name.startswith("holdfast_")] == []
 
 
 def test_a_database_without_tables_is_too_old(path: str) -> None:
@@ -118,7 +134,7 @@ def ddl(path: str) -> dict[str, str]:
 def test_the_checks_list_the_words_of_the_model(
     ddl: dict[str, str], table: str, column: str, words: type[StrEnum]
 ) -> None:
-    found = re.search(rf"\b{column} text\b[^,(]*check \({column} in \(([^)]*)\)", ddl[table])
+    found = re.search(rf"\b{column} text\b[^,(]*check \({column} in \(([^)]*)\)", ddl[f"holdfast_{table}"])
 
     assert found is not None
     assert re.findall(r"'(\w+)'", found.group(1)) == [word.value for word in words]
@@ -135,7 +151,9 @@ def test_sqlalchemy_sees_the_columns_that_there_are(path: str) -> None:
     migrate(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection:
         for table in tables.METADATA.sorted_tables:
-            columns = connection.execute("select name from pragma_table_xinfo(?) order by name", (table.name,))
+            columns = connection.execute(
+                "select name from pragma_table_xinfo(?) order by name", (f"holdfast_{table.name}",)
+            )
 
             assert [row[0] for row in columns] == sorted(table.c.keys())
 
@@ -146,30 +164,30 @@ def test_no_table_is_unknown_to_erasure_and_export(path: str) -> None:
         found = connection.execute("select name from sqlite_schema where type = 'table' and name not like 'sqlite_%'")
 
         assert {row[0] for row in found} - {"holdfast_version"} == {
-            table.name for table in tables.METADATA.sorted_tables
+            f"holdfast_{table.name}" for table in tables.METADATA.sorted_tables
         }
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "update runs set ready_ms = 1, worker = 'w', status = 'running'",
-        "update runs set ready_ms = 1, status = 'waiting'",
-        "update runs set worker = 'w', status = 'queued', ready_ms = null",
-        "update runs set worker = null, status = 'running', ready_ms = null",
-        "update runs set status = 'completed', ready_ms = null",
-        "update runs set status = 'queued', finalized_ms = 1",
-        "update runs set status = 'done'",
-        "update runs set input = 'no json'",
-        "update runs set priority = 1001",
+        "update holdfast_runs set ready_ms = 1, worker = 'w', status = 'running'",
+        "update holdfast_runs set ready_ms = 1, status = 'waiting'",
+        "update holdfast_runs set worker = 'w', status = 'queued', ready_ms = null",
+        "update holdfast_runs set worker = null, status = 'running', ready_ms = null",
+        "update holdfast_runs set status = 'completed', ready_ms = null",
+        "update holdfast_runs set status = 'queued', finalized_ms = 1",
+        "update holdfast_runs set status = 'done'",
+        "update holdfast_runs set input = 'no json'",
+        "update holdfast_runs set priority = 1001",
     ],
 )
 def test_the_tables_refuse_what_no_run_can_be(path: str, statement: str) -> None:
     migrate(f"sqlite:///{path}")
     change(
         path,
-        "insert into runs (id, tenant, workflow, code, queue, status, status_reason, input, root_id, created_ms,"
-        " updated_ms, ready_ms) values ('r', 't', 'w', 'w', 'q', 'queued', 'started', '{}', 'r', 1, 1, 1)",
+        "insert into holdfast_runs (id, tenant, workflow, code, queue, status, status_reason, input, root_id,"
+        " created_ms, updated_ms, ready_ms) values ('r', 't', 'w', 'w', 'q', 'queued', 'started', '{}', 'r', 1, 1, 1)",
     )
 
     with pytest.raises(sqlite3.IntegrityError):

@@ -136,14 +136,14 @@ def test_a_full_disk_refuses_a_start_and_leaves_no_half_of_it(path: str, library
 
     def fill(connection: sqlite3.Connection) -> None:
         connection.executemany(
-            "insert into workers values (?, '[]', '[]', '{}', '', 1, '', 1, 1, 1)",
+            "insert into holdfast_workers values (?, '[]', '[]', '{}', '', 1, '', 1, 1, 1)",
             [(f"w{number}",) for number in range(5_000)],
         )
 
     with pytest.raises(StoreUnavailable, match="full"), database.transaction() as connection:
         fill(connection)
     with database.transaction() as connection:
-        left = connection.execute("select count(*) from workers").fetchone()
+        left = connection.execute("select count(*) from holdfast_workers").fetchone()
         connection.execute("pragma max_page_count = 1000000")
         fill(connection)
 

@@ -101,14 +101,14 @@ def may_answer_postgres() -> ColumnElement[bool]:
 
 
 _MAY_ANSWER_SQLITE: Final = """(
-        coalesce(json_array_length(waits.request, '$.by'), 0) = 0
+        coalesce(json_array_length(holdfast_waits.request, '$.by'), 0) = 0
         or exists (
-            select 1 from json_each(waits.request, '$.by') as a cross join json_each(:names) as n
+            select 1 from json_each(holdfast_waits.request, '$.by') as a cross join json_each(:names) as n
             where a.value = n.value)
         or (
-            waits.opened_ms + (waits.request ->> '$.escalate_after_ms') <= :now_ms
+            holdfast_waits.opened_ms + (holdfast_waits.request ->> '$.escalate_after_ms') <= :now_ms
             and exists (
-                select 1 from json_each(waits.request, '$.escalate_to') as a cross join json_each(:names) as n
+                select 1 from json_each(holdfast_waits.request, '$.escalate_to') as a cross join json_each(:names) as n
                 where a.value = n.value)))"""
 
 

@@ -23,10 +23,7 @@ DialectName = Literal["sqlite", "postgresql"]
 SHARD: Final[ColumnElement[int]] = literal_column("0")
 """There is one shard until the tables are distributed."""
 
-_SCHEMAS: Final[dict[DialectName, dict[str | None, str | None] | None]] = {
-    "sqlite": None,
-    "postgresql": {None: "holdfast"},
-}
+_SCHEMA: Final[dict[str | None, str | None]] = {None: "holdfast"}
 
 
 class _SqliteCompiler(SQLiteCompiler):
@@ -53,12 +50,14 @@ def render(statement: Executable, dialect: DialectName) -> tuple[str, dict[str, 
     assert isinstance(statement, ClauseElement)
     compiled = statement.compile(
         dialect=_dialect(dialect),
-        schema_translate_map=_SCHEMAS[dialect],
-        render_schema_translate=_SCHEMAS[dialect] is not None,
+        schema_translate_map=_SCHEMA,
+        render_schema_translate=True,
         compile_kwargs={"render_postcompile": True},
     )
+    # SQLite has no schemas: there the name of ours is the prefix of our tables.
+    text = str(compiled).replace("holdfast.", "holdfast_") if dialect == "sqlite" else str(compiled)
     params: Any = compiled.params
-    return str(compiled), {str(name): value for name, value in params.items()}
+    return text, {str(name): value for name, value in params.items()}
 
 
 @lru_cache(maxsize=500)

@@ -330,7 +330,7 @@ def _waits_named(waiting: str) -> list[ColumnElement[bool]]:
 
 
 def _hinted(query: Query, waiting: str) -> Query:
-    return query.with_hint(WAITS, f"INDEXED BY waits_{waiting}", "sqlite")
+    return query.with_hint(WAITS, f"INDEXED BY holdfast_waits_{waiting}", "sqlite")
 
 
 def _has_wait(waiting: str) -> ColumnElement[bool]:

@@ -116,7 +116,7 @@ def place_of() -> Query:
             select(c.id)
             .where(*same, *where)
             .limit(literal_column(str(AHEAD_MAX)))
-            .with_hint(RUNS, "INDEXED BY runs_barred", "sqlite")
+            .with_hint(RUNS, "INDEXED BY holdfast_runs_barred", "sqlite")
             .subquery()
         )
         .scalar_subquery()
@@ -144,4 +144,4 @@ def _held() -> tuple[ColumnElement[bool], ...]:
 
 def _by_status(query: Query) -> Query:
     """Without statistics SQLite would read all runs by the beginning of their primary key. Access: runs_status."""
-    return query.with_hint(RUNS, "INDEXED BY runs_status", "sqlite")
+    return query.with_hint(RUNS, "INDEXED BY holdfast_runs_status", "sqlite")

@@ -1,6 +1,7 @@
 """The tables as SQLAlchemy sees them, for listings and whatever else is not hot; the DDL files have the last word.
 
-Names are the same on both databases. Types are what PostgreSQL's are; on SQLite ids and payloads are text.
+Names are the same on both databases but for what stands before them: the schema ``holdfast.`` on PostgreSQL, the prefix
+``holdfast_`` on SQLite (``rendering``). Types are what PostgreSQL's are; on SQLite ids and payloads are text.
 """
 
 from __future__ import annotations

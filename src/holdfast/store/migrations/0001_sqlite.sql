@@ -2,7 +2,7 @@
 -- A file is one shard: `shard` is always 0 here, and costs no byte in a row or an index.
 -- Every index below serves one port method; the partial ones hold only the rows that are in that state now.
 
-create table runs (
+create table holdfast_runs (
     shard integer not null default 0,
     id text not null,
     tenant text not null,
@@ -71,33 +71,33 @@ create table runs (
 -- claim_runs, read_agenda, read_detail (how many are ahead): one line per (queue, code), suspects apart, in the order
 -- in which they are served, so that no claim walks through runs that its worker does not know or must leave
 -- (the last column makes it covering)
-create index runs_line on runs (shard, queue, code, suspect, priority desc, ready_ms, id, barred_by)
+create index holdfast_runs_line on holdfast_runs (shard, queue, code, suspect, priority desc, ready_ms, id, barred_by)
 where ready_ms is not null and barred_by is null;
 -- claim_runs, read_agenda: one line per tenant and bar, and next to nothing without pauses and quotas
-create index runs_barred on runs (shard, tenant, barred_by, priority desc, ready_ms, id) where barred_by is not null;
+create index holdfast_runs_barred on holdfast_runs (shard, tenant, barred_by, priority desc, ready_ms, id) where barred_by is not null;
 -- wake_due, read_agenda
-create index runs_wake on runs (shard, wake_ms) where wake_ms is not null;
+create index holdfast_runs_wake on holdfast_runs (shard, wake_ms) where wake_ms is not null;
 -- requeue_lost, retire_worker, read_agenda; claim_runs counts the places of a queue in it, worker by worker
-create index runs_worker on runs (shard, worker, tenant, queue) where worker is not null;
+create index holdfast_runs_worker on holdfast_runs (shard, worker, tenant, queue) where worker is not null;
 -- commit: which runs it has to report; next to always empty
-create index runs_cancel on runs (shard, id) where cancel_requested = 1 and worker is not null;
+create index holdfast_runs_cancel on holdfast_runs (shard, id) where cancel_requested = 1 and worker is not null;
 -- list_runs, count_runs: one look per status, merged
-create index runs_status on runs (tenant, status, created_ms desc, id desc);
-create index runs_workflow on runs (tenant, workflow, status, created_ms desc, id desc);
-create index runs_ended on runs (tenant, finalized_ms desc, id desc) where finalized_ms is not null;
-create index runs_root on runs (root_id) where root_id <> id;
-create index runs_error on runs (tenant, error_type, created_ms desc, id desc) where error_type is not null;
-create index runs_fingerprint on runs (tenant, error_fingerprint, created_ms desc, id desc)
+create index holdfast_runs_status on holdfast_runs (tenant, status, created_ms desc, id desc);
+create index holdfast_runs_workflow on holdfast_runs (tenant, workflow, status, created_ms desc, id desc);
+create index holdfast_runs_ended on holdfast_runs (tenant, finalized_ms desc, id desc) where finalized_ms is not null;
+create index holdfast_runs_root on holdfast_runs (root_id) where root_id <> id;
+create index holdfast_runs_error on holdfast_runs (tenant, error_type, created_ms desc, id desc) where error_type is not null;
+create index holdfast_runs_fingerprint on holdfast_runs (tenant, error_fingerprint, created_ms desc, id desc)
     where error_fingerprint is not null;
 -- start_copy: one run per root and attempt; next to nothing for runs that were never retried
 -- (the successor of a retry is of its attempt, and is no retry)
-create unique index runs_attempt on runs (shard, root_id, attempt) where retry_of_id is not null;
+create unique index holdfast_runs_attempt on holdfast_runs (shard, root_id, attempt) where retry_of_id is not null;
 -- find_newest: the last link of a chain; next to nothing for runs that never continued
-create unique index runs_chain on runs (shard, chain_id, link) where chain_id is not null;
-create index runs_parent on runs (parent_id, created_ms desc, id desc) where parent_id is not null;
-create index runs_key on runs (tenant, key) where key is not null;
+create unique index holdfast_runs_chain on holdfast_runs (shard, chain_id, link) where chain_id is not null;
+create index holdfast_runs_parent on holdfast_runs (parent_id, created_ms desc, id desc) where parent_id is not null;
+create index holdfast_runs_key on holdfast_runs (tenant, key) where key is not null;
 
-create table journal (
+create table holdfast_journal (
     shard integer not null default 0,
     run_id text not null,
     key text not null,
@@ -119,10 +119,10 @@ create table journal (
 ) strict, without rowid;
 
 -- read_outputs
-create index journal_outputs on journal (shard, run_id, kind, name, seq)
+create index holdfast_journal_outputs on holdfast_journal (shard, run_id, kind, name, seq)
 where kind in ('published', 'emitted', 'reply');
 
-create table waits (
+create table holdfast_waits (
     shard integer not null default 0,
     run_id text not null,
     key text not null,
@@ -151,15 +151,15 @@ create table waits (
 ) strict, without rowid;
 
 -- commit (Park counts, Finish closes), wake_due
-create index waits_open on waits (shard, run_id, due_ms) where outcome is null;
+create index holdfast_waits_open on holdfast_waits (shard, run_id, due_ms) where outcome is null;
 -- commit (Finish), command: who waits for this child
-create index waits_child on waits (shard, child_id) where outcome is null and child_id is not null;
+create index holdfast_waits_child on holdfast_waits (shard, child_id) where outcome is null and child_id is not null;
 -- send_signal, to one run and to all
-create index waits_signal on waits (shard, tenant, signal, run_id, seq) where outcome is null and signal is not null;
+create index holdfast_waits_signal on holdfast_waits (shard, tenant, signal, run_id, seq) where outcome is null and signal is not null;
 -- list_approvals
-create index waits_approval on waits (tenant, opened_ms, run_id, key) where outcome is null and kind = 'approval';
+create index holdfast_waits_approval on holdfast_waits (tenant, opened_ms, run_id, key) where outcome is null and kind = 'approval';
 
-create table attempts (
+create table holdfast_attempts (
     shard integer not null default 0,
     run_id text not null,
     key text not null,
@@ -172,7 +172,7 @@ create table attempts (
 ) strict, without rowid;
 
 -- With a rowid, which says what came first, whatever the clock does.
-create table signals (
+create table holdfast_signals (
     shard integer not null default 0,
     id text not null,
     tenant text not null,
@@ -188,15 +188,15 @@ create table signals (
 ) strict;
 
 -- commit: the kept signals of a run, oldest first (an index ends with the rowid)
-create index signals_kept on signals (shard, run_id, name) where consumed_ms is null and run_id is not null;
+create index holdfast_signals_kept on holdfast_signals (shard, run_id, name) where consumed_ms is null and run_id is not null;
 -- commit: the signals kept for all
-create index signals_kept_for_all on signals (shard, tenant, name) where consumed_ms is null and run_id is null;
+create index holdfast_signals_kept_for_all on holdfast_signals (shard, tenant, name) where consumed_ms is null and run_id is null;
 -- sweep_signals, read_agenda, send_signal: under way, with the last run that it was delivered to
-create index signals_under_way on signals (shard, passed) where passed is not null;
-create index signals_under_way_by_name on signals (shard, tenant, name) where passed is not null;
-create index signals_expiring on signals (shard, expires_ms) where expires_ms is not null;
+create index holdfast_signals_under_way on holdfast_signals (shard, passed) where passed is not null;
+create index holdfast_signals_under_way_by_name on holdfast_signals (shard, tenant, name) where passed is not null;
+create index holdfast_signals_expiring on holdfast_signals (shard, expires_ms) where expires_ms is not null;
 
-create table receipts (
+create table holdfast_receipts (
     shard integer not null default 0,
     signal_id text not null,
     run_id text not null,
@@ -206,7 +206,7 @@ create table receipts (
     primary key (shard, signal_id, run_id)
 ) strict, without rowid;
 
-create table transitions (
+create table holdfast_transitions (
     position integer primary key autoincrement, -- the order of all runs' transitions; never used twice
     shard integer not null default 0,
     run_id text not null,
@@ -227,10 +227,10 @@ create table transitions (
     unique (shard, run_id, seq)
 ) strict;
 -- command, to a link of a chain: whether another one has obeyed it
-create index transitions_command on transitions (command_id) where command_id is not null;
+create index holdfast_transitions_command on holdfast_transitions (command_id) where command_id is not null;
 
 -- Bulk jobs: one command for many runs (store/bulk.py).
-create table bulk_jobs (
+create table holdfast_bulk_jobs (
     tenant text not null,
     id text not null,
     action text not null,
@@ -257,10 +257,10 @@ create table bulk_jobs (
     check ((ended_ms is null) = (status = 'running'))
 ) strict, without rowid;
 
-create index bulk_jobs_running on bulk_jobs (next_ms) where status = 'running';
-create index bulk_jobs_list on bulk_jobs (tenant, created_ms desc, id desc);
+create index holdfast_bulk_jobs_running on holdfast_bulk_jobs (next_ms) where status = 'running';
+create index holdfast_bulk_jobs_list on holdfast_bulk_jobs (tenant, created_ms desc, id desc);
 
-create table bulk_errors (
+create table holdfast_bulk_errors (
     tenant text not null,
     job_id text not null,
     run_id text not null,
@@ -270,10 +270,10 @@ create table bulk_errors (
     primary key (tenant, job_id, run_id)
 ) strict, without rowid;
 -- They go with their run.
-create index bulk_errors_run on bulk_errors (run_id);
+create index holdfast_bulk_errors_run on holdfast_bulk_errors (run_id);
 
 -- Schedules (store/schedules.py).
-create table schedules (
+create table holdfast_schedules (
     tenant text not null,
     name text not null,
     workflow text not null,
@@ -298,9 +298,9 @@ create table schedules (
     check (paused_ms is null or due_ms is null)
 ) strict, without rowid;
 
-create index schedules_due_ms on schedules (due_ms) where due_ms is not null;
+create index holdfast_schedules_due_ms on holdfast_schedules (due_ms) where due_ms is not null;
 
-create table schedule_ticks (
+create table holdfast_schedule_ticks (
     tenant text not null,
     schedule text not null,
     number integer not null,
@@ -316,25 +316,25 @@ create table schedule_ticks (
 ) strict, without rowid;
 
 -- Up to which position transitions of a tenant were deleted: what a reader may have missed.
-create table prunings (
+create table holdfast_prunings (
     tenant text not null primary key,
     position integer not null,
     pruned_ms integer not null
 ) strict, without rowid;
 
 -- The log writes itself: whatever raises `transition_seq` has made a move, and cannot forget to record it.
-create trigger runs_started after insert on runs begin
-    insert into transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
+create trigger holdfast_runs_started after insert on holdfast_runs begin
+    insert into holdfast_transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
     values (new.shard, new.id, new.transition_seq, null, new.status, new.status_reason, new.worker, new.epoch, new.updated_ms);
 end;
 
-create trigger runs_moved after update of transition_seq on runs begin
-    insert into transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
+create trigger holdfast_runs_moved after update of transition_seq on holdfast_runs begin
+    insert into holdfast_transitions (shard, run_id, seq, from_status, to_status, reason, worker, epoch, at_ms)
     values (new.shard, new.id, new.transition_seq, old.status, new.status, new.status_reason,
         coalesce(new.worker, old.worker), new.epoch, new.updated_ms);
 end;
 
-create table workers (
+create table holdfast_workers (
     id text not null primary key,
     queues text not null,
     codes text not null,
@@ -347,7 +347,7 @@ create table workers (
     lease_until_ms integer not null
 ) strict, without rowid;
 
-create table attributes (
+create table holdfast_attributes (
     shard integer not null default 0,
     run_id text not null,
     name text not null,
@@ -360,10 +360,10 @@ create table attributes (
 ) strict, without rowid;
 
 -- list_runs by the value of an attribute, in order; `text` is empty or `number` is 0, as the kind says
-create index attributes_value on attributes (tenant, name, kind, text, number, created_ms desc, run_id desc);
+create index holdfast_attributes_value on holdfast_attributes (tenant, name, kind, text, number, created_ms desc, run_id desc);
 
 -- Not hot, and without a shard: written once for both databases over Store.transact (store/catalog.py).
-create table definitions (
+create table holdfast_definitions (
     tenant text not null,
     workflow text not null,
     version integer not null check (version >= 1),
@@ -376,13 +376,13 @@ create table definitions (
 ) strict;
 
 -- equal content is one version; and a worker looks for the code that a line names
-create unique index definitions_hash on definitions (workflow, hash, tenant);
+create unique index holdfast_definitions_hash on holdfast_definitions (workflow, hash, tenant);
 
-create trigger definitions_immutable before update on definitions begin
+create trigger holdfast_definitions_immutable before update on holdfast_definitions begin
     select raise(abort, 'a version of a definition is never changed');
 end;
 
-create table releases (
+create table holdfast_releases (
     tenant text not null,
     workflow text not null,
     name text not null,
@@ -394,12 +394,12 @@ create table releases (
     primary key (tenant, workflow, name, number)
 ) strict, without rowid;
 
-create trigger releases_append_only before update on releases begin
+create trigger holdfast_releases_append_only before update on holdfast_releases begin
     select raise(abort, 'the history of a release is append-only');
 end;
 
 -- The editor's side: projects and who may do what in them, drawn workflows, drafts, triggers. None of it is hot.
-create table projects (
+create table holdfast_projects (
     tenant text not null,
     id text not null,
     name text not null,
@@ -409,7 +409,7 @@ create table projects (
     unique (tenant, name)
 ) strict, without rowid;
 
-create table members (
+create table holdfast_members (
     tenant text not null,
     project_id text not null,
     subject text not null,
@@ -420,11 +420,11 @@ create table members (
 ) strict, without rowid;
 
 -- a project has one owner
-create unique index members_owner on members (tenant, project_id) where role = 'owner';
+create unique index holdfast_members_owner on holdfast_members (tenant, project_id) where role = 'owner';
 -- the projects of one person
-create index members_of on members (tenant, subject);
+create index holdfast_members_of on holdfast_members (tenant, subject);
 
-create table workflows (
+create table holdfast_workflows (
     tenant text not null,
     id text not null,
     project_id text not null,
@@ -441,9 +441,9 @@ create table workflows (
     check (head between 0 and newest)
 ) strict, without rowid;
 
-create index workflows_list on workflows (tenant, project_id, name);
+create index holdfast_workflows_list on holdfast_workflows (tenant, project_id, name);
 
-create table drafts (
+create table holdfast_drafts (
     tenant text not null,
     workflow_id text not null,
     project_id text not null,
@@ -455,7 +455,7 @@ create table drafts (
     primary key (tenant, workflow_id)
 ) strict;
 
-create table triggers (
+create table holdfast_triggers (
     tenant text not null,
     id text not null,
     project_id text not null,
@@ -474,7 +474,7 @@ create table triggers (
     check ((path is not null) = (kind = 'webhook'))
 ) strict;
 
-create table audit (
+create table holdfast_audit (
     number integer primary key,
     tenant text not null,
     project_id text not null,
@@ -485,14 +485,14 @@ create table audit (
     at_ms integer not null
 ) strict;
 
-create index audit_list on audit (tenant, project_id, number);
+create index holdfast_audit_list on holdfast_audit (tenant, project_id, number);
 
-create trigger audit_append_only before update on audit begin
+create trigger holdfast_audit_append_only before update on holdfast_audit begin
     select raise(abort, 'the audit log is append-only');
 end;
 
 -- Not hot but for start_runs, which looks for the quotas of its tenant.
-create table tenants (
+create table holdfast_tenants (
     tenant text not null primary key,
     queued_max integer check (queued_max >= 0),
     running_max integer check (running_max >= 0),
@@ -504,7 +504,7 @@ create table tenants (
 
 -- How many bytes of payloads tenants with stored_bytes_max had when they were counted last; whoever begins to count
 -- them again moves next_ms on.
-create table byte_accounts (
+create table holdfast_byte_accounts (
     tenant text not null primary key,
     stored_bytes integer not null default 0,
     counted_ms integer,
@@ -512,7 +512,7 @@ create table byte_accounts (
 ) strict, without rowid;
 
 -- How many runs of a tenant's queue workers may hold; one without a row has no limit.
-create table queues (
+create table holdfast_queues (
     tenant text not null,
     queue text not null,
     running_max integer not null check (running_max >= 0),
@@ -525,7 +525,7 @@ create table queues (
 -- Closing events: who is to be told of the ends of which runs, and the ends that nobody has acknowledged yet. Written
 -- once for both databases over Store.transact (store/outbox.py), but for the rows of the outbox: the trigger runs_ended.
 -- An empty tenant stands for all of them (the handlers of programs), an empty workflow for all of them too.
-create table subscriptions (
+create table holdfast_subscriptions (
     tenant text not null,
     workflow text not null,
     name text not null,
@@ -533,7 +533,7 @@ create table subscriptions (
     primary key (tenant, workflow, name)
 ) strict, without rowid;
 
-create table outbox (
+create table holdfast_outbox (
     shard integer not null,
     run_id text not null,
     seq integer not null,
@@ -551,34 +551,34 @@ create table outbox (
     deliveries integer not null default 0,
     primary key (shard, run_id, seq, subscription)
 ) strict, without rowid;
-create index outbox_line on outbox (subscription, tenant, ended_ms, run_id);
-create index outbox_handlers on outbox (subscription, ended_ms, run_id);
+create index holdfast_outbox_line on holdfast_outbox (subscription, tenant, ended_ms, run_id);
+create index holdfast_outbox_handlers on holdfast_outbox (subscription, ended_ms, run_id);
 
 -- Whatever ends a run tells those who are subscribed then, in the same statement.
-create trigger runs_ended after update of finalized_ms on runs
+create trigger holdfast_runs_ended after update of finalized_ms on holdfast_runs
 when new.finalized_ms is not null and new.status <> old.status and new.continued_as_id is null begin
-    insert into outbox (shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type,
+    insert into holdfast_outbox (shard, run_id, seq, subscription, tenant, workflow, key, status, reason, error_type,
         error_message, failed, ended_ms)
     select new.shard, new.id, new.transition_seq, s.name, new.tenant, new.workflow, new.key, new.status,
         new.terminal_reason, new.error_type, new.error_message, (
             select json_group_array(f.key) from (
-                select j.key from journal as j
+                select j.key from holdfast_journal as j
                 where j.shard = new.shard and j.run_id = new.id and j.status = 'failed' and j.kind = 'step'
                 union
-                select w.key from waits as w
+                select w.key from holdfast_waits as w
                 where w.shard = new.shard and w.run_id = new.id and w.outcome = 'child_ended'
                     and w.child_status <> 'completed'
                 order by 1) as f),
         new.updated_ms
-    from subscriptions as s
+    from holdfast_subscriptions as s
     where s.tenant in ('', new.tenant) and s.workflow in ('', new.workflow)
     on conflict (shard, run_id, seq, subscription) do nothing;
 end;
 
 -- claim_runs: whether it has to count at all
-create index tenants_limited on tenants (tenant) where running_max is not null;
+create index holdfast_tenants_limited on holdfast_tenants (tenant) where running_max is not null;
 
-create table pauses (
+create table holdfast_pauses (
     tenant text not null,
     bar text not null,
     kind text not null check (kind in ('queue', 'workflow', 'tenant')),
@@ -593,14 +593,14 @@ create table pauses (
 
 -- The log is append-only. Rows go when their run has gone, by retention and erasure, which delete the run first.
 -- The trigger that writes a row does not know which wait or whose command it is about: that is filled in once.
-create trigger transitions_append_only before update on transitions
+create trigger holdfast_transitions_append_only before update on holdfast_transitions
 when old.key is not null or old.actor is not null or new.shard <> old.shard or new.run_id <> old.run_id
     or new.seq <> old.seq or new.from_status is not old.from_status or new.to_status <> old.to_status
     or new.reason <> old.reason or new.worker is not old.worker or new.epoch <> old.epoch or new.at_ms <> old.at_ms
-    or old.seq is not (select r.transition_seq from runs as r where r.shard = old.shard and r.id = old.run_id) begin
+    or old.seq is not (select r.transition_seq from holdfast_runs as r where r.shard = old.shard and r.id = old.run_id) begin
     select raise(abort, 'transitions are append-only');
 end;
-create trigger transitions_kept before delete on transitions
-when exists (select 1 from runs as r where r.shard = old.shard and r.id = old.run_id) begin
+create trigger holdfast_transitions_kept before delete on holdfast_transitions
+when exists (select 1 from holdfast_runs as r where r.shard = old.shard and r.id = old.run_id) begin
     select raise(abort, 'transitions are append-only while their run is there');
 end;

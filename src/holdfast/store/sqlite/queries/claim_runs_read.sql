@@ -3,4 +3,4 @@ select json_group_array(json_array(r.id, r.tenant, r.workflow, r.queue, r.status
     r.attempt, r.epoch, r.crashes, r.cancel_requested, r.created_ms, r.deadline_ms, r.priority,
     r.version, r.definition_hash, r.cancel_compensates, r.pause_requested, r.parent_id))
 from json_each(:run_ids) as b
-cross join runs as r on r.shard = 0 and r.id = b.value
+cross join holdfast_runs as r on r.shard = 0 and r.id = b.value

@@ -2,7 +2,7 @@
 -- Guard: the run is where it was when it was decided what to do: its status, its epoch and its holder;
 -- it follows the version that was seen, and has not been moved since by anything, if the decision depends on that.
 -- Access: the primary key. Counts 1, or 0 if it was elsewhere.
-update runs set status = :status, status_reason = :status_reason, terminal_reason = :terminal_reason,
+update holdfast_runs set status = :status, status_reason = :status_reason, terminal_reason = :terminal_reason,
     error = iif(:keeps_error, error, null), error_type = iif(:keeps_error, error_type, null),
     error_message = iif(:keeps_error, error_message, null),
     error_fingerprint = iif(:keeps_error, error_fingerprint, null), queue = :queue, priority = :priority, worker = :worker, epoch = :epoch,

@@ -1,6 +1,6 @@
 -- Give outcomes of a run other keys, because it goes on with another version of its graph. No new key is in use.
 -- Guard: nobody holds the run. Access: the primary keys.
-update journal set key = p.value
+update holdfast_journal as journal set key = p.value
 from json_each(:renamed) as p
 where journal.shard = 0 and journal.run_id = :run_id and journal.key = p.key
-    and exists (select 1 from runs as r where r.shard = 0 and r.id = :run_id and r.worker is null)
+    and exists (select 1 from holdfast_runs as r where r.shard = 0 and r.id = :run_id and r.worker is null)

@@ -1,11 +1,11 @@
 -- Close waits that the workflow no longer waits for. Rows: run id, the lease's epoch, key.
 -- Guard: open, and the run is held at that epoch. Access: the primary keys.
-update waits set outcome = 'cancelled', closed_ms = :now_ms
+update holdfast_waits as waits set outcome = 'cancelled', closed_ms = :now_ms
 from (
     with b as materialized (
         select r.id as run_id, v.value ->> 2 as key
         from json_each(:rows) as v
-        cross join runs as r on r.shard = 0 and r.id = v.value ->> 0
+        cross join holdfast_runs as r on r.shard = 0 and r.id = v.value ->> 0
             and r.worker is not null and r.status in ('running', 'compensating') and r.epoch = v.value ->> 1)
     select * from b
 ) as b

@@ -1,3 +1,3 @@
 -- The held runs that somebody wants cancelled. Access: runs_cancel.
 -- Returns: one JSON array of ids.
-select json_group_array(id) from runs indexed by runs_cancel where shard = 0 and cancel_requested = 1 and worker is not null
+select json_group_array(id) from holdfast_runs indexed by holdfast_runs_cancel where shard = 0 and cancel_requested = 1 and worker is not null

@@ -1,6 +1,6 @@
 -- Turn running runs to compensating; the leases stay. Rows: run id, epoch, reason, error.
 -- Guard: running at that epoch. Access: the primary key. Counts the runs turned.
-update runs set status = 'compensating', status_reason = b.reason, error = b.error,
+update holdfast_runs as runs set status = 'compensating', status_reason = b.reason, error = b.error,
     updated_ms = :now_ms, transition_seq = transition_seq + 1
 from (
     with b as materialized (

@@ -1,6 +1,6 @@
 -- End runs that continue as others. Rows: run id, epoch, the successor's id, its input.
 -- Guard: held at that epoch, running. Access: the primary key. Counts the runs ended.
-update runs set status = 'completed', status_reason = 'continued', terminal_reason = 'continued',
+update holdfast_runs as runs set status = 'completed', status_reason = 'continued', terminal_reason = 'continued',
     continued_as_id = b.successor_id, chain_id = coalesce(runs.chain_id, runs.id), link = coalesce(runs.link, 1),
     worker = null, ready_ms = null, wake_ms = null, crashes = 0, suspect = 0,
     finalized_ms = :now_ms, updated_ms = :now_ms, transition_seq = transition_seq + 1

@@ -3,4 +3,4 @@
 select json_group_array(b.value ->> 0)
 from json_each(:rows) as b
 where not exists (
-    select 1 from journal as j where j.shard = 0 and j.run_id = b.value ->> 0 and j.key = b.value ->> 1 and j.epoch = b.value ->> 2)
+    select 1 from holdfast_journal as j where j.shard = 0 and j.run_id = b.value ->> 0 and j.key = b.value ->> 1 and j.epoch = b.value ->> 2)

@@ -2,7 +2,7 @@
 -- message and fingerprint.
 -- Guard: held at that epoch, and the move is legal: a compensating run cannot complete. Access: the primary key.
 -- Counts the runs ended.
-update runs set status = b.column3, status_reason = iif(b.column3 = 'stuck', b.column4, b.column3),
+update holdfast_runs as runs set status = b.column3, status_reason = iif(b.column3 = 'stuck', b.column4, b.column3),
     terminal_reason = b.column4, result = b.column5, error = b.column6,
     error_type = b.column8, error_message = b.column9, error_fingerprint = b.column10,
     worker = null, ready_ms = null, wake_ms = null, crashes = 0, suspect = 0,

@@ -3,7 +3,7 @@
 -- to be cancelled: the worker that parks it may not have noticed. One that compensates is not cancelled any more.
 -- One that is to be paused is paused.
 -- Guard: held at that epoch. Access: the primary key and waits_open. Counts the runs parked, paused or put in line.
-update runs set
+update holdfast_runs as runs set
     status = case
         when runs.pause_requested = 1 and runs.cancel_requested = 0 and runs.status = 'running' then 'paused'
         when runs.status = 'compensating' then 'compensating'
@@ -22,9 +22,9 @@ update runs set
 from (
     with b as materialized (
         select v.value ->> 0 as run_id, v.value ->> 1 as epoch, v.value ->> 2 as believed,
-            (select count(*) from waits as w indexed by waits_open
+            (select count(*) from holdfast_waits as w indexed by holdfast_waits_open
             where w.shard = 0 and w.run_id = v.value ->> 0 and w.outcome is null) as open,
-            (select min(w.due_ms) from waits as w indexed by waits_open
+            (select min(w.due_ms) from holdfast_waits as w indexed by holdfast_waits_open
             where w.shard = 0 and w.run_id = v.value ->> 0 and w.outcome is null) as due_ms
         from json_each(:rows) as v)
     select * from b

@@ -1,7 +1,7 @@
 -- Give leases back with the runs in the line, paused if that was asked, or aside for who wants to move them.
 -- Rows: run id, epoch, reason.
 -- Guard: held at that epoch. Access: the primary key. Counts the runs given back.
-update runs set
+update holdfast_runs as runs set
     status = case
         when runs.pause_requested = 1 and runs.cancel_requested = 0 and runs.status = 'running' then 'paused'
         when runs.status = 'compensating' then 'compensating' else 'queued' end,

@@ -3,4 +3,4 @@
 select json_group_array(json_array(w.run_id, json_array(w.key, w.seq, w.kind, w.signal, w.child_id, w.due_ms,
     w.opened_ms, w.outcome, w.closed_ms, w.result, w.error, w.child_status, w.request, w.note)))
 from json_each(:rows) as b
-cross join waits as w on w.shard = 0 and w.run_id = b.value ->> 0 and w.key = b.value ->> 1
+cross join holdfast_waits as w on w.shard = 0 and w.run_id = b.value ->> 0 and w.key = b.value ->> 1

@@ -1,6 +1,6 @@
 -- Take runs from lost workers: the epoch is raised, so that those are fenced. Rows: run id, crashes.
 -- Guard: held. Access: the primary key. Counts the runs put in line.
-update runs set
+update holdfast_runs as runs set
     status = iif(status = 'compensating', 'compensating', 'queued'), status_reason = 'worker_lost',
     worker = null, epoch = epoch + 1, crashes = b.crashes, suspect = b.crashes >= 2,
     ready_ms = :now_ms, wake_ms = null, updated_ms = :now_ms, transition_seq = transition_seq + 1

@@ -1,3 +1,3 @@
 -- End a worker's lease. Access: the primary key.
-update workers set lease_until_ms = :now_ms
+update holdfast_workers set lease_until_ms = :now_ms
 where id = :worker

@@ -1,2 +1,2 @@
 -- How many runs a worker holds. Access: runs_worker. Returns: one number.
-select count(*) from runs where shard = 0 and worker = :worker
+select count(*) from holdfast_runs where shard = 0 and worker = :worker

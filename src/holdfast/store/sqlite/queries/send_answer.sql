@@ -1,6 +1,6 @@
 -- Close an approval with a person's verdict. Names: who answers, as a JSON array of texts.
 -- Guard: open, and one of the names may answer by now. Access: the primary key. Counts 1 if it was closed.
-update waits as w set outcome = 'answered', closed_ms = :now_ms, result = :verdict, answer_id = :id
+update holdfast_waits as w set outcome = 'answered', closed_ms = :now_ms, result = :verdict, answer_id = :id
 where w.shard = 0 and w.run_id = :run_id and w.key = :key and w.kind = 'approval' and w.outcome is null
     and (
         coalesce(json_array_length(w.request, '$.by'), 0) = 0

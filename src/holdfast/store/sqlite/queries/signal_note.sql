@@ -1,5 +1,5 @@
 -- Note with waits why their filter failed. Rows: run id, wait key, note. Guard: open. Access: the primary key.
-update waits set note = b.note
+update holdfast_waits as waits set note = b.note
 from (
     with b as materialized (
         select value ->> 0 as run_id, value ->> 1 as key, value ->> 2 as note from json_each(:rows))

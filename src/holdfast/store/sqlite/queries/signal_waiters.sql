@@ -3,7 +3,7 @@
 select json_group_array(p.run_id)
 from (
     select distinct w.run_id
-    from waits as w indexed by waits_signal
+    from holdfast_waits as w indexed by holdfast_waits_signal
     where w.shard = 0 and w.tenant = :tenant and w.signal = :name and w.run_id > :passed
         and w.outcome is null and w.signal is not null
     order by w.run_id limit :limit

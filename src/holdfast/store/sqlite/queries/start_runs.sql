@@ -1,6 +1,6 @@
 -- Record new runs, in the line or delayed; the trigger runs_started writes their first transition.
 -- Guard: an id that exists already is left as it is. Access: the primary key. Returns: nothing; counts the new ones.
-insert into runs (shard, id, tenant, workflow, version, definition_hash, code, queue, status, status_reason, input, key,
+insert into holdfast_runs (shard, id, tenant, workflow, version, definition_hash, code, queue, status, status_reason, input, key,
     priority, root_id, parent_id, parent_key, parent_policy, attributes, created_ms, updated_ms, ready_ms, wake_ms,
     deadline_ms)
 select 0, b.column1, b.column2, b.column3, b.column4, b.column5,

@@ -2,9 +2,9 @@
 -- the primary key of byte_accounts, runs_status.
 -- Returns: one JSON array of [tenant, queued_max, payload_bytes_max, stored_bytes_max, stored_bytes, queued].
 select json_group_array(json_array(t.tenant, t.queued_max, t.payload_bytes_max, t.stored_bytes_max,
-    coalesce((select a.stored_bytes from byte_accounts as a where a.tenant = t.tenant), 0),
+    coalesce((select a.stored_bytes from holdfast_byte_accounts as a where a.tenant = t.tenant), 0),
     iif(t.queued_max is null, 0, (
-        select count(*) from runs as r where r.tenant = t.tenant and r.status = 'queued'))))
+        select count(*) from holdfast_runs as r where r.tenant = t.tenant and r.status = 'queued'))))
 from json_each(:tenants) as b
-cross join tenants as t on t.tenant = b.value
+cross join holdfast_tenants as t on t.tenant = b.value
 where coalesce(t.queued_max, t.payload_bytes_max, t.stored_bytes_max) is not null

@@ -1,2 +1,2 @@
 -- Delete the receipts of signals for all. Rows: tenant, id of the signal. Access: the primary key.
-delete from receipts where shard = 0 and signal_id in (select value ->> 1 from json_each(:rows))
+delete from holdfast_receipts where shard = 0 and signal_id in (select value ->> 1 from json_each(:rows))
