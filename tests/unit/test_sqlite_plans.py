@@ -168,6 +168,8 @@ def test_ten_thousand_barred_runs_at_the_head_of_the_line_are_read_once(tmp_path
         now_ms = store.register_worker(WorkerInfo(id=worker, **asked), lease_ms=60_000)
 
         claim = store.claim_runs(worker, **asked, limit=2, suspects=1)
+        while claim.more:
+            claim = store.claim_runs(worker, **asked, limit=2, suspects=1)
 
         assert [run.id for run in claim.runs] == [run_id(20_000), run_id(20_001)]
         steps: list[int] = []
@@ -188,12 +190,15 @@ def test_a_queue_with_few_places_and_very_many_runs_costs_claims_nothing_once_th
         limit = QueueLimit(tenant=DEFAULT_TENANT, queue="default", running_max=2, set_ms=UnixMs(0))
         store.transact(None, lambda statements: write_limit(statements, limit))
         store.start_runs([new_run(number) for number in range(1, 20_001)])
-        store.start_runs([new_run(number, queue="quick") for number in range(30_000, 30_020)])
         now_ms = store.register_worker(WorkerInfo(id=worker, **asked), lease_ms=60_000)
 
-        met = [run for _ in range(3) for run in store.claim_runs(worker, **asked, limit=4, suspects=1).runs]
+        claim = store.claim_runs(worker, **asked, limit=4, suspects=1)
+        assert len(claim.runs) == 2
+        while claim.more:
+            claim = store.claim_runs(worker, **asked, limit=4, suspects=1)
+            assert claim.runs == []
 
-        assert [run.queue for run in met].count("default") == 2
+        store.start_runs([new_run(number, queue="quick") for number in range(30_000, 30_020)])
         steps: list[int] = []
         counted.set_progress_handler(lambda: steps.append(100), 100)
         change = Change(counted, now_ms)
