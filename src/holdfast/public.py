@@ -6,6 +6,7 @@ from holdfast.client.client import Client, RunHandle, Start
 from holdfast.client.dag import Dag, StepRow
 from holdfast.client.outputs import Published, StreamItem
 from holdfast.client.sync import SyncClient, SyncRunHandle
+from holdfast.core.breakers import Breaker
 from holdfast.core.definitions import GraphError
 from holdfast.core.explain import Explanation
 from holdfast.core.retry import NonRetryable, Retry, RetryAfter
@@ -44,6 +45,7 @@ __all__ = [
     "App",
     "Approval",
     "ApprovalPage",
+    "Breaker",
     "Child",
     "Client",
     "Closing",

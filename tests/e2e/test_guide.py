@@ -29,7 +29,7 @@ PAGES: Final = [README, *sorted(GUIDE.glob("*.md"))]
 BLOCK: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK: Final = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
 COMMAND: Final = re.compile(
-    r"`holdfast ((?:runs |approvals |tenants |queues |retention |bulk |subscriptions |schedules )?[a-z-]+)"
+    r"`holdfast ((?:runs |approvals |tenants |queues |retention |bulk |subscriptions |schedules |breakers )?[a-z-]+)"
 )
 HEADING: Final = re.compile(r"^#+ (.+)$", re.MULTILINE)
 

@@ -268,7 +268,7 @@ async def test_the_matrix_knows_every_part_of_the_clients(foreign: Engine) -> No
             parts = {name for name, held in vars(client).items() if type(held).__module__.startswith("holdfast.client")}
 
             public = {name for name in parts if not name.startswith("_")}
-            assert public == {"definitions", "closings", "pauses", "queues", "bulk", "schedules"}
+            assert public == {"definitions", "closings", "pauses", "queues", "breakers", "bulk", "schedules"}
 
 
 @asynccontextmanager

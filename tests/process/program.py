@@ -382,3 +382,23 @@ async def transfer(how: str, gate: str) -> str:
             return await move_sqlite.aio(gate)
         case _:
             return await move_sqlite_async(gate)
+
+
+# A service that is down until a file says that it is up
+
+SERVICE = hf.Breaker("service", failures=5, open_for=0.4, factor=1, rate=200)
+
+
+@app.step(breaker=SERVICE, retry=hf.Retry(max_attempts=6, initial=timedelta(milliseconds=10)))
+async def ask_service(number: int) -> int:
+    if Path("service-is-up").exists():
+        leave("answered")
+        return number
+    leave("tried")
+    await asyncio.sleep(0.02)
+    raise ConnectionError("nobody answers")
+
+
+@app.workflow
+async def call_service(number: int) -> int:
+    return await ask_service(number)

@@ -205,6 +205,7 @@ def test_a_slot_that_is_moved_in_a_transaction_before_its_start_is_noticed() -> 
 
             def __init__(self, statements: Statements) -> None:
                 self.now_ms, self.rows, self.changed = statements.now_ms, statements.rows, statements.changed
+                self.end_waits = statements.end_waits
 
             def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
                 held.extend(runs)

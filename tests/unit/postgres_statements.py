@@ -11,7 +11,7 @@ from holdfast.model.search import AttributeValue
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind
 from holdfast.store.postgres.commit import plan_commit
 from holdfast.store.postgres.messages import signal_params
-from holdfast.store.postgres.rows import NoteRow, PairRow, document, id_array, start_row
+from holdfast.store.postgres.rows import NoteRow, PairRow, WaitKeyRow, document, id_array, start_row
 from holdfast.store.postgres.statements import Params, Step
 from tests.contract.scene import ERROR, INPUT, RESULT, run_id
 from tests.unit.postgres_rows import SIZE
@@ -199,6 +199,8 @@ def steps() -> dict[str, Params]:
         ("send_signal_seen", signal),
         ("signal_accept", signal),
         ("signal_waiters", {**signal, "passed": run_id(0), "limit": 50}),
+        ("breaker_waiters", {**signal, "after": run_id(0), "limit": 50}),
+        ("breaker_pass", {"pairs": document([WaitKeyRow(run_id(1), "w")])}),
         ("signal_listening", {**signal, **ids}),
         ("signal_heard", {**signal, **ids}),
         ("signal_receipts", {**signal, **ids}),

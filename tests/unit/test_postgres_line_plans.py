@@ -139,7 +139,7 @@ def test_explaining_a_run_behind_very_many_that_a_limit_keeps_reads_few_of_them(
         reader = Reader(url)
 
         detail = store.read_detail(DEFAULT_TENANT, run_id(20_000))
-        standing = read_standing(reader, detail.run, detail.workers)
+        standing = read_standing(reader, detail.run, detail.workers, detail.waits)
 
         assert standing == detail.standing
         built = text_of.cache_info().misses

@@ -17,7 +17,7 @@ from tests.postgres_server import as_role, make_login
 from tests.unit.postgres_plans import nodes, plan_of, rows_read, scanned
 from tests.unit.postgres_statements import STEPS, WITHOUT_ROWS
 
-MANY_ROWS = {"retire_worker_runs", "release_unknown", "requeue_lost_lock", "signal_waiters"}
+MANY_ROWS = {"retire_worker_runs", "release_unknown", "requeue_lost_lock", "signal_waiters", "breaker_waiters"}
 """Those that are about all runs of a worker, or all runs that wait for one signal."""
 
 

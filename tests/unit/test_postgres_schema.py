@@ -79,12 +79,13 @@ def test_every_hot_table_begins_its_key_with_the_shard(url: str) -> None:
         "schedules",
         "schedule_ticks",
         "pauses",
+        "breakers",
         "queues",
         "byte_accounts",
         *editor,
     }
     assert {table for table, column in first if column != "shard"} == others
-    assert len(first) == 28
+    assert len(first) == 29
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from sqlalchemy.sql.base import Executable
 from holdfast.core.ids import successor_id
 from holdfast.model.command import RunCopy
 from holdfast.model.commit import Continue, Finish, Park, RunCommit
-from holdfast.model.ids import DEFAULT_TENANT, Json, UnixMs
+from holdfast.model.ids import DEFAULT_TENANT, Json, RunId, Tenant, UnixMs
 from holdfast.model.limit import QueueLimit
 from holdfast.model.pause import Pause
 from holdfast.model.run import ClaimedRun, NewRun, RunFilter, Started
@@ -246,6 +246,9 @@ class Meddled:
 
     def start_runs(self, runs: Sequence[NewRun]) -> list[Started]:
         return self.statements.start_runs(runs)
+
+    def end_waits(self, tenant: Tenant, breaker: str, *, after: RunId | None, limit: int) -> list[RunId]:
+        return self.statements.end_waits(tenant, breaker, after=after, limit=limit)
 
     def _then(self, answer: T) -> T:
         if not self.done:

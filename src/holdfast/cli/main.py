@@ -40,6 +40,7 @@ COMMANDS: Final[LateCommands] = {
     "subscriptions": Late("subscriptions", "commands", "Who is told of the ends of runs."),
     "tenants": Late("tenants_group", "commands", "See and limit tenants, export and erase them."),
     "queues": Late("tenants_group", "queue_commands", "See, limit, pause and resume queues."),
+    "breakers": Late("breakers", "commands", "See, open and close circuit breakers of outside services."),
     "workflows": Late("pauses", "workflows", "Pause and resume workflows."),
     "pauses": Late("pauses", "pauses", "See what is paused."),
     "retention": Late("tenants", "retention", "How long ended runs are kept."),

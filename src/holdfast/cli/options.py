@@ -54,7 +54,7 @@ WaitingFilter = Annotated[
         "--waiting-on",
         metavar="WAIT",
         help=(
-            "Runs that wait: signal:NAME, timer, child:ID, retry; "
+            "Runs that wait: signal:NAME, timer, child:ID, retry, breaker:NAME; "
             "queue:NAME, workflow:NAME, tenant: paused; quota, limit:QUEUE."
         ),
         show_default=False,

@@ -18,7 +18,7 @@ from holdfast.core.expressions import ExpressionError, parse
 from holdfast.model.definition import Definition, MapNode
 from holdfast.model.ids import UnixMs
 from holdfast.model.run import Entry, RunDetail, Wait
-from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+from holdfast.model.status import OF_STEPS, EntryKind, EntryStatus, RunStatus, WaitOutcome
 
 LINES_MAX: Final = 20
 """Nodes, or names of steps, that are shown: the latest ones."""
@@ -59,7 +59,7 @@ def progress_of(detail: RunDetail, definition: Definition | None) -> list[Progre
         progress.last_ms = max(progress.last_ms, at_ms)
         return progress
 
-    records: list[Entry | Wait] = [*detail.journal, *(one for one in detail.waits if one.kind is not WaitKind.RETRY)]
+    records: list[Entry | Wait] = [*detail.journal, *(one for one in detail.waits if one.kind not in OF_STEPS)]
     for record in sorted(records, key=lambda one: one.seq):
         if isinstance(record, Entry):
             progress = under(record.key, record.completed_ms)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypedDict, TypeVar, Unpack
 
 from msgspec import Struct
 
+from holdfast.client.breakers import Breakers
 from holdfast.client.bulk import Bulk
 from holdfast.client.closings import Closings
 from holdfast.client.control import PRIORITY_MAX
@@ -192,6 +193,7 @@ class Client(Moving, Events):
         """Stored versions of graphs, and releases."""
         self.pauses = Pauses(store, host, tenant=self.tenant)
         self.queues = Queues(store, host, tenant=self.tenant)
+        self.breakers = Breakers(store, host, tenant=self.tenant)
         """Queues, workflows and the tenant, paused and resumed."""
         self.bulk = Bulk(store, host, tenant=self.tenant, codec=self._codec)
         """One command for many runs, as durable jobs."""

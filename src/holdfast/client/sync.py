@@ -13,6 +13,7 @@ from holdfast.client.filters import Filters
 from holdfast.client.messages import AnswerOptions, SignalOptions
 from holdfast.client.outputs import Published, StreamItem
 from holdfast.client.portal import Portal
+from holdfast.client.sync_breakers import SyncBreakers
 from holdfast.client.sync_bulk import SyncBulk
 from holdfast.client.sync_closings import SyncClosings
 from holdfast.client.sync_definitions import SyncDefinitions
@@ -82,6 +83,7 @@ class SyncClient(SyncMoving):
         self.pauses = SyncPauses(self._portal, client.pauses)
         self.schedules = SyncSchedules(self._portal, client.schedules)
         self.queues = SyncQueues(self._portal, client.queues)
+        self.breakers = SyncBreakers(self._portal, client.breakers)
 
     @property
     def _control(self) -> Client:

@@ -256,7 +256,7 @@ def _settle(situation: Situation, command: Settle, actor: str) -> Effect:
         closings = [
             Closing(key=one.key, outcome=WaitOutcome.CANCELLED)
             for one in situation.waits
-            if one.outcome is None and one.key.startswith(f"{command.key}~retry")
+            if one.outcome is None and one.key.startswith((f"{command.key}~retry", f"{command.key}~breaker"))
         ]
     # Under its first epoch a claimed run is taken to have no records: it has one now.
     epoch = max(run.epoch, 1)
@@ -274,7 +274,7 @@ def _close_wait(run: Run, wait: Wait, command: Settle, actor: str) -> Closing:
     if command.error is not None and wait.kind is not WaitKind.CHILD:
         raise _refuse(run, command, f"{wait.key!r} waits for a {wait.kind}, which cannot fail")
     match wait.kind:
-        case WaitKind.TIMER | WaitKind.RETRY:
+        case WaitKind.TIMER | WaitKind.RETRY | WaitKind.BREAKER:
             return Closing(key=wait.key, outcome=WaitOutcome.ELAPSED)
         case WaitKind.SIGNAL:
             return Closing(key=wait.key, outcome=WaitOutcome.SIGNALLED, result=command.result)

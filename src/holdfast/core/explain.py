@@ -15,6 +15,7 @@ from holdfast.core.approvals import approvers, is_escalated, read_question
 from holdfast.core.failure import Failure, read_failure
 from holdfast.core.matching import read_filter
 from holdfast.errors import StoreCorrupt
+from holdfast.model.breaker import BreakerState
 from holdfast.model.catalog import SHORT_HASH_CHARACTERS
 from holdfast.model.ids import Json, RunId, UnixMs, WorkerId
 from holdfast.model.run import RunDetail, Wait
@@ -26,7 +27,7 @@ class Reason(Struct, frozen=True, kw_only=True):
 
     kind: str
     """A stable word: claimable, no_worker, limit, quota, paused_queue, paused_workflow, paused_tenant, delayed, held,
-    paused, pausing, timer, signal, child, retry, approval, cancel, deadline, ended, failed_step, cause,
+    paused, pausing, timer, signal, child, retry, approval, breaker, cancel, deadline, ended, failed_step, cause,
     link."""
     text: str
     key: str | None = None
@@ -50,9 +51,9 @@ class Reason(Struct, frozen=True, kw_only=True):
     limit: int | None = None
     """How many runs of the tenant, or of its queue, workers may hold, if that is what it waits for."""
     name: str | None = None
-    """What is paused: the queue, the workflow or the tenant; or the queue that has reached its limit."""
+    """What is paused: the queue, the workflow or the tenant; the queue that has reached its limit; or the breaker."""
     actor: str | None = None
-    """Who paused it."""
+    """Who paused it, or opened or closed the breaker."""
     note: str | None = None
     """Why, in the actor's words."""
     approvers: list[str] | None = None
@@ -383,6 +384,8 @@ def _wait(detail: RunDetail, wait: Wait) -> Reason:
             text = f"{wait.key}: it waits for child run {wait.child_id}"
         case WaitKind.RETRY:
             text, attempts = _retry(detail, wait)
+        case WaitKind.BREAKER:
+            return _breaker(detail, wait)
         case WaitKind.APPROVAL:
             text = f"{wait.key}: it waits for {_approval(detail, wait)}{until or ', without a time limit'}"
     return Reason(
@@ -395,6 +398,35 @@ def _wait(detail: RunDetail, wait: Wait) -> Reason:
         child_id=wait.child_id,
         attempts=attempts,
         approvers=_approvers(detail, wait),
+    )
+
+
+def _breaker(detail: RunDetail, wait: Wait) -> Reason:
+    """A call that is not made, because the service that it is for was down."""
+    row = next((one for one in detail.standing.breakers if one.name == wait.signal), None)
+    step, what = wait.key.rpartition("~breaker")[0], f"the breaker {wait.signal!r}"
+    by = "" if row is None or not row.actor else f" by {row.actor}{f' ({row.note})' if row.note else ''}"
+    since_ms = wait.opened_ms if row is None or row.opened_ms is None else row.opened_ms
+    until_ms = None if row is None or row.state is not BreakerState.OPEN else row.retry_ms
+    if row is None or row.state is BreakerState.CLOSED:
+        text = f"{what} is closed again{by}, and lets those who wait for it go on one after the other"
+    elif row.state is BreakerState.HALF_OPEN:
+        text = (
+            f"{what} is open since {_ago(detail, since_ms)}, and run {(row.prober or '').partition(' ')[0]} tries now"
+        )
+    elif until_ms is None:
+        text = f"{what} is open since {_ago(detail, since_ms)}{by}, until `holdfast breakers close {wait.signal}`"
+    else:
+        text = f"{what} is open since {_ago(detail, since_ms)}{by}, it tries again {_in(detail, until_ms)}"
+    return Reason(
+        kind=wait.kind.value,
+        text=f"{step}: {text}",
+        key=wait.key,
+        since_ms=since_ms,
+        until_ms=until_ms,
+        name=wait.signal,
+        actor=None if row is None or not row.actor else row.actor,
+        note=None if row is None or not row.actor else row.note,
     )
 
 

@@ -11,7 +11,7 @@ from holdfast.errors import UsageError
 from holdfast.model.command import RunCopy
 from holdfast.model.ids import RunId
 from holdfast.model.run import Entry, RunDetail, Wait
-from holdfast.model.status import EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
+from holdfast.model.status import OF_STEPS, EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 
 _COMPENSATION = "~compensate"
 
@@ -79,9 +79,7 @@ def _records(detail: RunDetail) -> list[Entry | Wait]:
     """What a replay reads: outcomes that are no compensations, and waits that were closed by what they waited for."""
     records: list[Entry | Wait] = [entry for entry in detail.journal if entry.kind is not EntryKind.COMPENSATION]
     records += [
-        wait
-        for wait in detail.waits
-        if wait.outcome not in (None, WaitOutcome.CANCELLED) and wait.kind is not WaitKind.RETRY
+        wait for wait in detail.waits if wait.outcome not in (None, WaitOutcome.CANCELLED) and wait.kind not in OF_STEPS
     ]
     return records
 

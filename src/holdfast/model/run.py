@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
+from holdfast.model.breaker import BreakerRow
 from holdfast.model.catalog import code_name
 from holdfast.model.ids import DEFAULT_QUEUE, DEFAULT_TENANT, Json, RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.pause import Pause
@@ -153,6 +154,7 @@ class Wait(Struct, frozen=True, kw_only=True):
     seq: int
     kind: WaitKind
     signal: str | None = None
+    """The name of the signal, or of the breaker."""
     child_id: RunId | None = None
     due_ms: UnixMs | None = None
     opened_ms: UnixMs
@@ -272,6 +274,8 @@ class Agenda(Struct, frozen=True):
     """A batch of a bulk job is due."""
     next_tick_ms: UnixMs | None = None
     """When to look next at a schedule; in the past if one is due already."""
+    next_breaker_ms: UnixMs | None = None
+    """When to look next at a circuit breaker; in the past if one is due already."""
 
 
 class WorkerInfo(Struct, frozen=True, kw_only=True):
@@ -404,6 +408,8 @@ class Standing(Struct, frozen=True, kw_only=True):
 
     pauses: list[Pause] = []
     """Of its queue, workflow and tenant, in the order of these words' letters."""
+    breakers: list[BreakerRow] = []
+    """Those that the run waits for, by name."""
     barred_ahead: int = 0
     """Of a run that a pause, quota or limit bars, as the last claim found it: those barred by the same before it in its
     queue, counted up to 1,000."""

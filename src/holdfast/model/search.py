@@ -47,10 +47,11 @@ class WaitingOn(Struct, frozen=True):
     """An open wait; or, of a run in the line, the end of a pause, or room within a quota or limit."""
 
     kind: str
-    """The kind of wait: timer, signal, child, retry, approval; queue, workflow, tenant: paused ones; quota, limit."""
+    """The kind of wait: timer, signal, child, retry, approval, breaker; queue, workflow, tenant: paused;
+    quota, limit."""
     name: str | None = None
-    """The signal's name, the child's id, or the paused queue's or workflow's name, or the queue with the limit;
-    any if None."""
+    """The name of the signal or breaker, the child's id, or the paused queue's or workflow's name, or the queue
+    with the limit; any if None."""
 
     @property
     def in_line(self) -> bool:

@@ -147,6 +147,12 @@ class WaitKind(StrEnum):
     CHILD = "child"
     RETRY = "retry"
     APPROVAL = "approval"
+    BREAKER = "breaker"
+    """For calls that name a circuit breaker to be made again; ``signal`` is its name."""
+
+
+OF_STEPS: Final = frozenset({WaitKind.RETRY, WaitKind.BREAKER})
+"""Waits before an attempt of a step: the engine's own, which no workflow asks for."""
 
 
 class WaitOutcome(StrEnum):

@@ -9,12 +9,14 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from holdfast.core.retry import GiveUp, after_failure
+from holdfast.core.breakers import Breaker
+from holdfast.core.retry import GiveUp, Retry, after_failure
 from holdfast.errors import StepError, StepTimeout
 from holdfast.model.commit import NewWait
 from holdfast.model.ids import Json, UnixMs
 from holdfast.model.run import Attempt, Entry
 from holdfast.model.status import EntryKind, EntryStatus, WaitKind
+from holdfast.runtime.admission import Admission, admit
 from holdfast.runtime.execution import Suspend
 from holdfast.runtime.host import end_forked_child, ending_forked_children
 from holdfast.runtime.transaction import run_transaction
@@ -93,8 +95,8 @@ async def execute_step(
     branch = planned.enter()
     execution, services = branch.execution, branch.execution.services
     fingerprint = services.codec.fingerprint(args, kwargs)
-    options = step.options
-    if execution.replaying or not step.is_async or step.compensation or step.wants or options.timeout:
+    policy = step.options
+    if execution.replaying or not step.is_async or step.compensation or step.wants or policy.timeout or policy.breaker:
         return await _execute_in_full(Call(branch, step, key, args, kwargs, fingerprint))
     if execution.staged.durable < execution.staged.count:
         await execution.saved()
@@ -140,9 +142,9 @@ async def execute_step(
         CURRENT.reset(token)
         if services.host.was_forked():
             end_forked_child(step.name)
-    _settle_failure(call, error, options, 1, started_ms)
+    _settle_failure(call, error, policy, 1, started_ms)
     del error  # its traceback holds this frame
-    return await attempt_until_settled(call, step.function, options, decode)
+    return await attempt_until_settled(call, step.function, policy, decode)
 
 
 async def _execute_in_full(call: Call) -> Any:
@@ -194,37 +196,86 @@ async def attempt_until_settled(
         if execution.draining:
             await _hold(branch)
         branch.enter()
+        admission = None if options.breaker is None else await _admit(call, options.breaker, options.retry)
         branch.finishing = False
         started_ms = services.now_ms()
         try:
-            if call.step.wants is not None and call.kind is EntryKind.STEP:
-                return await run_transaction(call, attempt=attempt, started_ms=started_ms, decode=decode)
-            value = await _invoke(call, function, options, attempt)
-            result = services.codec.encode(value, f"the result of step {key!r}")
-            decoded = decode(result, f"the result of step {key!r}")
+            decoded = await _attempt(call, function, options, decode, attempt, started_ms)
         except BaseException as raised:
             error = _failure_of(call, raised)
             if error is None:
+                if admission is not None:
+                    admission.give_back()
                 raise
         else:
-            execution.stage_entry(
-                call.entry(EntryStatus.COMPLETED, attempts=attempt, started_ms=started_ms, result=result)
-            )
+            if admission is not None:
+                await admission.succeeded()
             return decoded
-        _settle_failure(call, error, options, attempt, started_ms)
+        if admission is not None and await admission.failed(error):
+            # It was made for all who wait: it uses up no attempt, and the next one waits for the breaker.
+            _record_attempt(call, error, attempt, started_ms)
+        else:
+            _settle_failure(call, error, options, attempt, started_ms)
         del error
         attempt += 1
+
+
+async def _attempt(
+    call: Call,
+    function: Callable[..., Any],
+    options: StepOptions,
+    decode: Callable[[Json, str], Any],
+    attempt: int,
+    started_ms: UnixMs,
+) -> Any:
+    """Call the handler and record its result, which is returned."""
+    if call.step.wants is not None and call.kind is EntryKind.STEP:
+        return await run_transaction(call, attempt=attempt, started_ms=started_ms, decode=decode)
+    value = await _invoke(call, function, options, attempt)
+    where = f"the result of step {call.key!r}"
+    result = call.execution.services.codec.encode(value, where)
+    decoded = decode(result, where)
+    call.execution.stage_entry(
+        call.entry(EntryStatus.COMPLETED, attempts=attempt, started_ms=started_ms, result=result)
+    )
+    return decoded
+
+
+async def _admit(call: Call, breaker: Breaker, retry: Retry) -> Admission:
+    """Wait until the breaker lets the next attempt through, and the handler may start."""
+    admission = await admit(call, breaker, retry)
+    try:
+        call.branch.enter()
+    except BaseException:
+        admission.give_back()
+        raise
+    if call.execution.draining:
+        # Another worker's call may try meanwhile.
+        admission.give_back()
+        await _hold(call.branch)
+    return admission
 
 
 def _settle_failure(call: Call, error: BaseException, options: StepOptions, attempt: int, started_ms: UnixMs) -> None:
     """Record a failed attempt and the wait before the next; if there is no next, the failure, and raise it."""
     execution, services = call.execution, call.execution.services
-    verdict = after_failure(options.retry, attempt=attempt, error=error, random=services.host.random())
+    counted = attempt if options.breaker is None else _counted(call, attempt)
+    verdict = after_failure(options.retry, attempt=counted, error=error, random=services.host.random())
     if isinstance(verdict, GiveUp):
         stored = services.record_failure(error, retryable=False)
         execution.stage_entry(call.entry(EntryStatus.FAILED, attempts=attempt, started_ms=started_ms, error=stored))
         raise services.rebuild(services.read_failure(stored), step=call.key) from error
-    execution.stage_attempt(
+    _record_attempt(call, error, attempt, started_ms)
+    execution.stage_wait(
+        NewWait(
+            key=retry_key(call.key, attempt), seq=execution.next_seq(), kind=WaitKind.RETRY, delay_ms=verdict.delay_ms
+        )
+    )
+
+
+def _record_attempt(call: Call, error: BaseException, attempt: int, started_ms: UnixMs) -> None:
+    services = call.execution.services
+    call.execution.stage_attempt(
         Attempt(
             key=call.key,
             attempt=attempt,
@@ -233,11 +284,12 @@ def _settle_failure(call: Call, error: BaseException, options: StepOptions, atte
             ended_ms=services.now_ms(),
         )
     )
-    execution.stage_wait(
-        NewWait(
-            key=retry_key(call.key, attempt), seq=execution.next_seq(), kind=WaitKind.RETRY, delay_ms=verdict.delay_ms
-        )
-    )
+
+
+def _counted(call: Call, attempt: int) -> int:
+    """The number of an attempt without those before it that were probes: these had no wait for a retry behind them."""
+    waits = call.execution.waits
+    return 1 + sum(1 for failed in range(1, attempt) if retry_key(call.key, failed) in waits)
 
 
 async def _wait_before_retry(call: Call, failed: int) -> None:

@@ -49,6 +49,7 @@ class Housekeeper:
         announce: Callable[[], Awaitable[None]],
         wake_bulk: Callable[[], None],
         wake_scheduler: Callable[[], None],
+        wake_breakers: Callable[[], None],
     ) -> None:
         self._services = services
         self._settings = settings
@@ -56,10 +57,12 @@ class Housekeeper:
         self._announce = announce
         self._wake_bulk = wake_bulk
         self._wake_scheduler = wake_scheduler
+        self._wake_breakers = wake_breakers
         self._announced = services.codes.version
         self._nudge = asyncio.Event()
         self._next_wake_ms: UnixMs | None = None
         self._next_tick_ms: UnixMs | None = None
+        self._next_breaker_ms: UnixMs | None = None
         self._next_prune_ms: UnixMs | None = None
 
     def expect(self, due_ms: UnixMs) -> None:
@@ -104,7 +107,8 @@ class Housekeeper:
             work = await self._sweep_signals() > 0 or work
         if agenda.bulk_due:
             self._wake_bulk()
-        self._look_at_schedules(agenda)
+        self._next_tick_ms = _due(agenda.next_tick_ms, agenda.now_ms, self._wake_scheduler)
+        self._next_breaker_ms = _due(agenda.next_breaker_ms, agenda.now_ms, self._wake_breakers)
         if agenda.workers_lost:
             work = await self._requeue_lost() > 0 or work
         if work:
@@ -114,14 +118,6 @@ class Housekeeper:
             self._next_prune_ms = UnixMs(agenda.now_ms + int(PRUNE_EVERY_MS * services.host.random()))
         elif agenda.now_ms >= self._next_prune_ms:
             await self._prune(agenda.now_ms)
-
-    def _look_at_schedules(self, agenda: Agenda) -> None:
-        due_ms = agenda.next_tick_ms
-        if due_ms is not None and due_ms <= agenda.now_ms:
-            self._wake_scheduler()
-            # Until it has looked there is no use in reading the agenda again for it.
-            due_ms = None
-        self._next_tick_ms = due_ms
 
     async def _prune(self, now_ms: UnixMs) -> None:
         """Delete what tenants no longer keep: a batch at a time, and when all is gone, now and then."""
@@ -192,7 +188,7 @@ class Housekeeper:
     async def _pause(self) -> None:
         while True:
             pause_ms = float(self._settings.poll_ms) * (0.9 + 0.2 * self._services.host.random())
-            for due_ms in (self._next_wake_ms, self._next_tick_ms):
+            for due_ms in (self._next_wake_ms, self._next_tick_ms, self._next_breaker_ms):
                 if due_ms is not None:
                     pause_ms = min(pause_ms, max(due_ms - self._services.now_ms() + 1, 1))
             self._nudge.clear()
@@ -207,3 +203,11 @@ def _find_code(store: Store, workflow: str, digest: str) -> StoredDefinition | N
     from holdfast.store.catalog import Catalog
 
     return Catalog(store).find_code(workflow, digest)
+
+
+def _due(next_ms: UnixMs | None, now_ms: UnixMs, wake: Callable[[], None]) -> UnixMs | None:
+    """Wake whose time has come: until it has looked there is no use in reading the agenda again for it."""
+    if next_ms is None or next_ms > now_ms:
+        return next_ms
+    wake()
+    return None

@@ -15,7 +15,7 @@ from holdfast.model.ids import UnixMs
 from holdfast.model.run import Wait
 from holdfast.model.status import WaitKind
 
-_CLOSED_BY_OTHERS: Final = frozenset({WaitKind.SIGNAL, WaitKind.CHILD, WaitKind.APPROVAL})
+_CLOSED_BY_OTHERS: Final = frozenset({WaitKind.SIGNAL, WaitKind.CHILD, WaitKind.APPROVAL, WaitKind.BREAKER})
 
 
 class OpenWaits:
@@ -33,7 +33,7 @@ class OpenWaits:
         self.children = 0
         """How many wait for a child."""
         self.of_others = 0
-        """How many somebody else may close: a signal's sender, a child, a person."""
+        """How many somebody else may close: a signal's sender, a child, a person, a breaker."""
 
     def __bool__(self) -> bool:
         return bool(self._futures)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from holdfast.model.definition import Definition
     from holdfast.model.run import ClaimedRun
     from holdfast.runtime.branch import RunBranch
+    from holdfast.runtime.breakers import Breakers
     from holdfast.runtime.committer import Committer
     from holdfast.runtime.execution import RunExecution
     from holdfast.runtime.host import Host
@@ -49,6 +50,7 @@ class Services:
     """See the module's docstring."""
 
     committer: Committer
+    breakers: Breakers
     listen: Callable[[RunExecution], None]
     ended: Callable[[RunExecution], None]
     has_room: Callable[[], bool]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from holdfast.model.run import ClaimedRun
-from holdfast.model.status import EntryKind, WaitKind
+from holdfast.model.status import OF_STEPS, EntryKind
 
 if TYPE_CHECKING:
     from holdfast.runtime.branch import RunBranch
@@ -26,8 +26,8 @@ _NOT_ASKED_FOR: Final = frozenset({EntryKind.COMPENSATION, EntryKind.PATCH})
 def keys_to_read(run: ClaimedRun) -> set[str]:
     """The keys that the body of a claimed run has to ask for."""
     keys = {entry.key for entry in run.journal if entry.kind not in _NOT_ASKED_FOR}
-    # The wait before a retry belongs to its step, whose failed attempts have the step's key.
-    keys.update(wait.key for wait in run.waits if wait.kind is not WaitKind.RETRY)
+    # The wait before an attempt belongs to its step, whose failed attempts have the step's key.
+    keys.update(wait.key for wait in run.waits if wait.kind not in OF_STEPS)
     keys.update(attempt.key for attempt in run.attempts if not attempt.key.endswith(COMPENSATED))
     return keys
 

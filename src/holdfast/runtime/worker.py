@@ -14,6 +14,7 @@ from holdfast.errors import StoreError, UsageError
 from holdfast.model.ids import RunId, UnixMs, WorkerId
 from holdfast.model.run import ClaimedRun, WorkerInfo
 from holdfast.runtime.body import begin
+from holdfast.runtime.breakers import Breakers
 from holdfast.runtime.bulk import BulkWork
 from holdfast.runtime.claimer import SUSPECT_CRASHES, Claimer
 from holdfast.runtime.closings import ClosingDelivery
@@ -139,6 +140,7 @@ class Worker:
             "live": self.live.run,
             "bulk": self.bulk.run,
             "scheduler": self.scheduler.run,
+            "breakers": self.services.breakers.run,
             "tick": self._tick,
         }
         if self.closings is not None:
@@ -179,6 +181,7 @@ class Worker:
         )
         self.bulk = BulkWork(services, settings, worker=self.id)
         self.scheduler = Scheduler(services)
+        services.breakers = Breakers(services, settings)
         self.housekeeper = Housekeeper(
             services,
             settings,
@@ -186,6 +189,7 @@ class Worker:
             announce=self._announce,
             wake_bulk=self.bulk.look,
             wake_scheduler=self.scheduler.look,
+            wake_breakers=services.breakers.look,
         )
         self.live = Live(services, settings, worker=self.id, executions=self._executions)
         self.closings = ClosingDelivery(services, settings) if self.registry.end_handlers else None
@@ -288,6 +292,7 @@ class Worker:
                     execution.lost()
                 await self._all_ended(LOOP_TICK_S)
         self.services.committer.close()
+        self.services.breakers.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

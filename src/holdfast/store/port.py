@@ -120,6 +120,14 @@ class Statements(Protocol):
         """As ``Store.start_runs``, as a part of this transaction. Raises QuotaExceeded."""
         ...
 
+    def end_waits(self, tenant: Tenant, breaker: str, *, after: RunId | None, limit: int) -> list[RunId]:
+        """Close as ELAPSED up to ``limit`` open waits for a breaker, of runs behind ``after`` in the order of ids.
+
+        A parked run becomes claimable (``breaker_passed``), the worker of a held one is told. Returns whose they were,
+        in that order, a run once for each wait.
+        """
+        ...
+
 
 class Store(Protocol):
     """See the module's docstring for the contract that all methods share."""

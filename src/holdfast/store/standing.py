@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, SmallInteger, case, func, literal_column, select, tuple_
 
+from holdfast.model.breaker import BreakerRow
 from holdfast.model.ids import RunId, WorkerId
 from holdfast.model.pause import bar_of
-from holdfast.model.run import Holder, Run, Standing, WorkerRow
-from holdfast.model.status import HELD_STATUSES
+from holdfast.model.run import Holder, Run, Standing, Wait, WorkerRow
+from holdfast.model.status import HELD_STATUSES, WaitKind
+from holdfast.store.breakers import breaker_from, breakers_awaited
 from holdfast.store.rendering import SHARD, value
 from holdfast.store.search import Query, Read
 from holdfast.store.tables import QUEUES, RUNS, TENANTS
@@ -37,15 +39,21 @@ class By(StrEnum):
     WORKER = "worker"
 
 
-def read_standing(read: Read, run: Run, workers: Sequence[WorkerRow]) -> Standing:
-    """Pauses that matter to a run that has not ended; of one in the line also its limits and who holds the workers."""
+def read_standing(read: Read, run: Run, workers: Sequence[WorkerRow], waits: Sequence[Wait]) -> Standing:
+    """What matters to a run that has not ended: pauses, and the breakers that it waits for.
+
+    Of one in the line also its limits and who holds the workers.
+    """
     if run.finalized_ms is not None:
         return Standing()
     values: dict[str, Any] = {name: getattr(run, name) for name in _VALUES}
     values |= {"queue_bar": bar_of("queue", run.queue), "workflow_bar": bar_of("workflow", run.workflow)}
     pauses = [pause_from(row) for row in read(pauses_of, (), values)]
+    breakers: list[BreakerRow] = []
+    if any(wait.kind is WaitKind.BREAKER and wait.outcome is None for wait in waits):
+        breakers = [breaker_from(row) for row in read(breakers_awaited, (), values)]
     if run.ready_ms is None:
-        return Standing(pauses=pauses)
+        return Standing(pauses=pauses, breakers=breakers)
     [(most, running, queue_most, queue_running, before, beside)] = read(place_of, (), values)
     by = By.WORKER
     if queue_most is not None and queue_running >= queue_most:
@@ -61,6 +69,7 @@ def read_standing(read: Read, run: Run, workers: Sequence[WorkerRow]) -> Standin
         held = read(holders_of, (by, number), {**values, **names})
     return Standing(
         pauses=pauses,
+        breakers=breakers,
         barred_ahead=min(before + beside, AHEAD_MAX),
         running_max=most,
         running=running or 0,

@@ -232,6 +232,28 @@ QUEUES: Final = Table(
     *_texts("actor", "note"),
 )
 
+BREAKERS: Final = Table(
+    "breakers",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    *_texts("state"),
+    Column("term", BigInteger),
+    *_texts("failures"),
+    Column("trips", Integer),
+    *_times("opened_ms", "retry_ms"),
+    *_texts("prober"),
+    *_times("probe_until_ms"),
+    Column("flow", Integer),
+    *_times("flow_ms"),
+    Column("rate", Integer),
+    _id("passed"),
+    *_times("next_ms"),
+    Column("revision", BigInteger),
+    *_times("changed_ms"),
+    *_texts("actor", "note"),
+)
+
 PAUSES: Final = Table(
     "pauses",
     METADATA,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
+from holdfast.core.breakers import Breaker
 from holdfast.core.definitions import DefinitionError, GraphError, Problem
 from holdfast.core.expressions import ExpressionError
 from holdfast.core.failure import ErrorRegistry
@@ -83,6 +84,7 @@ class Registry:
         self._queued_steps: dict[str, Workflow[Any, Any]] = {}
         self._end_handlers: dict[str, tuple[str, ...]] = {}
         self._schedules: dict[str, Declared] = {}
+        self._breakers: dict[str, Breaker] = {}
 
     @overload
     def step(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncStep[P, R]: ...  # type: ignore[overload-overlap]
@@ -90,7 +92,13 @@ class Registry:
     def step(self, function: Callable[P, R], /) -> PlainStep[P, R]: ...
     @overload
     def step(
-        self, /, *, name: str | None = None, retry: Retry | None = None, timeout: timedelta | float | None = None
+        self,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | float | None = None,
+        breaker: Breaker | None = None,
     ) -> StepDecorator: ...
     def step(
         self,
@@ -100,6 +108,7 @@ class Registry:
         name: str | None = None,
         retry: Retry | None = None,
         timeout: timedelta | float | None = None,
+        breaker: Breaker | None = None,
     ) -> Any:
         """Register a step: a function whose outcome is journaled, so that it never runs again once recorded.
 
@@ -108,17 +117,43 @@ class Registry:
             name: what the journal calls it; the function's name by default.
             retry: which failures are tried again; ``Retry()`` by default: three attempts, 1 s, 2 s apart.
             timeout: how long one attempt may take; a timedelta, or seconds; no limit by default.
+            breaker: the circuit breaker of the service that it calls: while that is down, no attempt is made.
 
         Raises:
             DuplicateName: a step of this name is registered.
+            UsageError: another step declares the breaker of this name otherwise.
         """
-        options = StepOptions(retry=retry or Retry(), timeout=optional_seconds(timeout, "a step's timeout"))
+        options = StepOptions(
+            retry=retry or Retry(),
+            timeout=optional_seconds(timeout, "a step's timeout"),
+            breaker=None if breaker is None else self.declare_breaker(breaker),
+        )
 
         def register(function: Callable[..., Any]) -> Step[Any, Any]:
             kind = AsyncStep[Any, Any] if inspect.iscoroutinefunction(function) else PlainStep[Any, Any]
-            return self._add_step(kind(function, name=name or function.__name__, options=options))
+            named = name or function.__name__
+            return self._add_step(kind(function, name=named, options=options, declare=self.declare_breaker))
 
         return register if function is None else register(function)
+
+    def declare_breaker(self, breaker: Breaker) -> Breaker:
+        """Make a breaker known by its name; a step that names it does so by itself.
+
+        Raises:
+            UsageError: this program declares the one of this name otherwise.
+        """
+        known = self._breakers.setdefault(breaker.name, breaker)
+        if known != breaker:
+            raise UsageError(
+                f"breaker {breaker.name!r} is declared twice, and differently: {known}, and {breaker}; "
+                "declare it once, in a variable that all its steps name"
+            )
+        return known
+
+    @property
+    def breakers(self) -> Mapping[str, Breaker]:
+        """The circuit breakers that this program declares, by name."""
+        return self._breakers
 
     @overload
     def transaction(  # type: ignore[overload-overlap]
@@ -127,9 +162,17 @@ class Registry:
     @overload
     def transaction(self, function: Callable[Concatenate[C, P], R], /) -> PlainTransaction[P, R]: ...
     @overload
-    def transaction(self, /, *, name: str | None = None, retry: Retry | None = None) -> TransactionDecorator: ...
     def transaction(
-        self, function: Callable[..., Any] | None = None, /, *, name: str | None = None, retry: Retry | None = None
+        self, /, *, name: str | None = None, retry: Retry | None = None, breaker: Breaker | None = None
+    ) -> TransactionDecorator: ...
+    def transaction(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        breaker: Breaker | None = None,
     ) -> Any:
         """Register a transactional step: its own SQL commits together with its journal row, exactly once.
 
@@ -139,14 +182,16 @@ class Registry:
 
         Raises:
             DuplicateName: a step of this name is registered.
-            UsageError: the first parameter has no such annotation.
+            UsageError: the first parameter has no such annotation, or the breaker is declared otherwise elsewhere.
         """
-        options = StepOptions(retry=retry or Retry())
+        known = None if breaker is None else self.declare_breaker(breaker)
+        options = StepOptions(retry=retry or Retry(), breaker=known)
 
         def register(function: Callable[..., Any]) -> Step[Any, Any]:
             is_async = inspect.iscoroutinefunction(function)
             kind = AsyncTransaction[Any, Any] if is_async else PlainTransaction[Any, Any]
-            made = kind(function, name=name or function.__name__, options=options)
+            named = name or function.__name__
+            made = kind(function, name=named, options=options, declare=self.declare_breaker)
             made.wants = connection_class(function)
             return self._add_step(made)
 

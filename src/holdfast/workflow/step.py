@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, cast, get_type_hints
 
+from holdfast.core.breakers import Breaker
 from holdfast.core.names import check_name
 from holdfast.core.retry import Retry
 from holdfast.errors import UsageError
@@ -35,8 +36,14 @@ class StepOptions:
     """Which failures are tried again, how often and when."""
     timeout: timedelta | None = None
     """How long one attempt may take; None for no limit."""
+    breaker: Breaker | None = None
+    """The circuit breaker of the service that it calls."""
     key: str | None = None
     """An explicit key in the run's journal, instead of the step's name numbered in call order."""
+
+
+def _same(breaker: Breaker) -> Breaker:
+    return breaker
 
 
 class Step(Generic[P, R_co]):
@@ -46,7 +53,16 @@ class Step(Generic[P, R_co]):
     wants: type[Any] | None = None
     """The class of database connection that a transactional step is handed; None for all others."""
 
-    def __init__(self, function: Callable[..., Any], *, name: str, options: StepOptions) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str,
+        options: StepOptions,
+        declare: Callable[[Breaker], Breaker] = _same,
+    ) -> None:
+        self.declare = declare
+        """Makes a breaker known to the App, which refuses another one of the same name."""
         self.function = function
         self.name = check_name("step", name)
         self.options = options
@@ -55,7 +71,12 @@ class Step(Generic[P, R_co]):
         update_wrapper(cast("Callable[..., Any]", self), function)
 
     def with_options(
-        self, *, key: str | None = None, retry: Retry | None = None, timeout: timedelta | float | None = None
+        self,
+        *,
+        key: str | None = None,
+        retry: Retry | None = None,
+        timeout: timedelta | float | None = None,
+        breaker: Breaker | None = None,
     ) -> Self:
         """The same step with other options for the calls made through the returned object.
 
@@ -63,6 +84,10 @@ class Step(Generic[P, R_co]):
             key: the step's key in the journal; must be unique in the run. Raises DuplicateStepKey at the call if not.
             retry: instead of the step's own.
             timeout: for one attempt, instead of the step's own; a timedelta, or seconds.
+            breaker: instead of the step's own.
+
+        Raises:
+            UsageError: the App declares the breaker of this name otherwise.
         """
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
@@ -71,6 +96,7 @@ class Step(Generic[P, R_co]):
             key=self.options.key if key is None else check_name("key", key),
             retry=retry or self.options.retry,
             timeout=optional_seconds(timeout, "a step's timeout") or self.options.timeout,
+            breaker=self.options.breaker if breaker is None else self.declare(breaker),
         )
         return twin
 
@@ -82,16 +108,26 @@ class Step(Generic[P, R_co]):
         return self.compensate_with(retry=Retry(max_attempts=10))(function)
 
     def compensate_with(
-        self, *, retry: Retry | None = None, timeout: timedelta | float | None = None
+        self,
+        *,
+        retry: Retry | None = None,
+        timeout: timedelta | float | None = None,
+        breaker: Breaker | None = None,
     ) -> Callable[[F], F]:
-        """As ``compensate``, with options of its own."""
+        """As ``compensate``, with options of its own. It has no breaker unless one is given.
+
+        Raises:
+            UsageError: it has a compensation, or the App declares the breaker of this name otherwise.
+        """
 
         def register(function: F) -> F:
             if self.compensation is not None:
                 raise UsageError(f"step {self.name!r} has a compensation already")
             self.compensation = function
             self.compensation_options = StepOptions(
-                retry=retry or Retry(max_attempts=10), timeout=optional_seconds(timeout, "a compensation's timeout")
+                retry=retry or Retry(max_attempts=10),
+                timeout=optional_seconds(timeout, "a compensation's timeout"),
+                breaker=None if breaker is None else self.declare(breaker),
             )
             return function
 

@@ -44,9 +44,9 @@ from holdfast.model.tenant import Chosen, Ended, Everything, Expired, Pruning, T
 from holdfast.store.hints import LocalHints
 from holdfast.store.memory.claiming import Claiming, find_standing
 from holdfast.store.memory.commit import apply_commit, find_defect, find_refusal, send_signals
-from holdfast.store.memory.due import bulk_is_due, next_tick
+from holdfast.store.memory.due import bulk_is_due, next_breaker, next_tick
 from holdfast.store.memory.events import read_events
-from holdfast.store.memory.limits import read_limits
+from holdfast.store.memory.limits import awaited_breakers, read_limits
 from holdfast.store.memory.messages import accept, answer, open_approvals, send, sweep
 from holdfast.store.memory.rules import Rules
 from holdfast.store.memory.searching import groups, matching, page
@@ -99,19 +99,17 @@ class MemoryStore:
             if self._documents is None:
                 self._documents = open_documents()
             self._documents.execute("begin")
-            statements = MemoryStatements(self._documents, self._clock(), self._stage)
+            statements = MemoryStatements(self._documents, self._clock(), self._stage, self._tables)
             try:
                 answer = work(statements)
             except BaseException:
                 self._documents.execute("rollback")
                 raise
             self._documents.execute("commit")
-            if not statements.starts:
-                return answer
             # Nothing can be in the way of these any more: they were checked under the same lock.
-            unit = Unit(self._tables, statements.now_ms)
-            for new in statements.starts:
-                unit.start(new)
+            unit = statements.follow_up()
+        if unit is None:
+            return answer
         self._hints.tell(unit.hint(), None)
         return answer
 
@@ -321,6 +319,7 @@ class MemoryStore:
                 workers_lost=bool(self._tables.lost(now_ms) or self._tables.forgettable(now_ms)),
                 bulk_due=bulk_is_due(self._documents, now_ms),
                 next_tick_ms=next_tick(self._documents),
+                next_breaker_ms=next_breaker(self._documents),
                 unasked=sorted(claimable.difference(codes, unwanted))[:UNASKED_MAX],
             )
 
@@ -430,6 +429,7 @@ class MemoryStore:
                     and (run.code in row.codes or run.code in row.lacks)
                 )
             ]
+            breakers = awaited_breakers(self._documents, now_ms, record)
             return RunDetail(
                 now_ms=now_ms,
                 run=run,
@@ -439,7 +439,7 @@ class MemoryStore:
                 transitions=list(record.transitions),
                 workers=workers,
                 ahead=self._tables.ahead_of(run, limit=_AHEAD_MAX),
-                standing=find_standing(self._tables, self._rules(), run, workers),
+                standing=find_standing(self._tables, self._rules(), run, workers, breakers),
             )
 
     def read_outputs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from holdfast.model.breaker import BreakerRow
 from holdfast.model.ids import RunId, Tenant, WorkerId
 from holdfast.model.pause import bar_of
 from holdfast.model.run import Claim, ClaimedRun, Holder, Run, Standing, WorkerRow
@@ -121,13 +122,15 @@ class Claiming:
             record.barred_by = None
 
 
-def find_standing(tables: Tables, rules: Rules, run: Run, workers: Sequence[WorkerRow]) -> Standing:
+def find_standing(
+    tables: Tables, rules: Rules, run: Run, workers: Sequence[WorkerRow], breakers: list[BreakerRow]
+) -> Standing:
     """What keeps a run from being claimed."""
     if run.finalized_ms is not None:
         return Standing()
     pauses = rules.pauses_of(run)
     if run.ready_ms is None:
-        return Standing(pauses=pauses)
+        return Standing(pauses=pauses, breakers=breakers)
     most, queue_most = rules.running_max(run.tenant), rules.running_max(run.tenant, run.queue)
     running = 0 if most is None else tables.count_held(run.tenant)
     queue_running = 0 if queue_most is None else tables.count_held(run.tenant, run.queue)
@@ -142,6 +145,7 @@ def find_standing(tables: Tables, rules: Rules, run: Run, workers: Sequence[Work
     )[:HOLDERS_MAX]
     return Standing(
         pauses=pauses,
+        breakers=breakers,
         barred_ahead=tables.barred_ahead_of(run, limit=AHEAD_MAX),
         running_max=most,
         running=running,

@@ -1,4 +1,4 @@
-"""Whether there are bulk jobs and schedules to work on, without what ``Store.transact`` would import for it."""
+"""Whether there are bulk jobs, schedules and breakers to work on, without the imports of ``Store.transact``."""
 
 from __future__ import annotations
 
@@ -16,4 +16,10 @@ def bulk_is_due(documents: sqlite3.Connection | None, now_ms: UnixMs) -> bool:
 def next_tick(documents: sqlite3.Connection | None) -> UnixMs | None:
     """When to look next at a schedule."""
     found = None if documents is None else documents.execute("select min(due_ms) from holdfast_schedules").fetchone()[0]
+    return None if found is None else UnixMs(found)
+
+
+def next_breaker(documents: sqlite3.Connection | None) -> UnixMs | None:
+    """When to look next at a breaker."""
+    found = None if documents is None else documents.execute("select min(next_ms) from holdfast_breakers").fetchone()[0]
     return None if found is None else UnixMs(found)

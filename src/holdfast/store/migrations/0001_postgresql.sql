@@ -177,8 +177,9 @@ create table holdfast.waits (
     tenant text not null,
     answer_id uuid,
     primary key (shard, run_id, key),
+    constraint waits_names_breaker check (kind <> 'breaker' or signal is not null),
     constraint waits_asks check (kind <> 'approval' or request is not null),
-    constraint waits_kind check (kind in ('timer', 'signal', 'child', 'retry', 'approval')),
+    constraint waits_kind check (kind in ('timer', 'signal', 'child', 'retry', 'approval', 'breaker')),
     constraint waits_child_status check (child_status in ('completed', 'failed', 'cancelled', 'stuck')),
     constraint waits_outcome check (outcome in ('elapsed', 'signalled', 'child_ended', 'answered', 'cancelled')),
     constraint waits_closed check ((outcome is null) = (closed_ms is null))
@@ -189,8 +190,8 @@ comment on table holdfast.waits is 'What a run waits for; closed with exactly on
 create index waits_open on holdfast.waits (shard, run_id, seq) where outcome is null;
 -- The end of a child.
 create index waits_open_child on holdfast.waits (shard, child_id) where outcome is null and child_id is not null;
--- A signal to all who wait for it.
-create index waits_open_signal on holdfast.waits (shard, tenant, signal, run_id)
+-- A signal to all who wait for it; a breaker.
+create index waits_open_signal on holdfast.waits (shard, tenant, signal, run_id, seq)
     where outcome is null and signal is not null;
 -- list_approvals.
 create index waits_open_approval on holdfast.waits (tenant, opened_ms, run_id, key)
@@ -441,6 +442,40 @@ comment on column holdfast.schedules.recent is 'The runs that it started last: o
 comment on column holdfast.schedules.queued_ms is 'The slot that waits for the end of a run.';
 
 create index schedules_due_ms on holdfast.schedules (due_ms) where due_ms is not null;
+
+-- Circuit breakers (store/breakers.py). Not hot, and without a shard.
+create table holdfast.breakers (
+    tenant text not null,
+    name text not null,
+    state text not null,
+    term bigint not null,
+    failures text not null,
+    trips integer not null,
+    opened_ms bigint,
+    retry_ms bigint,
+    prober text,
+    probe_until_ms bigint,
+    flow integer not null,
+    flow_ms bigint,
+    rate integer not null,
+    passed uuid,
+    next_ms bigint,
+    revision bigint not null,
+    changed_ms bigint not null,
+    actor text not null,
+    note text not null,
+    primary key (tenant, name),
+    constraint breakers_state check (state in ('closed', 'open', 'half_open')),
+    constraint breakers_opened check ((opened_ms is null) = (state = 'closed')),
+    constraint breakers_prober check ((state = 'half_open') = (prober is not null and probe_until_ms is not null))
+);
+comment on table holdfast.breakers is 'Circuit breakers: whether the calls that name one are made.';
+comment on column holdfast.breakers.term is 'Raised whenever the state changes and whenever a probe begins; what comes of a call counts in its own term alone.';
+comment on column holdfast.breakers.flow is 'Of a closed one: how many waits for it end per second now.';
+comment on column holdfast.breakers.passed is 'The last run whose wait was ended; the next one stands behind it.';
+comment on column holdfast.breakers.next_ms is 'When to look next; null: when a call or a person comes.';
+
+create index breakers_next_ms on holdfast.breakers (next_ms) where next_ms is not null;
 
 create table holdfast.schedule_ticks (
     tenant text not null,

@@ -127,7 +127,7 @@ create table holdfast_waits (
     run_id text not null,
     key text not null,
     seq integer not null check (seq >= 1),
-    kind text not null check (kind in ('timer', 'signal', 'child', 'retry', 'approval')),
+    kind text not null check (kind in ('timer', 'signal', 'child', 'retry', 'approval', 'breaker')),
     signal text,
     child_id text,
     due_ms integer,
@@ -146,6 +146,7 @@ create table holdfast_waits (
     primary key (shard, run_id, key),
     constraint closed_means_outcome check ((outcome is null) = (closed_ms is null)),
     constraint signal_wait_names_signal check (kind <> 'signal' or signal is not null),
+    constraint breaker_wait_names_breaker check (kind <> 'breaker' or signal is not null),
     constraint approval_asks check (kind <> 'approval' or request is not null),
     constraint child_wait_names_child check (kind <> 'child' or child_id is not null)
 ) strict, without rowid;
@@ -299,6 +300,34 @@ create table holdfast_schedules (
 ) strict, without rowid;
 
 create index holdfast_schedules_due_ms on holdfast_schedules (due_ms) where due_ms is not null;
+
+-- Circuit breakers (store/breakers.py).
+create table holdfast_breakers (
+    tenant text not null,
+    name text not null,
+    state text not null check (state in ('closed', 'open', 'half_open')),
+    term integer not null,
+    failures text not null,
+    trips integer not null,
+    opened_ms integer,
+    retry_ms integer,
+    prober text,
+    probe_until_ms integer,
+    flow integer not null,
+    flow_ms integer,
+    rate integer not null,
+    passed text,
+    next_ms integer,
+    revision integer not null,
+    changed_ms integer not null,
+    actor text not null,
+    note text not null,
+    primary key (tenant, name),
+    constraint closed_is_not_opened check ((opened_ms is null) = (state = 'closed')),
+    constraint half_open_has_prober check ((state = 'half_open') = (prober is not null and probe_until_ms is not null))
+) strict, without rowid;
+
+create index holdfast_breakers_next_ms on holdfast_breakers (next_ms) where next_ms is not null;
 
 create table holdfast_schedule_ticks (
     tenant text not null,

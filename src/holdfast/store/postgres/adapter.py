@@ -154,14 +154,15 @@ class PostgresStore:
     def transact(self, tenant: Tenant | None, work: Callable[[Statements], T], *, read_only: bool = False) -> T:
         """One transaction of statements that are not hot."""
 
-        def act(cursor: Cursor, rows: list[Row]) -> tuple[T, list[RunId]]:
-            statements = PostgresStatements(cursor.connection, UnixMs(rows[0][0]), self._start_params)
-            return work(statements), statements.ready
+        def act(cursor: Cursor, rows: list[Row]) -> tuple[T, PostgresStatements]:
+            now = self._params()
+            statements = PostgresStatements(cursor.connection, UnixMs(rows[0][0]), self._start_params, now)
+            return work(statements), statements
 
         session = self._session.within(tenant)
-        answer, ready = session.transaction(("read_clock", self._params()), act, snapshot=read_only)
-        if ready:
-            self._hints.tell(Hint(work=True), ready)
+        answer, done = session.transaction(("read_clock", self._params()), act, snapshot=read_only)
+        if done.ready or done.live:
+            self._hints.tell(done.hint, [*done.ready, *done.live])
         return answer
 
     def _params(self, **more: Any) -> Params:
@@ -460,16 +461,17 @@ class PostgresStore:
             now_ms, ahead = rows_of(cursor, "read_detail", params)[0]
             serves = {**params, "worker": run.worker, "queue": run.queue, "code": run.code}
             workers = [worker_from(row) for row in rows_of(cursor, "read_detail_workers", serves)]
+            waits = waits_by_run(rows_of(cursor, "read_waits", params)).get(run.id, [])
             return RunDetail(
                 now_ms=now_ms,
                 run=run,
                 journal=entries_by_run(rows_of(cursor, "read_journal", params)).get(run.id, []),
-                waits=waits_by_run(rows_of(cursor, "read_waits", params)).get(run.id, []),
+                waits=waits,
                 attempts=attempts_by_run(rows_of(cursor, "read_attempts", params)).get(run.id, []),
                 transitions=[transition_from(row) for row in rows_of(cursor, "read_transitions", params)],
                 workers=workers,
                 ahead=ahead,
-                standing=read_standing(partial(read_made, cursor.connection), run, workers),
+                standing=read_standing(partial(read_made, cursor.connection), run, workers, waits),
             )
 
         # One snapshot, so that the rows agree with each other.

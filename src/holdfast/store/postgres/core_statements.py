@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from holdfast.model.ids import RunId, UnixMs
+from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.run import NewRun, Started
+from holdfast.store.port import Hint
 from holdfast.store.postgres.connection import Connection, Row, returns_rows
-from holdfast.store.postgres.rows import quota_error
+from holdfast.store.postgres.messages import NIL
+from holdfast.store.postgres.rows import WaitKeyRow, document, quota_error
 from holdfast.store.postgres.session import planned_anew, rows_of
 from holdfast.store.postgres.statements import Params, literal
 from holdfast.store.rendering import render, text_of
@@ -18,15 +20,29 @@ if TYPE_CHECKING:
 
 
 class PostgresStatements:
-    """``Statements`` in an open transaction; ``params`` makes the parameters of a start."""
+    """``Statements`` in an open transaction; ``params`` makes the parameters of starts, ``now`` are those of others."""
 
-    def __init__(self, connection: Connection, now_ms: UnixMs, params: Callable[[Sequence[NewRun]], Params]) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        now_ms: UnixMs,
+        params: Callable[[Sequence[NewRun]], Params],
+        now: Params,
+    ) -> None:
         self._connection = connection
         self._cursor = planned_anew(connection)
         self._params = params
+        self._now = now
         self.now_ms = now_ms
         self.ready: list[RunId] = []
         """The runs that can be claimed once it commits."""
+        self.live: list[RunId] = []
+        """The held runs whose workers are to be told then."""
+
+    @property
+    def hint(self) -> Hint:
+        """What listeners should hear once it commits."""
+        return Hint(work=bool(self.ready), live=tuple(dict.fromkeys(self.live)))
 
     def rows(self, statement: Executable) -> list[Row]:
         """Execute a statement; the rows that it returns."""
@@ -47,6 +63,18 @@ class PostgresStatements:
         started = started_from(runs, rows)
         self.ready += [RunId(str(row[0])) for row in rows if row[1]]
         return started
+
+    def end_waits(self, tenant: Tenant, breaker: str, *, after: RunId | None, limit: int) -> list[RunId]:
+        """Close open waits for a breaker."""
+        cursor = self._connection.cursor()
+        which = {**self._now, "tenant": tenant, "name": breaker, "after": after or NIL, "limit": max(limit, 0)}
+        waiting = [WaitKeyRow(RunId(str(row[0])), row[1]) for row in rows_of(cursor, "breaker_waiters", which)]
+        if not waiting:
+            return []
+        told = rows_of(cursor, "breaker_pass", {**self._now, "pairs": document(waiting)})
+        self.ready += [RunId(str(run_id)) for run_id, ready, _ in told if ready]
+        self.live += [RunId(str(run_id)) for run_id, _, held in told if held]
+        return [RunId(str(row[0])) for row in told]
 
 
 def read_made(

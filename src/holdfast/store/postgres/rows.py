@@ -80,6 +80,13 @@ class StartRow(Struct, kw_only=True, gc=False):
     lease_running: bool | None = None
 
 
+class WaitKeyRow(Struct, gc=False):
+    """A wait."""
+
+    id: RunId
+    key: str
+
+
 class PairRow(Struct, gc=False):
     """A wait, and the signal that closes it."""
 

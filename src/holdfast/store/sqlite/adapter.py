@@ -154,7 +154,7 @@ class SqliteStore:
         with self._database.transaction() as connection:
             statements = SqliteStatements(connection, self._clock())
             answer = work(statements)
-        if statements.change.work:
+        if statements.change.work or statements.change.live:
             self._hints.tell(statements.change.hint(), None)
         return answer
 

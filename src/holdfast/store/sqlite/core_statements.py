@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy.sql.base import Executable
 
 from holdfast.errors import UsageError
-from holdfast.model.ids import UnixMs
+from holdfast.model.ids import RunId, Tenant, UnixMs
 from holdfast.model.run import NewRun, Started
 from holdfast.store.rendering import render
 from holdfast.store.sqlite.commit import start_runs
 from holdfast.store.sqlite.ending import Change
 from holdfast.store.sqlite.failures import DATA_ERRORS
+from holdfast.store.sqlite.work import end_breaker_waits
 
 
 class SqliteStatements:
@@ -40,6 +41,10 @@ class SqliteStatements:
             return start_runs(self.change, runs) if runs else []
         except DATA_ERRORS as error:
             raise UsageError(f"a run cannot be stored: {error}") from error
+
+    def end_waits(self, tenant: Tenant, breaker: str, *, after: RunId | None, limit: int) -> list[RunId]:
+        """Close open waits for a breaker."""
+        return end_breaker_waits(self.change, tenant, breaker, after=after, limit=limit)
 
     def _execute(self, statement: Executable) -> sqlite3.Cursor:
         try:

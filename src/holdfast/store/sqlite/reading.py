@@ -103,7 +103,7 @@ class Listings:
             transitions=[records.transition_from(row) for row in self._read(listings.transitions_of, run_id=run_id)],
             workers=workers,
             ahead=ahead,
-            standing=read_standing(self._read_shape, run, workers),
+            standing=read_standing(self._read_shape, run, workers, waits),
         )
         self._connection.execute("commit")
         return detail

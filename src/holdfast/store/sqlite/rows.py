@@ -93,6 +93,7 @@ BARS: Final = msgspec.json.Decoder(list[tuple[str, str, int]])
 MARKED: Final = msgspec.json.Decoder(list[tuple[RunId, int]])
 """Run ids, each with a number: crashes, or a mark of 0 or 1."""
 PARENT_WAITS: Final = msgspec.json.Decoder(list[tuple[int, RunId, str, int, int]])
+BREAKER_WAITS: Final = msgspec.json.Decoder(list[tuple[RunId, str, int, int]])
 LISTENING: Final = msgspec.json.Decoder(list[tuple[RunId, str, str | None, int, int]])
 HEARD: Final = msgspec.json.Decoder(list[tuple[RunId, RunId | None, str, int, str, list[RunId]]])
 ALIKE: Final = msgspec.json.Decoder(list[tuple[str, RunId]])

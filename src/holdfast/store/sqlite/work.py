@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
-from holdfast.model.ids import RunId, UnixMs, WorkerId
+from holdfast.model.ids import RunId, Tenant, UnixMs, WorkerId
 from holdfast.model.run import Agenda, Claim, ClaimedRun, WorkerInfo
 from holdfast.store.port import CLAIM_LOOK, CLAIM_ROUNDS, UNASKED_MAX, WORKER_KEPT_MS
-from holdfast.store.sqlite.ending import Change, end_waits
+from holdfast.store.sqlite.ending import Change, end_waits, wake
 from holdfast.store.sqlite.rows import (
     ATTEMPTS,
     BARS,
+    BREAKER_WAITS,
     CLAIMED,
     ENTRIES,
     JUDGED,
@@ -31,7 +32,7 @@ from holdfast.store.sqlite.rows import (
     refuse_nul,
     wait_from,
 )
-from holdfast.store.sqlite.statements import as_json, decode, read_json, read_row, run
+from holdfast.store.sqlite.statements import Value, as_json, decode, read_json, read_row, run
 
 Place = tuple[int, UnixMs, RunId, int]
 """Where a claimable run stands: its priority, since when, its id, and 1 if it is a suspect."""
@@ -259,6 +260,17 @@ def wake_due(change: Change, *, limit: int) -> int:
     return len(due)
 
 
+def end_breaker_waits(change: Change, tenant: Tenant, breaker: str, *, after: RunId | None, limit: int) -> list[RunId]:
+    """Close up to ``limit`` open waits for a breaker of runs behind one; whose."""
+    which: dict[str, Value] = {"tenant": tenant, "name": breaker, "after": after or "", "limit": max(limit, 0)}
+    waits = read_json(change.connection, "breaker_waiters", BREAKER_WAITS, **which)
+    if waits:
+        rows = as_json([(run_id, key) for run_id, key, _, _ in waits])
+        run(change.connection, "breaker_pass", rows=rows, now_ms=change.now_ms)
+        wake(change, waits, reason="breaker_passed")
+    return [run_id for run_id, *_ in waits]
+
+
 def requeue_lost(change: Change, *, limit: int, crashes_max: int) -> dict[RunId, bool]:
     """Take up to ``limit`` runs from workers whose lease has run out, True for those set aside; forget old workers."""
     connection, now_ms = change.connection, change.now_ms
@@ -311,7 +323,17 @@ def read_agenda(
         now_ms=now_ms,
         before_ms=now_ms - WORKER_KEPT_MS,
     )
-    claimable, wake_ms, lost, unasked, signals, barred, bulk, tick_ms = row or (0, None, 0, None, 0, 0, 0, None)
+    claimable, wake_ms, lost, unasked, signals, barred, bulk, tick_ms, breaker_ms = row or (
+        0,
+        None,
+        0,
+        None,
+        0,
+        0,
+        0,
+        None,
+        None,
+    )
     if barred == 1 and claimable != 1:
         # The next claim would put it back into the line.
         claimable = int(bool(read_json(connection, "claim_runs_open", BARS, queues=as_json(queues), most=1)))
@@ -324,4 +346,5 @@ def read_agenda(
         signals_due=signals == 1,
         bulk_due=bulk == 1,
         next_tick_ms=UnixMs(tick_ms) if isinstance(tick_ms, int) else None,
+        next_breaker_ms=UnixMs(breaker_ms) if isinstance(breaker_ms, int) else None,
     )

@@ -2,7 +2,7 @@
 -- the codes in the lines of these queues, however many runs are in each.
 -- Claimable is also what is barred and would be put back into the line by the next claim.
 -- Index: runs_line once per line, runs_wake, runs_held once per holder, signals_under_way, signals_expiring,
--- bulk_jobs_running, schedules_due_ms. Returns: one row; the claimable codes in
+-- bulk_jobs_running, schedules_due_ms, breakers_next_ms. Returns: one row; the claimable codes in
 -- it are those that are neither asked for nor unwanted.
 with recursive holders (worker) as (
     (select r.worker
@@ -70,5 +70,6 @@ select m.now_ms,
        exists (select
                  from holdfast.bulk_jobs b
                 where b.status = 'running' and b.next_ms <= m.now_ms) as bulk_due,
-       (select s.due_ms from holdfast.schedules s where s.due_ms is not null order by s.due_ms limit 1) as next_tick_ms
+       (select s.due_ms from holdfast.schedules s where s.due_ms is not null order by s.due_ms limit 1) as next_tick_ms,
+       (select b.next_ms from holdfast.breakers b where b.next_ms is not null order by b.next_ms limit 1) as next_breaker_ms
   from moment m

@@ -3,7 +3,7 @@
 -- Returns: one row: 1 if something can be claimed, the next wake_ms or null, 1 if a lost worker
 -- holds runs, or holds none and is to be forgotten; a JSON array of
 -- claimable codes that are neither in :codes nor in :unwanted; 1 if signals are under way or expired; 1 if runs are
--- barred; 1 if a batch of a bulk job is due; when a schedule is due next, or null.
+-- barred; 1 if a batch of a bulk job is due; when a schedule is due next, or null; when a breaker is, or null.
 with recursive held (worker) as (
     select (select r.worker from holdfast_runs as r
         where r.shard = 0 and r.worker is not null order by r.worker limit 1)
@@ -45,4 +45,5 @@ select
         where s.shard = 0 and s.expires_ms is not null and s.expires_ms <= :now_ms),
     exists (select 1 from holdfast_runs as r indexed by holdfast_runs_barred where r.shard = 0 and r.tenant >= '' and r.barred_by is not null),
     exists (select 1 from holdfast_bulk_jobs as b indexed by holdfast_bulk_jobs_running where b.status = 'running' and b.next_ms <= :now_ms),
-    (select min(s.due_ms) from holdfast_schedules as s indexed by holdfast_schedules_due_ms where s.due_ms is not null)
+    (select min(s.due_ms) from holdfast_schedules as s indexed by holdfast_schedules_due_ms where s.due_ms is not null),
+    (select min(b.next_ms) from holdfast_breakers as b indexed by holdfast_breakers_next_ms where b.next_ms is not null)
