@@ -33,7 +33,7 @@ def pin(scene: Scene, run: RunId, content_hash: str, version: int) -> None:
     assert scene.store.transact(None, lambda s: s.changed(pinned)) == 1
 
 
-@pytest.mark.requirement("L-54")
+@pytest.mark.requirement("L-54", "R-26")
 def test_a_run_is_shown_and_retried_at_its_own_version(scene: Scene) -> None:
     desk = Desk(scene.opened)
     first = desk.save(ONE, 0).version

@@ -282,6 +282,7 @@ def test_a_secrets_value_is_refused_and_repeated_nowhere(desk: Desk, value: str)
     assert desk.opened.store.transact(None, lambda s: s.rows(select(TRIGGERS.c.id))) == []
 
 
+@pytest.mark.requirement("R-26")
 def test_what_is_stored_names_secrets_and_tells_them_to_those_who_manage_them(desk: Desk) -> None:
     desk.save(ONE, 0)
     triggers = Triggers(desk.opened.store)

@@ -154,7 +154,7 @@ def test_the_children_of_a_run_that_was_let_in_are_not_refused(scene: Scene) -> 
     assert _numbers(scene) == [1, 2]
 
 
-@pytest.mark.requirement("L-33")
+@pytest.mark.requirement("R-26", "L-33")
 def test_retention_deletes_ended_runs_with_all_that_belongs_to_them(scene: Scene) -> None:
     _ended(scene, 1)
     scene.clock.advance(DAY_MS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import closing
 from itertools import pairwise
 
@@ -18,6 +19,7 @@ from tests.engine.conftest import Engine
 pytestmark = pytest.mark.anyio
 
 PATIENCE_S = 30.0
+CLOCK_TICK_S = 0.02
 
 
 @pytest.fixture
@@ -163,3 +165,24 @@ async def test_words_that_there_are_not_are_refused(engine: Engine) -> None:
         await anext(engine.client.events(kinds=["steps"]))
     with pytest.raises(UsageError, match="queued, running"):
         await anext(engine.client.events(statuses=["done"]))
+    for speed in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="a positive number"):
+            await anext(engine.client.events(speed=speed))
+
+
+@pytest.mark.requirement("R-26")
+async def test_what_happened_is_played_at_its_original_pace_or_faster(engine: Engine) -> None:
+    write_workflows(engine.app)
+    client = engine.client
+    run = await client.start("ship", 1)
+    await asyncio.sleep(0.2)
+    await client.cancel(run.id, actor="ann")
+    recorded = [event async for event in client.events(run.id)]
+    gap_s = (recorded[-1].at_ms - recorded[0].at_ms) / 1000
+
+    for speed in (1, 4):
+        heard = [(event, time.monotonic()) async for event in client.events(run.id, speed=speed)]
+
+        assert [event for event, _ in heard] == recorded
+        assert heard[-1][1] - heard[0][1] >= gap_s / speed - CLOCK_TICK_S
+    assert gap_s >= 0.1

@@ -71,7 +71,7 @@ async def parked(engine: Engine, run_id: str) -> None:
     await until(waits)
 
 
-@pytest.mark.requirement("promise-9", "C-04")
+@pytest.mark.requirement("promise-9", "C-04", "R-26")
 async def test_a_run_ends_on_its_version_while_workers_run_newer_code(engine: Engine) -> None:
     old_app, old = first_program()
     new_app, new = second_program()

@@ -59,6 +59,15 @@ def run_events(
     status: Statuses = None,
     key: StepKey = None,
     since: Since = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            "--speed",
+            metavar="TIMES",
+            help="Play it at its original pace, this many times as fast; 1 is as it was.",
+            show_default=False,
+        ),
+    ] = None,
     database: options.Database = None,
     tenant: options.TenantName = DEFAULT_TENANT,
     as_json: options.AsJson = False,
@@ -74,6 +83,7 @@ def run_events(
         run_id=run_id,
         after=after,
         follow=follow,
+        speed=speed,
         database=database,
         tenant=tenant,
         as_json=as_json,
@@ -131,6 +141,7 @@ def _print(
     run_id: str | None,
     after: str | None,
     follow: bool,
+    speed: float | None = None,
     database: str | None,
     tenant: str,
     as_json: bool,
@@ -138,7 +149,7 @@ def _print(
     output = Output(as_json=as_json)
     with open_session(database, tenant) as session:
         told = 0
-        for event in session.client.events(run_id, after=after, follow=follow, **wanted):
+        for event in session.client.events(run_id, after=after, follow=follow, speed=speed, **wanted):
             told += 1
             if as_json:
                 output.record(plain(event))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from datetime import datetime
 from typing import Final, TypedDict, TypeVar, Unpack
 
@@ -51,6 +54,7 @@ class Events(Outputs):
         *,
         after: str | None = None,
         follow: bool = False,
+        speed: float | None = None,
         **options: Unpack[EventOptions],
     ) -> AsyncGenerator[Event]:
         """The events of a run, or of all the tenant's runs: those that are recorded and, if asked, those to come.
@@ -64,14 +68,25 @@ class Events(Outputs):
             run_id: the run; all the tenant's runs by default.
             after: the cursor of an event of the same run, or of all.
             follow: go on with what happens; of one run until it has ended, of a tenant for ever.
+            speed: play what is recorded at its original pace, this many times as fast: an event comes no sooner after
+                the first than it happened after it, divided by ``speed``. Without it all come at once.
             options: see ``EventOptions``.
 
         Raises:
             RunNotFound: there is no such run, or it was deleted meanwhile.
-            UsageError: a condition or the cursor is malformed.
+            UsageError: a condition or the cursor is malformed, or ``speed`` is no positive number.
         """
         checked = None if run_id is None else check_run_id(run_id)
-        where = filter_events(checked, options)
+        told = self._tell(checked, filter_events(checked, options), after, follow=follow)
+        if speed is not None:
+            told = self._pace(told, speed)
+        async with aclosing(told):
+            async for event in told:
+                yield event
+
+    async def _tell(
+        self, checked: RunId | None, where: EventFilter, after: str | None, *, follow: bool
+    ) -> AsyncGenerator[Event]:
         if not follow:
             while True:
                 page = await self._page(where, after)
@@ -93,6 +108,18 @@ class Events(Outputs):
                     return
                 if not page.more:
                     await watch.wait(*([SETTLING_S] if page.settling else []))
+
+    async def _pace(self, told: AsyncGenerator[Event], speed: float) -> AsyncGenerator[Event]:
+        if not 0 < speed < math.inf:
+            raise UsageError(f"speed is {speed}; it must be a positive number")
+        began_ms, first_ms = self._host.monotonic_ms(), None
+        async with aclosing(told):
+            async for event in told:
+                if first_ms is None:
+                    began_ms, first_ms = self._host.monotonic_ms(), event.at_ms
+                due_ms = began_ms + (event.at_ms - first_ms) / speed
+                await asyncio.sleep(max(0.0, due_ms - self._host.monotonic_ms()) / 1000)
+                yield event
 
     async def _page(self, where: EventFilter, after: str | None) -> EventPage:
         return await self._send(self.store.read_events, self.tenant, where, after=after, limit=PAGE)

@@ -274,10 +274,11 @@ class SyncClient(SyncMoving):
         *,
         after: str | None = None,
         follow: bool = False,
+        speed: float | None = None,
         **options: Unpack[EventOptions],
     ) -> Iterator[Event]:
         """As ``Client.events``."""
-        return self._iterate(self._client.events(run_id, after=after, follow=follow, **options))
+        return self._iterate(self._client.events(run_id, after=after, follow=follow, speed=speed, **options))
 
     def update(
         self,
