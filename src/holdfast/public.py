@@ -13,6 +13,7 @@ from holdfast.core.retry import NonRetryable, Retry, RetryAfter
 from holdfast.core.schedules import SLOT
 from holdfast.errors import HoldfastError
 from holdfast.model.closing import Closing, Subscription
+from holdfast.model.lineage import Lineage
 from holdfast.model.run import Approval, ApprovalPage, Run
 from holdfast.model.status import RunStatus, StepState
 from holdfast.runtime.settings import WorkerSettings
@@ -56,6 +57,7 @@ __all__ = [
     "Graph",
     "GraphError",
     "HoldfastError",
+    "Lineage",
     "NodeInfo",
     "NonRetryable",
     "Published",

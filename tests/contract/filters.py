@@ -50,5 +50,6 @@ def choose_filter(pick: random.Random, now_ms: UnixMs) -> RunFilter:
         created_before_ms=pick.choice((None, None, None, now_ms)),
         parent_id=pick.choice((None, None, None, None, run_id(1))),
         root_id=pick.choice((*[None] * 8, run_id(1))),
+        forked_from_id=pick.choice((*[None] * 8, run_id(1))),
         updated_from_ms=pick.choice((None, None, None, now_ms)),
     )

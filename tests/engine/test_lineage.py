@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 import holdfast as hf
-from holdfast.errors import CommandRefused, UsageError
+from holdfast.client.lineage import BELOW_MAX
+from holdfast.errors import CommandRefused, RunNotFound, UsageError
+from holdfast.model.lineage import Relative
 from holdfast.model.status import RunStatus
 from tests.engine.conftest import Engine
 
@@ -173,3 +176,92 @@ async def test_a_fork_keeps_what_was_recorded_before_a_step_and_changes_what_is_
 
     assert {entry.key: entry.settled_by for entry in engine.detail(other.id).journal}["add#2"] == "ann"
     assert (await run.get()).status is RunStatus.COMPLETED
+
+
+def _tree(one: Relative) -> list[Any]:
+    return [one.kinship.value, one.id, *(_tree(below) for below in one.relatives)]
+
+
+@pytest.mark.requirement("R-09", "R-53", "L-30")
+async def test_the_lineage_of_any_run_is_the_whole_tree_it_stands_in(engine: Engine) -> None:
+    broken = True
+
+    @engine.app.step(retry=NEVER)
+    async def charge() -> None:
+        if broken:
+            raise OSError("closed")
+
+    @engine.app.workflow
+    async def ship(left: int) -> None:
+        if left:
+            hf.continue_as_new(left - 1)
+
+    @engine.app.workflow
+    async def sell() -> None:
+        await hf.run_child(ship, 2)
+        await charge()
+
+    client = engine.client
+    async with engine.worker():
+        first = await client.start(sell)
+        await _end(engine, first.id)
+        second = await client.retry(first.id)
+        await _end(engine, second.id)
+        broken = False
+        third = await client.retry(second.id)
+        fork = await client.fork(second.id)
+        for run in (third, fork):
+            await _end(engine, run.id)
+
+    async def chain(parent: str) -> list[str]:
+        runs = (await client.list(parent_id=parent)).runs
+        return [run.id for run in sorted(runs, key=lambda run: run.link or 0)]
+
+    links, others = await chain(first.id), await chain(fork.id)
+    expected = [
+        "origin",
+        first.id,
+        ["retry", second.id, ["retry", third.id], ["fork", fork.id, ["child", others[0], *_linked(others)]]],
+        ["child", links[0], *_linked(links)],
+    ]
+
+    for run_id in (first.id, third.id, fork.id, *links, *others):
+        found = await client.lineage(run_id)
+        assert (found.asked_id, _tree(found.origin)) == (run_id, expected)
+
+    found = await client.lineage(third.id)
+    assert found.size == 10
+    assert [one.error for one in (found.origin, *found.origin.relatives)] == ["OSError: closed"] * 2 + [None]
+    assert [(one.link, one.parent_key) for one in found.origin.relatives[1].relatives] == [(2, None), (3, None)]
+    assert found.origin.relatives[1].parent_key == "ship"
+
+
+def _linked(links: list[str]) -> list[list[str]]:
+    return [["continued", link] for link in links[1:]]
+
+
+@pytest.mark.requirement("R-09", "L-30")
+async def test_a_lineage_shows_so_many_runs_and_always_the_one_asked_for(engine: Engine) -> None:
+    @engine.app.workflow
+    async def leaf(number: int) -> int:
+        return number
+
+    @engine.app.workflow
+    async def many() -> None:
+        await hf.gather(*(hf.start_child(leaf, number) for number in range(BELOW_MAX + 3)))
+
+    async with engine.worker():
+        run = await engine.client.start(many)
+        await _end(engine, run.id)
+        found = await engine.client.lineage(run.id)
+        assert (found.size, found.origin.more) == (1 + BELOW_MAX, True)
+        last = (await engine.client.list(parent_id=run.id)).runs[0].id
+        await _end(engine, last)
+
+        found = await engine.client.lineage(last, most=4)
+
+        assert (found.size, found.origin.id, found.origin.more) == (4, run.id, True)
+        assert last in [one.id for one in found.origin.relatives]
+        assert (await engine.client.lineage(last, most=1)).size == 2
+        with pytest.raises(RunNotFound):
+            await engine.client.lineage("00000000-0000-7000-8000-000000000000")

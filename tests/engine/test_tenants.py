@@ -55,6 +55,7 @@ CALLS: dict[str, Call] = {
     "get": lambda c, i: c.get(i),
     "detail": lambda c, i: c.detail(i),
     "explain": lambda c, i: c.explain(i),
+    "lineage": lambda c, i: c.lineage(i),
     "cancel": lambda c, i: c.cancel(i),
     "signal": lambda c, i: c.signal("approved", run_id=i),
     "approve": lambda c, i: c.approve(i, "a", by="ann"),

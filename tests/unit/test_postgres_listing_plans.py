@@ -29,6 +29,7 @@ LISTED = {
     "time of another order": RunFilter(finalized_before_ms=UnixMs(5_000)),
     "key": RunFilter(key="key-777"),
     "parent": RunFilter(parent_id=run_id(2)),
+    "forks": RunFilter(forked_from_id=run_id(2)),
     "root": RunFilter(root_id=run_id(2)),
     "attribute": RunFilter(attributes={"customer": 3}),
     "attribute, last ended first": RunFilter(attributes={"customer": 3}, order=RunOrder.ENDED),

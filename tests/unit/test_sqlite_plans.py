@@ -256,6 +256,7 @@ BY_VALUE = "holdfast_attributes_value (tenant=? AND name=? AND kind=? AND text=?
         (RunFilter(waiting_on=WaitingOn("timer")), "waits USING PRIMARY KEY (shard=? AND run_id=?"),
         (RunFilter(key="k"), "holdfast_runs_key (tenant=? AND key=?"),
         (RunFilter(parent_id=run_id(1)), "holdfast_runs_parent (parent_id=?"),
+        (RunFilter(forked_from_id=run_id(1)), "holdfast_runs_forks (forked_from_id=?"),
         (RunFilter(root_id=run_id(1)), "holdfast_runs_root (root_id=?"),
         (
             RunFilter(ranges=(AttributeRange("total", ">", 3),)),

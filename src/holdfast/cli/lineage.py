@@ -1,4 +1,4 @@
-"""``holdfast runs retry`` and ``fork``: new runs from the records of others."""
+"""``holdfast runs retry``, ``fork`` and ``lineage``: new runs from the records of others, and which came from which."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import typer
 
 from holdfast.cli import options
 from holdfast.cli.control import act
+from holdfast.cli.database import open_session
+from holdfast.cli.output import Output
+from holdfast.cli.shapes import plain
 from holdfast.cli.values import name_of_user, parse_json
 from holdfast.errors import UsageError
 from holdfast.model.ids import DEFAULT_TENANT
@@ -92,6 +95,31 @@ def fork(
     )
 
 
+def lineage(
+    run_id: options.RunIdText,
+    *,
+    most: Annotated[int, typer.Option("--most", metavar="N", min=1, help="How many runs are shown.")] = 200,
+    database: options.Database = None,
+    tenant: options.TenantName = DEFAULT_TENANT,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show the tree of runs in which a run stands: retries, forks, links of a chain, children, and theirs.
+
+    Of one run up to 20 links, forks and children are shown; `...` stands where there are others.
+    """
+    # Only here: no other command draws a tree.
+    from holdfast.cli.trees import lineage_lines
+
+    output = Output(as_json=as_json)
+    with open_session(database, tenant) as session:
+        found = session.client.lineage(run_id, most=most)
+        if as_json:
+            output.document(plain(found))
+        else:
+            for line in lineage_lines(found, session.store.read_clock()):
+                output.console.print(line, soft_wrap=True)
+
+
 def _list(value: Any) -> list[Any]:
     """The list that a value is. Raises UsageError."""
     try:
@@ -114,4 +142,5 @@ def _results(given: list[str]) -> dict[str, Any]:
 def register(runs: typer.Typer) -> None:
     """Add these commands to ``holdfast runs``."""
     runs.command("retry", short_help="Start the next attempt of a run that failed.")(retry)
+    runs.command("lineage", short_help="Show which runs came from which.")(lineage)
     runs.command("fork", short_help="Start a new run from a step of another.")(fork)

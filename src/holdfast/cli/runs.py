@@ -87,7 +87,7 @@ def list_runs(
 ) -> None:
     """List runs, newest first, page by page.
 
-    A filter is made of terms: status:failed workflow:NAME version:3 queue:NAME key:KEY parent:ID root:ID
+    A filter is made of terms: status:failed workflow:NAME version:3 queue:NAME key:KEY parent:ID root:ID forked:ID
     waiting:signal:NAME error:TYPE fingerprint:HEX created>2h ended<2026-01-31 attr.NAME=VALUE attr.NAME>=10
     order:oldest|ended, and words that are part of key, workflow or error message.
     """

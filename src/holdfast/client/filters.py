@@ -31,6 +31,8 @@ class Filters(TypedDict, total=False):
     key: str | None
     parent_id: str | None
     root_id: str | None
+    forked_from_id: str | None
+    """Forks of this run."""
     created_from: datetime | None
     created_before: datetime | None
     updated_from: datetime | None
@@ -57,7 +59,7 @@ def filter_from(query: str | None, given: Filters, *, now_ms: UnixMs) -> RunFilt
         for name, value in given.items()
         if name in {"workflow", "version", "queue", "key", "error_type", "fingerprint", "text"} and value is not None
     }
-    for name in ("parent_id", "root_id"):
+    for name in ("parent_id", "root_id", "forked_from_id"):
         run_id: Any = given.get(name)
         if run_id is not None:
             changes[name] = check_run_id(run_id)

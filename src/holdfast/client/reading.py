@@ -6,11 +6,13 @@ import builtins
 from typing import Final, Unpack
 
 from holdfast.client.filters import Filters, filter_from
+from holdfast.client.lineage import LineageReader
 from holdfast.client.requests import Requests
 from holdfast.core.explain import Explanation, children_of, explain
 from holdfast.core.ids import check_run_id
 from holdfast.errors import RunNotFound, UsageError
 from holdfast.model.ids import RunId, UnixMs
+from holdfast.model.lineage import Lineage
 from holdfast.model.run import Run, RunDetail, RunFilter, RunPage, WorkerRow
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.store.port import count_runs
@@ -52,6 +54,28 @@ class Reading(Requests):
                 # The child was purged, or is not recorded yet: the wait for it is explained without it.
                 continue
         return explain(detail, found)
+
+    async def lineage(self, run_id: str, *, most: int = 200) -> Lineage:
+        """The tree of runs in which a run stands: retries, forks, the links of its chain, children, and theirs.
+
+        Of each run up to 20 links, forks and children are shown; ``more`` says that there are others. Raises
+        RunNotFound.
+
+        Args:
+            run_id: any run of the tree.
+            most: how many runs are shown, besides those between this one and its origin.
+        """
+
+        async def get(one: RunId) -> Run:
+            return await self._send(self.store.get_run, self.tenant, one)
+
+        async def get_newest(one: RunId) -> Run:
+            return await self._send(self.store.get_run, self.tenant, one, newest=True)
+
+        async def list_runs(where: RunFilter, limit: int) -> RunPage:
+            return await self._send(self.store.list_runs, self.tenant, where, limit=limit, after=None)
+
+        return await LineageReader(get, get_newest, list_runs, most=most).read(check_run_id(run_id))
 
     async def list(
         self, query: str | None = None, *, limit: int = 50, after: str | None = None, **filters: Unpack[Filters]

@@ -24,6 +24,7 @@ from holdfast.client.sync_schedules import SyncSchedules
 from holdfast.core.explain import Explanation
 from holdfast.model.event import Event
 from holdfast.model.ids import RunId
+from holdfast.model.lineage import Lineage
 from holdfast.model.run import ApprovalPage, Run, RunDetail, RunPage, WorkerRow
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.workflow.graph import Graph
@@ -216,6 +217,10 @@ class SyncClient(SyncMoving):
     def explain(self, run_id: str) -> Explanation:
         """As ``Client.explain``."""
         return self._portal.call(self._client.explain(run_id))
+
+    def lineage(self, run_id: str, *, most: int = 200) -> Lineage:
+        """As ``Client.lineage``."""
+        return self._portal.call(self._client.lineage(run_id, most=most))
 
     def list(
         self, query: str | None = None, *, limit: int = 50, after: str | None = None, **filters: Unpack[Filters]

@@ -197,6 +197,7 @@ _READERS: Final[dict[str, tuple[str, Callable[[str], Any]]]] = {
     "key": ("key", str),
     "parent": ("parent_id", check_run_id),
     "root": ("root_id", check_run_id),
+    "forked": ("forked_from_id", check_run_id),
     "waiting": ("waiting_on", parse_waiting),
     "error": ("error_type", str),
     "fingerprint": ("fingerprint", str),

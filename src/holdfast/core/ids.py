@@ -56,6 +56,11 @@ def child_id(parent: RunId, key: str) -> RunId:
     return RunId(derive_id("child", parent, key))
 
 
+def retry_id(run_id: RunId) -> RunId:
+    """The id of the next attempt of a run."""
+    return RunId(derive_id("retry", run_id))
+
+
 def successor_id(run_id: RunId) -> RunId:
     """The id of the run as which a run continues."""
     return RunId(derive_id("successor", run_id))

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from holdfast.core.ids import derive_id
+from holdfast.core.ids import retry_id
 from holdfast.errors import UsageError
 from holdfast.model.command import RunCopy
-from holdfast.model.ids import RunId
 from holdfast.model.run import Entry, RunDetail, Wait
 from holdfast.model.status import OF_STEPS, EntryKind, EntryStatus, RunStatus, WaitKind, WaitOutcome
 
@@ -43,7 +42,7 @@ def retry_of(detail: RunDetail, *, from_start: bool, actor: str, note: str) -> R
     """The next attempt of a run. Its id is derived from the run's: asked for again, it is the same attempt."""
     kept = Kept([], []) if from_start else keep_for_retry(detail)
     return RunCopy(
-        id=RunId(derive_id("retry", detail.run.id)),
+        id=retry_id(detail.run.id),
         source_id=detail.run.id,
         retry=True,
         journal=kept.journal,

@@ -453,6 +453,7 @@ class RunFilter(Struct, frozen=True, kw_only=True):
     key: str | None = None
     parent_id: RunId | None = None
     root_id: RunId | None = None
+    forked_from_id: RunId | None = None
     created_from_ms: UnixMs | None = None
     created_before_ms: UnixMs | None = None
     updated_from_ms: UnixMs | None = None

@@ -187,7 +187,7 @@ def _keys(shape: Shape, lead: Lead, *, after: bool) -> Subquery:
         case Lead.ENDED:
             moment = c.finalized_ms
             conditions = [c.tenant == value("tenant"), moment.is_not(None), *_times("finalized", moment, shape)]
-        case Lead.PARENT | Lead.FINGERPRINT | Lead.ERROR_TYPE:
+        case Lead.PARENT | Lead.FORKED | Lead.FINGERPRINT | Lead.ERROR_TYPE:
             moment = c.created_ms
             conditions = [c.tenant == value("tenant"), *_named(shape)[lead.value], *_times("created", moment, shape)]
         case Lead.STATUS:
@@ -280,7 +280,7 @@ def _named(shape: Shape) -> dict[str, list[ColumnElement[bool]]]:
     """Every condition of the filter on a run, under the name of what is asked for."""
     c = RUNS.c
     columns = {"fingerprint": c.error_fingerprint} | {
-        name: c[name] for name in ("workflow", "version", "queue", "key", "parent_id", "error_type")
+        name: c[name] for name in ("workflow", "version", "queue", "key", "parent_id", "forked_from_id", "error_type")
     }
     named = {name: [column == value(name, column.type)] for name, column in columns.items() if name in shape.given}
     if "root_id" in shape.given:

@@ -20,7 +20,18 @@ from holdfast.store.paging import PageCursor
 
 LIKE_ESCAPE = "/"
 
-_PLAIN = ("workflow", "version", "queue", "key", "parent_id", "root_id", "error_type", "fingerprint", "text")
+_PLAIN = (
+    "workflow",
+    "version",
+    "queue",
+    "key",
+    "parent_id",
+    "root_id",
+    "forked_from_id",
+    "error_type",
+    "fingerprint",
+    "text",
+)
 _TIMES = tuple(f"{stem}_{end}_ms" for stem in ("created", "updated", "finalized") for end in ("from", "before"))
 
 
@@ -30,6 +41,7 @@ class Lead(StrEnum):
     GATHERED = "gathered"
     """By a key, a root or a wait that few have: all of them are read, looked at and sorted."""
     PARENT = "parent_id"
+    FORKED = "forked_from_id"
     ATTRIBUTE = "attribute"
     """By the first of the attributes."""
     FINGERPRINT = "fingerprint"
@@ -41,6 +53,7 @@ class Lead(StrEnum):
 
 SERVED: Final[dict[Lead, frozenset[str]]] = {
     Lead.PARENT: frozenset({"parent_id", "created"}),
+    Lead.FORKED: frozenset({"forked_from_id", "created"}),
     Lead.ATTRIBUTE: frozenset({"attribute_0", "created"}),
     Lead.FINGERPRINT: frozenset({"fingerprint", "created"}),
     Lead.ERROR_TYPE: frozenset({"error_type", "created"}),
@@ -85,6 +98,8 @@ class Shape(Struct, frozen=True):
             return Lead.ENDED
         if "parent_id" in self.given:
             return Lead.PARENT
+        if "forked_from_id" in self.given:
+            return Lead.FORKED
         if self.attributes:
             return Lead.ATTRIBUTE
         by_error = (lead for lead in (Lead.FINGERPRINT, Lead.ERROR_TYPE) if lead.value in self.given)

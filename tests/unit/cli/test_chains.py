@@ -86,3 +86,24 @@ def test_what_is_asked_of_a_link_reaches_the_last_one(command: Command, links: l
 
     assert json.loads(command("runs", "show", third, "--json"))["run"]["status"] == "cancelled"
     assert again["id"] == third
+
+
+@pytest.mark.requirement("R-09", "L-30")
+def test_a_lineage_is_drawn_as_a_tree_in_which_the_run_is_marked(command: Command, links: list[str]) -> None:
+    first, second, third = links
+
+    lines = command("runs", "lineage", second).splitlines()
+
+    assert [line.partition("loop")[0].strip() for line in lines] == [
+        first,
+        f"├── link 2: {second}",
+        f"└── link 3: {third}",
+    ]
+    assert [line.endswith("<- this run") for line in lines] == [False, True, False]
+    shown = json.loads(command("runs", "lineage", third, "--json"))
+    assert (shown["asked_id"], shown["origin"]["id"]) == (third, first)
+    assert [(one["kinship"], one["id"], one["link"]) for one in shown["origin"]["relatives"]] == [
+        ("continued", second, 2),
+        ("continued", third, 3),
+    ]
+    assert command("runs", "lineage", third, "--most", "1").splitlines()[-1].strip() == "└── ..."

@@ -28,6 +28,7 @@ JANUARY_MS = UnixMs(1_767_225_600_000)
         ("type:order queue:slow", RunFilter(workflow="order", queue="slow")),
         ("workflow:order version:3 key=a-1", RunFilter(workflow="order", version=3, key="a-1")),
         (f"parent:{ID} root:{ID}", RunFilter(parent_id=ID, root_id=ID)),
+        (f"forked:{ID}", RunFilter(forked_from_id=ID)),
         ("waiting:signal:order.approved", RunFilter(waiting_on=WaitingOn("signal", "order.approved"))),
         ("waiting:timer", RunFilter(waiting_on=WaitingOn("timer"))),
         (f"waiting:child:{ID}", RunFilter(waiting_on=WaitingOn("child", ID))),

@@ -123,7 +123,7 @@ def _conditions(record: Record, where: RunFilter, rules: Rules) -> dict[str, boo
         "waiting": where.waiting_on is None or (run.status in ACTIVE_STATUSES and _waits(record, where, rules)),
         "text": where.text is None or _says(run, facts, _lower(where.text)),
     }
-    for name in ("workflow", "version", "queue", "key", "parent_id", "root_id"):
+    for name in ("workflow", "version", "queue", "key", "parent_id", "root_id", "forked_from_id"):
         met[name] = getattr(where, name) in (None, getattr(run, name))
     asked = shape_of(where).asked
     for number, (name, value) in enumerate(where.attributes.items()):

@@ -126,6 +126,8 @@ create unique index runs_attempt on holdfast.runs (shard, root_id, attempt) wher
 create unique index runs_chain on holdfast.runs (shard, chain_id, link) where chain_id is not null;
 -- list_runs of one parent.
 create index runs_children on holdfast.runs (parent_id, created_ms desc, id desc) where parent_id is not null;
+-- list_runs of one run's forks; next to nothing for runs that were never forked.
+create index runs_forks on holdfast.runs (forked_from_id, created_ms desc, id desc) where forked_from_id is not null;
 -- list_runs by key.
 create index runs_key on holdfast.runs (tenant, key) where key is not null;
 

@@ -95,6 +95,7 @@ create unique index holdfast_runs_attempt on holdfast_runs (shard, root_id, atte
 -- find_newest: the last link of a chain; next to nothing for runs that never continued
 create unique index holdfast_runs_chain on holdfast_runs (shard, chain_id, link) where chain_id is not null;
 create index holdfast_runs_parent on holdfast_runs (parent_id, created_ms desc, id desc) where parent_id is not null;
+create index holdfast_runs_forks on holdfast_runs (forked_from_id, created_ms desc, id desc) where forked_from_id is not null;
 create index holdfast_runs_key on holdfast_runs (tenant, key) where key is not null;
 
 create table holdfast_journal (
