@@ -53,12 +53,12 @@ class Retry:
 
     max_attempts: int = 3
     """The first try included; at least 1."""
-    initial: timedelta = timedelta(seconds=1)
-    """The delay after the first failure."""
+    initial: timedelta | float = timedelta(seconds=1)
+    """The delay after the first failure, a timedelta or seconds."""
     factor: float = 2.0
     """How much longer each further delay is; at least 1."""
-    max_delay: timedelta = timedelta(seconds=60)
-    """The longest delay; at least ``initial``."""
+    max_delay: timedelta | float = timedelta(seconds=60)
+    """The longest delay, a timedelta or seconds; at least ``initial``."""
     jitter: float = 0.2
     """Which fraction of the delay is random, 0 to 1: it keeps many failed steps from coming back together."""
     non_retryable: tuple[type[BaseException], ...] = ()
@@ -67,9 +67,9 @@ class Retry:
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise UsageError(f"Retry(max_attempts={self.max_attempts}): at least 1, for the first try counts")
-        if self.initial < timedelta(0):
-            raise UsageError(f"Retry(initial={self.initial}): a delay cannot be negative")
-        if self.max_delay < self.initial:
+        for field in ("initial", "max_delay"):
+            object.__setattr__(self, field, _read_delay(field, getattr(self, field)))
+        if self.max_delay_ms < self.initial_ms:
             raise UsageError(f"Retry(max_delay={self.max_delay}): not shorter than initial={self.initial}")
         if not (math.isfinite(self.factor) and self.factor >= 1):
             raise UsageError(f"Retry(factor={self.factor}): a finite number, at least 1")
@@ -78,10 +78,36 @@ class Retry:
         for kind in self.non_retryable:
             _check_exception_type(kind)
 
+    @property
+    def initial_ms(self) -> float:
+        """The delay after the first failure, in milliseconds."""
+        return _in_ms(self.initial)
+
+    @property
+    def max_delay_ms(self) -> float:
+        """The longest delay, in milliseconds."""
+        return _in_ms(self.max_delay)
+
     @classmethod
     def never(cls) -> Retry:
         """One attempt only."""
         return cls(max_attempts=1)
+
+
+def _read_delay(field: str, given: object) -> timedelta:
+    try:
+        if isinstance(given, bool) or not isinstance(given, timedelta | int | float):
+            raise UsageError(f"Retry({field}={given!r}): a timedelta, or a number of seconds")
+        delay = given if isinstance(given, timedelta) else timedelta(seconds=given)
+    except (OverflowError, ValueError) as error:
+        raise UsageError(f"Retry({field}={given!r}): {error}") from error
+    if delay < timedelta(0):
+        raise UsageError(f"Retry({field}={given!r}): a delay cannot be negative")
+    return delay
+
+
+def _in_ms(delay: timedelta | float) -> float:
+    return (delay if isinstance(delay, timedelta) else timedelta(seconds=delay)) / timedelta(milliseconds=1)
 
 
 def _check_exception_type(kind: object) -> None:
@@ -128,8 +154,7 @@ def is_retryable(policy: Retry, error: BaseException) -> bool:
 
 
 def _backoff_ms(policy: Retry, attempt: int) -> float:
-    initial_ms = policy.initial / timedelta(milliseconds=1)
-    cap_ms = min(policy.max_delay / timedelta(milliseconds=1), float(DELAY_MS_MAX))
+    initial_ms, cap_ms = policy.initial_ms, min(policy.max_delay_ms, float(DELAY_MS_MAX))
     try:
         return min(initial_ms * policy.factor ** (attempt - 1), cap_ms)
     except OverflowError:

@@ -17,6 +17,7 @@ named after its place: ``onboarding.account``, a branch ``onboarding.plan/free``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -508,9 +509,9 @@ class Graph(AsyncWorkflow[..., dict[str, Any]]):
             self._registry.errors.register(kind)
         return RetryPolicy(
             max_attempts=retry.max_attempts,
-            initial_ms=milliseconds(retry.initial),
+            initial_ms=math.ceil(retry.initial_ms),
             factor=float(retry.factor),
-            max_delay_ms=milliseconds(retry.max_delay),
+            max_delay_ms=math.ceil(retry.max_delay_ms),
             jitter=float(retry.jitter),
             non_retryable=tuple(type_name(kind) for kind in retry.non_retryable),
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -52,7 +53,7 @@ def test_no_delay_is_negative_or_above_the_cap_and_jitter_only_shortens(
     full = delay_ms(policy, attempt)
     jittered = delay_ms(policy, attempt, random=random)
 
-    cap_ms = min(policy.max_delay / timedelta(milliseconds=1), DELAY_MS_MAX)
+    cap_ms = min(policy.max_delay_ms, DELAY_MS_MAX)
     assert 0 <= jittered <= full <= cap_ms
     assert jittered >= full * (1 - policy.jitter) - 1
     assert full <= delay_ms(policy, attempt + 1) if attempt < 10_000 else True
@@ -142,11 +143,23 @@ def no_exception_type() -> Retry:
     return Retry(non_retryable=kinds)
 
 
+def test_delays_are_timedeltas_or_seconds() -> None:
+    assert Retry(initial=0.2, max_delay=90) == Retry(
+        initial=timedelta(milliseconds=200), max_delay=timedelta(minutes=1, seconds=30)
+    )
+    assert delay_ms(Retry(initial=0.2, max_delay=90, jitter=0), 1) == 200
+
+
 @pytest.mark.parametrize(
     ("make", "field"),
     [
         (lambda: Retry(max_attempts=0), "max_attempts"),
         (lambda: Retry(initial=timedelta(seconds=-1)), "initial"),
+        (lambda: Retry(initial=-0.5), "negative"),
+        (lambda: Retry(initial=cast("float", "soon")), "a number of seconds"),
+        (lambda: Retry(max_delay=True), "a number of seconds"),
+        (lambda: Retry(max_delay=math.inf), "max_delay"),
+        (lambda: Retry(max_delay=math.nan), "max_delay"),
         (lambda: Retry(initial=timedelta(seconds=2), max_delay=timedelta(seconds=1)), "max_delay"),
         (lambda: Retry(factor=0.5), "factor"),
         (lambda: Retry(factor=float("inf")), "factor"),
