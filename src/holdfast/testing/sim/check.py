@@ -113,6 +113,9 @@ def _check_attempts(history: History, detail: RunDetail) -> Iterator[str]:
 
 def _check_wait(wait: Wait, details: Mapping[RunId, RunDetail]) -> Iterator[str]:
     match wait.outcome:
+        case WaitOutcome.ELAPSED if wait.kind is WaitKind.BREAKER:
+            # It has no time of its own: it lasts as long as its breaker is open.
+            pass
         case WaitOutcome.ELAPSED if wait.due_ms is None or wait.closed_ms is None or wait.closed_ms < wait.due_ms:
             yield f"the wait {wait.key!r}, due at {wait.due_ms}, fired early, at {wait.closed_ms}"
         case WaitOutcome.SIGNALLED if wait.kind is not WaitKind.SIGNAL or wait.result is None:
