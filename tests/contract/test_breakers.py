@@ -37,9 +37,16 @@ pytestmark = pytest.mark.requirement("S-37")
 STRIPE = hf.Breaker("stripe", failures=2, within=60, open_for=30, rate=4)
 
 
-def ask(scene: Scene, prober: str = "a", *, breaker: hf.Breaker = STRIPE, tenant: Tenant = DEFAULT_TENANT) -> Any:
+def ask(
+    scene: Scene,
+    prober: str = "a",
+    *,
+    breaker: hf.Breaker = STRIPE,
+    tenant: Tenant = DEFAULT_TENANT,
+    waits: bool = False,
+) -> Any:
     """What a call is answered: a Ticket, or None."""
-    [heard] = answer(scene.store, [Asked(tenant, breaker, prober)])
+    [heard] = answer(scene.store, [Asked(tenant, breaker, prober, waits)])
     return heard.ticket
 
 
@@ -274,6 +281,30 @@ def test_once_it_has_closed_those_who_wait_go_on_few_at_first_and_never_more_tha
     assert counts == [1, 2, 4, 4, 4, 0, 0, 0]
     assert row(scene).next_ms is None
     assert all(scene.place(run_id(number)) == (RunStatus.QUEUED, True) for number in range(1, 16))
+
+
+def test_once_it_has_closed_who_waits_goes_on_in_its_turn_and_who_comes_then_at_once(scene: Scene) -> None:
+    trip(scene)
+    waiting(scene, *range(1, 4))
+    scene.clock.advance(30_000)
+    closed = tell(scene, ask(scene), failed=False)
+
+    assert ask(scene, "new") == Ticket(closed.term)
+    assert ask(scene, "waits", waits=True) is None
+    for count in (1, 2):
+        assert len(look(scene)) == count
+        scene.clock.advance(1000)
+    assert ask(scene, "waits", waits=True) is None
+    # Its wait was recorded while the last look was under way: there is one more.
+    assert look(scene) == []
+    scene.parked(9, breaker_wait())
+    assert ask(scene, "later", waits=True) == Ticket(closed.term)
+    scene.clock.advance(1000)
+    assert look(scene) == [run_id(9)]
+    for _ in range(2):
+        scene.clock.advance(1000)
+        assert look(scene) == []
+    assert row(scene).next_ms is None
 
 
 def test_if_it_opens_again_meanwhile_nobody_else_goes_on(scene: Scene) -> None:

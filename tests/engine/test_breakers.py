@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 import holdfast as hf
 from holdfast.errors import RunFailed, UsageError
 from holdfast.model.breaker import BreakerState
-from holdfast.model.status import RunStatus, WaitKind
+from holdfast.model.status import RunStatus, WaitKind, WaitOutcome
 from tests.engine.conftest import QUICK, Engine
 from tests.engine.test_pauses import eventually
 
@@ -280,3 +282,62 @@ def test_the_blocking_client_opens_and_closes_breakers(engine: Engine) -> None:
         assert client.breakers.get("stripe") == opened
         assert client.breakers.list() == [opened]
         assert client.breakers.close("stripe").state is BreakerState.CLOSED
+
+
+async def test_nodes_of_a_graph_name_breakers_also_in_lines_of_their_own_and_branches(engine: Engine) -> None:
+    service, app = Service(), engine.app
+    stripe, adyen = hf.Breaker("stripe", rate=1000), hf.Breaker("adyen", rate=1000)
+
+    @app.step
+    async def charge(number: int) -> int:
+        return service.call(number)
+
+    graph = (
+        app.graph("pay")
+        .step("first", charge, input={"number": "1"}, breaker=stripe)
+        .step("second", charge, input={"number": "2"}, breaker=stripe, queue="charges", after=[])
+        .parallel("ways", {"third": hf.With(charge, input={"number": "3"}, breaker=adyen)}, after=[])
+        .step("fourth", charge.with_options(breaker=adyen), input={"number": "4"}, after=[])
+    )
+    client = engine.client
+    await client.breakers.open("stripe")
+    await client.breakers.open("adyen")
+    async with engine.worker(queues=["default", "charges"]):
+        run = await client.start(graph)
+
+        async def all_wait() -> bool:
+            found = await client.breakers.list()
+            return [(one.name, one.waiting) for one in found] == [("adyen", 1), ("stripe", 2)]
+
+        await eventually(all_wait)
+        assert set((await client.dag(run.id)).node_states().values()) == {hf.StepState.WAITING}
+        assert service.calls == []
+        await client.breakers.close("stripe")
+        await client.breakers.close("adyen")
+        await run.result(timeout=20)
+
+    assert sorted(service.calls) == [1, 2, 3, 4]
+
+
+async def test_the_branches_of_one_run_go_on_in_turn_too(engine: Engine) -> None:
+    @engine.app.step(breaker=hf.Breaker("stripe", rate=4))
+    async def charge(number: int) -> int:
+        return number
+
+    @engine.app.workflow
+    async def pay() -> list[int]:
+        return await hf.map(charge, range(8))
+
+    client = engine.client
+    await client.breakers.open("stripe")
+    async with engine.worker():
+        run = await client.start(pay)
+        await eventually(lambda: waits(engine, run.id))
+        await client.breakers.close("stripe")
+        assert await run.result(timeout=60) == list(range(8))
+
+    closed = [wait for wait in engine.detail(run.id).waits if wait.kind is WaitKind.BREAKER]
+    assert {wait.outcome for wait in closed} == {WaitOutcome.ELAPSED}
+    ends = Counter(wait.closed_ms or 0 for wait in closed)
+    assert [ends[moment] for moment in sorted(ends)] == [1, 2, 4, 1]
+    assert all(later - earlier >= 1000 for earlier, later in pairwise(sorted(ends)))

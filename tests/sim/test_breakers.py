@@ -78,7 +78,7 @@ async def transfer(n: int) -> int:
 
 @app.workflow
 async def pay(n: int) -> list[int]:
-    return await hf.gather(transfer(n), transfer(n + 1)) if n % 3 == 0 else [await transfer(n)]
+    return list(await hf.gather(transfer(n), transfer(n + 1))) if n % 3 == 0 else [await transfer(n)]
 
 
 class Play:
@@ -151,16 +151,18 @@ def test_whatever_dies_while_a_service_is_down_all_runs_complete_when_it_is_back
 
 @pytest.mark.parametrize("asks_again", [True, False])
 def test_a_call_that_waits_without_asking_again_is_noticed(*, asks_again: bool) -> None:
-    ask, waits = breakers.Breakers.ask, set[str]()
+    ask, waiting = breakers.Breakers.ask, set[str]()
 
-    async def slowly(self: breakers.Breakers, tenant: Any, breaker: hf.Breaker, prober: str) -> Ticket | None:
-        if prober in waits and not asks_again:
+    async def slowly(
+        self: breakers.Breakers, tenant: Any, breaker: hf.Breaker, prober: str, *, waits: bool
+    ) -> Ticket | None:
+        if prober in waiting and not asks_again:
             # Its wait is durable now, and what it would be told it does not want to know.
-            waits.remove(prober)
+            waiting.remove(prober)
             return None
-        ticket = await ask(self, tenant, breaker, prober)
+        ticket = await ask(self, tenant, breaker, prober, waits=waits)
         if ticket is None:
-            waits.add(prober)
+            waiting.add(prober)
             # Meanwhile the breaker closes, and those who wait for it go on.
             await asyncio.sleep(12)
         return ticket

@@ -19,6 +19,7 @@ from psycopg import errors
 from psycopg.sql import SQL, Identifier
 from sqlalchemy.sql.base import Executable
 
+from holdfast.core.breakers import Breaker, Ticket
 from holdfast.core.ids import successor_id
 from holdfast.model.command import RunCopy
 from holdfast.model.commit import Continue, Finish, Park, RunCommit
@@ -29,6 +30,7 @@ from holdfast.model.run import ClaimedRun, NewRun, RunFilter, Started
 from holdfast.model.schedule import Every, ScheduleRow, ScheduleSpec
 from holdfast.model.status import RunStatus, WaitOutcome
 from holdfast.model.tenant import Chosen, Everything
+from holdfast.store.breakers import Asked, Told, find_breaker, settle
 from holdfast.store.port import Statements
 from holdfast.store.postgres.connection import Connection
 from holdfast.store.queues import list_limits, write_limit
@@ -301,3 +303,31 @@ def test_a_schedule_is_put_while_somebody_else_deletes_it(scene: Scene, url: str
     row = meddled(scene, lambda statements: put(statements, NEXT), partial(deleting, url, "schedules"))
 
     assert (row.input, row.revision) == (NEXT, 0)
+
+
+@pytest.mark.requirement("S-37")
+def test_a_breaker_is_tried_by_one_though_another_one_reads_it_before_that(scene: Scene) -> None:
+    bank = Breaker("bank", failures=1, open_for=1)
+    scene.store.transact(None, lambda statements: settle(statements, [Told(DEFAULT_TENANT, bank, Ticket(0), True)]))
+    scene.clock.advance(1000)
+
+    def ask(prober: str) -> Callable[[Statements], Ticket | None]:
+        return lambda statements: settle(statements, [Asked(DEFAULT_TENANT, bank, prober)])[0].ticket
+
+    late = meddled(scene, ask("late"), lambda: scene.store.transact(None, ask("quick")))
+
+    assert late is None
+    assert scene.store.transact(None, lambda s: find_breaker(s, DEFAULT_TENANT, "bank")).prober == "quick"
+
+
+@pytest.mark.requirement("S-37")
+def test_a_failure_is_told_while_somebody_else_erases_the_breaker(scene: Scene, url: str) -> None:
+    bank = Breaker("bank")
+
+    def tell(statements: Statements) -> object:
+        return settle(statements, [Told(DEFAULT_TENANT, bank, Ticket(0), True)])
+
+    scene.store.transact(None, tell)
+    meddled(scene, tell, partial(deleting, url, "breakers"))
+
+    assert len(scene.store.transact(None, lambda s: find_breaker(s, DEFAULT_TENANT, "bank")).failures) == 1

@@ -124,14 +124,17 @@ class Ticket(Struct, frozen=True):
 # --- Calls -------------------------------------------------------------------------------------------------------
 
 
-def ask(row: BreakerRow, breaker: Breaker, prober: str, now_ms: UnixMs) -> tuple[BreakerRow, Ticket | None]:
+def ask(
+    row: BreakerRow, breaker: Breaker, prober: str, now_ms: UnixMs, *, waits: bool = False
+) -> tuple[BreakerRow, Ticket | None]:
     """May ``prober`` (a run and the key of a step) call? Without a ticket it has to wait.
 
+    Whoever ``waits`` already does so until it is its turn: else all branches of a run would go on with the first.
     A prober that asks again has lost its worker: it tries anew, and what the old worker may still say is of no term.
     """
     match row.state:
         case BreakerState.CLOSED:
-            return row, Ticket(row.term)
+            return row, None if waits and row.flow else Ticket(row.term)
         case BreakerState.OPEN:
             may = row.retry_ms is not None and row.retry_ms <= now_ms
         case BreakerState.HALF_OPEN:
@@ -246,17 +249,19 @@ def waits_to_end(row: BreakerRow, now_ms: UnixMs) -> int:
 def after_look(row: BreakerRow, now_ms: UnixMs, ended: RunId | None) -> BreakerRow:
     """Waits were ended, the last one of run ``ended``; None: nobody waits.
 
-    Then nothing is to be done until a call asks: one that waits from now on has asked after it began to wait.
+    Then nothing is to be done until a call asks: one that waits from now on has asked after it began to wait. Of a
+    closed breaker there is one more look: who asked while the last one was under way was told to wait for its turn.
     """
     if ended is None:
-        return structs.replace(row, flow=0, flow_ms=None, passed=None, next_ms=None)
+        next_ms = UnixMs(now_ms + SECOND_MS) if row.flow else None
+        return structs.replace(row, flow=0, flow_ms=None, passed=None, next_ms=next_ms)
     if row.state is not BreakerState.CLOSED:
         return structs.replace(row, passed=ended, next_ms=UnixMs(now_ms + PROBER_MS))
     next_ms = UnixMs(now_ms + _tick_ms(row))
     row = structs.replace(row, passed=ended, next_ms=next_ms)
     if row.flow_ms is not None and next_ms < row.flow_ms + SECOND_MS:
         return row
-    return structs.replace(row, flow=min(row.flow * 2, row.rate), flow_ms=next_ms)
+    return structs.replace(row, flow=min(max(row.flow * 2, 1), row.rate), flow_ms=next_ms)
 
 
 def _tick_ms(row: BreakerRow) -> int:

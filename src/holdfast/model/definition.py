@@ -70,6 +70,14 @@ class RetryPolicy(Part, frozen=True, kw_only=True):
     """Exception types by their registered names (``core.failure.type_name``)."""
 
 
+class CallPolicy(Struct, frozen=True, kw_only=True):
+    """How a document has a step called, where it says so: see ``Branch``."""
+
+    retry: RetryPolicy | None = None
+    timeout_ms: int | None = None
+    breaker: str | None = None
+
+
 class Branch(Part, frozen=True, kw_only=True):
     """One way of a parallel or route node: a step of its own, with its own journal row and compensation."""
 
@@ -80,6 +88,8 @@ class Branch(Part, frozen=True, kw_only=True):
     """Instead of the step's own."""
     timeout_ms: int | None = None
     """For one attempt, instead of the step's own."""
+    breaker: str | None = None
+    """The circuit breaker of that name, which the program declares, instead of the step's own."""
     queue: str | None = None
     """The line in which the step stands as a run of its own."""
     compensate: str | None = None
@@ -110,6 +120,8 @@ class CallNode(NodeBase, frozen=True, kw_only=True, tag_field="kind"):
     """Instead of the step's own."""
     timeout_ms: int | None = None
     """For one attempt, instead of the step's own."""
+    breaker: str | None = None
+    """The circuit breaker of that name, which the program declares, instead of the step's own."""
     queue: str | None = None
     """The line in which the step stands as a run of its own."""
 

@@ -72,7 +72,7 @@ async def admit(call: Call, breaker: Breaker, retry: Retry) -> Admission:
         if wait is not None and wait.outcome is not None:
             number += 1
             continue
-        ticket = await breakers.ask(run.tenant, breaker, prober)
+        ticket = await breakers.ask(run.tenant, breaker, prober, waits=wait is not None)
         if ticket is not None:
             if wait is not None and execution.waits[key].outcome is None:
                 execution.drop_waits([key])

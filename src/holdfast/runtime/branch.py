@@ -43,7 +43,7 @@ from holdfast.workflow.duration import milliseconds, unix_milliseconds
 from holdfast.workflow.graph import run_options
 
 if TYPE_CHECKING:
-    from holdfast.model.definition import RetryPolicy
+    from holdfast.model.definition import CallPolicy
     from holdfast.model.run import Question
     from holdfast.model.search import AttributeValue
     from holdfast.workflow.step import Step
@@ -492,16 +492,14 @@ class RunBranch(Branch):
         """See Branch."""
         return self.execution.services.walk(self, input)
 
-    async def run_step(
-        self, name: str, arguments: dict[str, Any], *, retry: RetryPolicy | None, timeout_ms: int | None
-    ) -> Any:
+    async def run_step(self, name: str, arguments: dict[str, Any], policy: CallPolicy) -> Any:
         """See Branch."""
         services = self.execution.services
         step = services.registry.find_step(name)
         if step is None:
             known = ", ".join(services.registry.step_names)
             raise StepNotRegistered(run_id=self.execution.run.id, step=name, known=known)
-        step = with_policy(step, services.registry, retry=retry, timeout_ms=timeout_ms)
+        step = with_policy(step, services.registry, policy)
         args, kwargs = services.arguments_reader_of(step)(arguments)
         return await execute_step(self, step, self.next_key(step.name, None), args, kwargs)
 

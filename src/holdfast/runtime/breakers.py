@@ -66,11 +66,11 @@ class Breakers:
 
     # Calls
 
-    async def ask(self, tenant: Tenant, breaker: Breaker, prober: str) -> Ticket | None:
+    async def ask(self, tenant: Tenant, breaker: Breaker, prober: str, *, waits: bool) -> Ticket | None:
         """Leave to call, given after this was asked; None: wait."""
         from holdfast.store.breakers import Asked
 
-        return await self._say(Asked(tenant, breaker, prober))
+        return await self._say(Asked(tenant, breaker, prober, waits))
 
     def tell(
         self, tenant: Tenant, breaker: Breaker, ticket: Ticket, *, failed: bool | None

@@ -137,8 +137,9 @@ class Codes:
     def missing(self, definition: Definition) -> list[str]:
         """What this program would have to register in order to execute it."""
         # Children are runs of their own, which others may execute.
-        needed = sorted(names_needed(definition).handlers)
-        return [f"step {name!r}" for name in needed if self._registry.find_step(name) is None]
+        needed, registry = names_needed(definition), self._registry
+        missing = [f"step {name!r}" for name in sorted(needed.handlers) if registry.find_step(name) is None]
+        return missing + [f"breaker {name!r}" for name in sorted(needed.breakers) if name not in registry.breakers]
 
     def _refuse(self, code: str, missing: list[str]) -> None:
         self._lacks[code] = missing

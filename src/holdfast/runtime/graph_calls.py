@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from holdfast.core.graphs import NodePlan
 from holdfast.core.graphs.journal_keys import DONE
 from holdfast.errors import NodeResultMissing, NotADependency, RunFailed
+from holdfast.model.definition import CallPolicy
 from holdfast.model.ids import Json
 from holdfast.model.run import Entry
 from holdfast.model.status import EntryKind, EntryStatus, RunStatus
@@ -161,7 +162,7 @@ class GraphCall:
         try:
             result = await branch.run_child(
                 workflow,
-                (arguments, place.retry, place.timeout_ms),
+                (arguments, *_given(place.policy)),
                 {},
                 options=ChildOptions(key=self.key, queue=queue),
             )
@@ -227,3 +228,8 @@ class _Info(NodeInfo):
 
 
 _MISSING: Final = object()
+
+
+def _given(policy: CallPolicy) -> list[Any]:
+    """A document's options, as the arguments of a run whose whole work is the step."""
+    return [policy.retry, policy.timeout_ms, *([] if policy.breaker is None else [policy.breaker])]

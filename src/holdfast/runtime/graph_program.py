@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -16,7 +16,7 @@ from holdfast.core.graphs import Given, Place, Plan, places_of, resolve_calls
 from holdfast.core.graphs.conventions import INPUT
 from holdfast.core.retry import Retry
 from holdfast.errors import UsageError
-from holdfast.model.definition import Definition, Edge, Grafted, Node, RetryPolicy
+from holdfast.model.definition import CallPolicy, Definition, Edge, Grafted, Node, RetryPolicy
 from holdfast.workflow.graph_calls import find_signature
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from holdfast.runtime.services import ReadArguments
     from holdfast.workflow.registry import Registry
     from holdfast.workflow.step import Step
+
+
+NO_POLICY: Final = CallPolicy()
 
 
 class PreparedCall:
@@ -86,7 +89,7 @@ class GraphProgram:
         if step is None:
             known = ", ".join(self._registry.step_names)
             raise UsageError(f"node {node!r} calls step {place.handler!r}, which this App does not register: {known}")
-        step = with_policy(step, self._registry, retry=place.retry, timeout_ms=place.timeout_ms)
+        step = with_policy(step, self._registry, place.policy)
         undo = None if place.compensate is None else self._registry.find_step(place.compensate)
         if undo is not None and step.compensation is None:
             step = _twin(step)
@@ -127,17 +130,25 @@ def read_graft(key: str, answer: Any) -> Grafted:
         raise UsageError(f"the graft {key!r} must answer nodes and edges: {error}") from None
 
 
-def with_policy(
-    step: Step[Any, Any], registry: Registry, *, retry: RetryPolicy | None, timeout_ms: int | None
-) -> Step[Any, Any]:
-    """The step with a document's options instead of its own."""
-    if retry is None and timeout_ms is None:
+def with_policy(step: Step[Any, Any], registry: Registry, policy: CallPolicy) -> Step[Any, Any]:
+    """The step with a document's options instead of its own.
+
+    Raises: UsageError if the document names a circuit breaker that this App does not declare.
+    """
+    if policy == NO_POLICY:
         return step
+    breaker = step.options.breaker
+    if policy.breaker is not None:
+        breaker = registry.breakers.get(policy.breaker)
+        if breaker is None:
+            known = ", ".join(registry.breakers) or "none"
+            raise UsageError(f"breaker {policy.breaker!r} of step {step.name!r} is not declared by this App: {known}")
     twin = _twin(step)
     twin.options = replace(
         step.options,
-        retry=step.options.retry if retry is None else _read_policy(retry, registry),
-        timeout=step.options.timeout if timeout_ms is None else timedelta(milliseconds=timeout_ms),
+        retry=step.options.retry if policy.retry is None else _read_policy(policy.retry, registry),
+        timeout=step.options.timeout if policy.timeout_ms is None else timedelta(milliseconds=policy.timeout_ms),
+        breaker=breaker,
     )
     return twin
 

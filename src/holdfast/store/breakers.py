@@ -47,6 +47,8 @@ class Asked(NamedTuple):
     tenant: Tenant
     breaker: Breaker
     prober: str
+    waits: bool = False
+    """It has an open wait for the breaker."""
 
 
 class Told(NamedTuple):
@@ -107,8 +109,8 @@ def settle(statements: Statements, said: Sequence[Said]) -> list[Heard]:
 
 def _apply(row: BreakerRow, one: Said, now_ms: UnixMs) -> tuple[BreakerRow, Ticket | None]:
     match one:
-        case Asked(breaker=breaker, prober=prober):
-            return ask(row, breaker, prober, now_ms)
+        case Asked(breaker=breaker, prober=prober, waits=waits):
+            return ask(row, breaker, prober, now_ms, waits=waits)
         case Told(breaker=breaker, ticket=ticket, failed=True):
             return after_failure(row, breaker, ticket, now_ms), None
         case Told(ticket=ticket, failed=False):

@@ -21,7 +21,7 @@ from holdfast.model.status import ParentPolicy
 
 if TYPE_CHECKING:
     from holdfast.core.matching import SignalFilter
-    from holdfast.model.definition import RetryPolicy
+    from holdfast.model.definition import CallPolicy
     from holdfast.model.run import Question
     from holdfast.model.search import AttributeValue
     from holdfast.model.status import EntryKind
@@ -181,9 +181,7 @@ class Branch(ABC):
         """Do what the run's graph says; the results of the nodes that nothing follows."""
 
     @abstractmethod
-    def run_step(
-        self, name: str, arguments: dict[str, Any], *, retry: RetryPolicy | None, timeout_ms: int | None
-    ) -> Coroutine[Any, Any, Any]:
+    def run_step(self, name: str, arguments: dict[str, Any], policy: CallPolicy) -> Coroutine[Any, Any, Any]:
         """Execute the step of that name with these JSON values, with a graph's options instead of its own."""
 
     @abstractmethod

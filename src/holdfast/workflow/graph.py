@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import msgspec
 
+from holdfast.core.breakers import Breaker
 from holdfast.core.definitions import DefinitionError, GraphError, Problem, queued_handlers, to_plain, validate
 from holdfast.core.failure import type_name
 from holdfast.core.graphs import Plan
@@ -453,6 +454,7 @@ class Graph(AsyncWorkflow[..., dict[str, Any]]):
             input=options.get("input"),
             retry=options.get("retry"),
             timeout=options.get("timeout"),
+            breaker=options.get("breaker"),
             queue=options.get("queue"),
         )
         return _Common(after=common.after, fields={**common.fields, **fields})
@@ -465,6 +467,7 @@ class Graph(AsyncWorkflow[..., dict[str, Any]]):
         input: Mapping[str, str] | None,  # noqa: A002 - the document's word
         retry: Retry | None,
         timeout: Duration | None,
+        breaker: Breaker | None,
         queue: str | None,
     ) -> dict[str, Any]:
         if isinstance(handler, Step):
@@ -474,10 +477,12 @@ class Graph(AsyncWorkflow[..., dict[str, Any]]):
                 own, options = registered.options, handler.options
                 retry = retry or (options.retry if options.retry != own.retry else None)
                 timeout = timeout if timeout is not None or options.timeout == own.timeout else options.timeout
+                breaker = breaker or (options.breaker if options.breaker != own.breaker else None)
         return {
             "input": dict(input or {}),
             "retry": None if retry is None else self._policy(retry),
             "timeout_ms": None if timeout is None else self._ms(key, "the timeout", timeout),
+            "breaker": None if breaker is None else self._registry.declare_breaker(breaker).name,
             "queue": queue,
         }
 
@@ -486,7 +491,13 @@ class Graph(AsyncWorkflow[..., dict[str, Any]]):
         for name, given in branches.items():
             way = given if isinstance(given, With) else With(given)
             fields = self._call_fields(
-                key, way.handler, input=way.input, retry=way.retry, timeout=way.timeout, queue=way.queue
+                key,
+                way.handler,
+                input=way.input,
+                retry=way.retry,
+                timeout=way.timeout,
+                breaker=way.breaker,
+                queue=way.queue,
             )
             names = self._handlers.of_branch(key, name, way.handler, compensate=way.compensate)
             made[name] = Branch(handler=names.handler, compensate=names.compensate, **fields)

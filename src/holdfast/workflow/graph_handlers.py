@@ -81,7 +81,7 @@ class GraphHandlers:
         if step is None or undo is None:
             return HandlerNames(place)
         retry = undo.options.retry if isinstance(compensate, Step) else None
-        step.compensate_with(retry=retry, timeout=undo.options.timeout)(undo.function)
+        step.compensate_with(retry=retry, timeout=undo.options.timeout, breaker=undo.options.breaker)(undo.function)
         return HandlerNames(place, undo.name)
 
     def _registered(self, key: str, place: str, handler: Handler) -> Step[Any, Any] | None:

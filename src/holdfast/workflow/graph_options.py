@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, TypedDict, TypeGuard
 
+from holdfast.core.breakers import Breaker
 from holdfast.core.retry import Retry
 from holdfast.workflow.step import Step
 
@@ -44,6 +45,8 @@ class CallOptions(NodeOptions, total=False):
     """Instead of the step's own."""
     timeout: Duration
     """For one attempt, instead of the step's own."""
+    breaker: Breaker
+    """Instead of the step's own."""
     queue: str
     """Run it as a run of its own, in this line."""
 
@@ -59,6 +62,7 @@ class With:
         input: Mapping[str, str] | None = None,  # noqa: A002 - the document's word
         retry: Retry | None = None,
         timeout: Duration | None = None,
+        breaker: Breaker | None = None,
         queue: str | None = None,
     ) -> None:
         self.handler = handler
@@ -66,4 +70,5 @@ class With:
         self.input = dict(input or {})
         self.retry = retry
         self.timeout = timeout
+        self.breaker = breaker
         self.queue = queue

@@ -108,6 +108,8 @@ class Needs(Struct, frozen=True):
     """Steps: handlers, selectors, compensations."""
     workflows: frozenset[str]
     """Children."""
+    breakers: frozenset[str] = frozenset()
+    """Circuit breakers."""
 
 
 def validate(definition: Definition) -> list[Problem]:
@@ -161,12 +163,16 @@ def names_needed(definition: Definition) -> Needs:
     """The steps and workflows that a definition names."""
     handlers: set[str | None] = set()
     workflows: set[str] = set()
+    breakers: set[str | None] = set()
     stack: list[Node] = list(definition.nodes)
     while stack:
         node = stack.pop()
         handlers.add(node.compensate)
         if isinstance(node, CallNode):
             handlers.add(node.handler)
+            breakers.add(node.breaker)
+        if isinstance(node, ParallelNode | RouteNode):
+            breakers |= {branch.breaker for branch in node.branches.values()}
         match node:
             case LoopNode():
                 handlers |= {check.handler for check in (node.until, node.condition) if check is not None}
@@ -182,7 +188,11 @@ def names_needed(definition: Definition) -> Needs:
                 stack += nodes
             case _:
                 pass
-    return Needs(frozenset(name for name in handlers if name is not None), frozenset(workflows))
+    return Needs(_named(handlers), frozenset(workflows), _named(breakers))
+
+
+def _named(names: Iterable[str | None]) -> frozenset[str]:
+    return frozenset(name for name in names if name is not None)
 
 
 def _handlers_of(branches: Mapping[str, Branch]) -> set[str | None]:
@@ -327,6 +337,8 @@ class _Level:
         self.check.limit(at, f"{what or 'the '}timeout", call.timeout_ms)
         if call.queue is not None:
             self.check.name(at, "queue", call.queue)
+        if call.breaker is not None:
+            self.check.name(at, "breaker", call.breaker)
 
     def branches(self, key: str, branches: Mapping[str, Branch]) -> None:
         if not branches:

@@ -17,13 +17,13 @@ from holdfast.errors import UsageError
 from holdfast.model.definition import (
     Branch,
     CallNode,
+    CallPolicy,
     ChildNode,
     Computed,
     GraftNode,
     LoopNode,
     MapNode,
     ParallelNode,
-    RetryPolicy,
     RouteNode,
     SignalNode,
     SleepNode,
@@ -43,8 +43,7 @@ class Place(Struct, frozen=True, kw_only=True):
     """The parameters that the document names; None for what handlers get by default."""
     variables: tuple[str, ...] = (INPUT,)
     subject: str | None = None
-    retry: RetryPolicy | None = None
-    timeout_ms: int | None = None
+    policy: CallPolicy = CallPolicy()
     queue: str | None = None
     compensate: str | None = None
     is_workflow: bool = False
@@ -105,8 +104,7 @@ def _call(node: CallNode, variables: tuple[str, ...], subject: str | None) -> Pl
         mapping=tuple(node.input) or None,
         variables=variables,
         subject=subject,
-        retry=node.retry,
-        timeout_ms=node.timeout_ms,
+        policy=CallPolicy(retry=node.retry, timeout_ms=node.timeout_ms, breaker=node.breaker),
         queue=node.queue,
         compensate=node.compensate,
     )
@@ -132,8 +130,7 @@ def _branches(key: str, branches: dict[str, Branch], subject: str | None) -> Ite
             handler=branch.handler,
             mapping=tuple(branch.input) or None,
             subject=subject,
-            retry=branch.retry,
-            timeout_ms=branch.timeout_ms,
+            policy=CallPolicy(retry=branch.retry, timeout_ms=branch.timeout_ms, breaker=branch.breaker),
             queue=branch.queue,
             compensate=branch.compensate,
         )
