@@ -498,3 +498,35 @@ def test_a_signal_to_all_stays_within_its_tenant_also_while_it_is_kept(scene: Sc
     scene.accept(theirs, waits=[signal_wait("w", 1)])
 
     assert scene.detail(theirs.id, OTHER_TENANT).waits[0].outcome is None
+
+
+FILTER = Json(msgspec.json.encode(SignalFilter(where='payload.by == "ann"')))
+
+
+@pytest.mark.requirement("promise-10")
+@pytest.mark.parametrize("request_", [None, FILTER], ids=["any", "filtered"])
+@pytest.mark.parametrize("waits_first", [True, False])
+def test_a_run_sends_nothing_to_a_run_of_another_tenant(scene: Scene, request_: Json | None, waits_first: bool) -> None:
+    sender, other = scene.held(1), scene.held(2, tenant=OTHER_TENANT)
+    wait = signal_wait("approval", 1, request=request_)
+    if waits_first:
+        scene.park(other, wait)
+    scene.accept(sender, signals=[message(1, other.id)])
+    while scene.store.sweep_signals(limit=10).more:
+        pass
+    if not waits_first:
+        scene.park(other, wait)
+
+    [found] = scene.detail(other.id, OTHER_TENANT).waits
+    assert found.outcome is None
+
+
+@pytest.mark.requirement("promise-10")
+def test_a_signal_of_another_tenant_that_is_under_way_is_not_taken_by_a_wait_that_opens(scene: Scene) -> None:
+    sender, other = scene.held(1), scene.held(2, tenant=OTHER_TENANT)
+    scene.accept(sender, signals=[message(1, other.id)])
+
+    scene.park(other, signal_wait("approval", 1))
+
+    [found] = scene.detail(other.id, OTHER_TENANT).waits
+    assert found.outcome is None

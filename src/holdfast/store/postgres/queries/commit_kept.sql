@@ -22,6 +22,7 @@ select w.run_id, w.key, w.tenant, s.id, w.signal, s.payload
          from (select k.id, k.payload, k.number
                 from holdfast.signals k
                where k.shard = %(shard)s::smallint and k.run_id = w.run_id and k.name = w.signal and k.consumed_ms is null
+                 and k.tenant is not distinct from w.tenant
                  and (k.expires_ms is null or k.expires_ms > holdfast.now_ms(%(now_ms)s))
               union all
               select k.id, k.payload, k.number

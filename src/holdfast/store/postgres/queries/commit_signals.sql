@@ -1,7 +1,7 @@
 -- Give the signal waits that the batch opened the signals that were kept for them, oldest to oldest.
 -- A statement of its own after the one that locked the runs: a signal that came before the lock is seen, one that
 -- comes after it waits for the lock and sees the wait.
--- Guard: the run is held at the lease's epoch, the wait open, the signal kept.
+-- Guard: the run is held at the lease's epoch, the wait open, the signal kept and the tenant's own.
 -- Index: signals_kept, signals_kept_for_all, primary keys.
 -- Returns: nothing.
 with opened as (
@@ -30,6 +30,7 @@ with opened as (
              from (select k.tenant, k.id, k.run_id as receiver, k.payload, k.number
                     from holdfast.signals k
                    where k.shard = %(shard)s::smallint and k.run_id = o.run_id and k.name = o.signal and k.consumed_ms is null
+                     and k.tenant is not distinct from o.tenant
                      and (k.expires_ms is null or k.expires_ms > holdfast.now_ms(%(now_ms)s))
                   union all
                   select k.tenant, k.id, k.run_id as receiver, k.payload, k.number

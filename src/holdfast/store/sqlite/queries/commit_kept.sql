@@ -7,7 +7,7 @@ from (
     from json_each(:rows) as b
     cross join holdfast_waits as w on w.shard = 0 and w.run_id = b.value ->> 0 and w.key = b.value ->> 1 and w.outcome is null
     cross join holdfast_signals as s indexed by holdfast_signals_kept on s.shard = 0 and s.run_id = w.run_id and s.name = w.signal
-        and s.consumed_ms is null and s.run_id is not null
+        and s.consumed_ms is null and s.run_id is not null and s.tenant = w.tenant
         and (s.expires_ms is null or s.expires_ms > :now_ms)
     union all
     select w.run_id, w.key, w.tenant, s.id, s.name, s.payload, s.rowid
