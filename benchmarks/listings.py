@@ -261,6 +261,7 @@ def counts_of(client: hf.Client) -> dict[str, Callable[[], Awaitable[Any]]]:
     """What dashboards ask for."""
     return {
         "all by status": client.count,
+        "all by status, up to 10,000 of each": lambda: client.count(most=10_000),
         "waiting": lambda: client.count("status:waiting"),
         "queued and running by queue": lambda: client.group("queue", "status:queued,running"),
         "all by workflow": lambda: client.group("workflow"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.errors import UsageError
 from holdfast.model.commit import Finish, Park
 from holdfast.model.ids import DEFAULT_TENANT, Json, RunId, UnixMs
 from holdfast.model.run import RunFilter
@@ -40,6 +41,28 @@ def _fail(scene: Scene, number: int, error: Json, **given: Any) -> None:
 
 
 @pytest.mark.requirement("L-33")
+@pytest.mark.requirement("L-33", "O-07")
+def test_no_more_runs_of_a_status_are_counted_than_asked_for(scene: Scene) -> None:
+    scene.held(6)
+    for number in range(1, 6):
+        scene.start(number, workflow="ship" if number == 5 else "order")
+
+    def count(most: int, **where: Any) -> dict[str, int]:
+        return count_runs(scene.store, DEFAULT_TENANT, RunFilter(**where), most=most)
+
+    assert count(1) == {"queued": 1, "running": 1}
+    assert count(3) == {"queued": 3, "running": 1}
+    assert count(5) == count(100) == {"queued": 5, "running": 1}
+    assert count(4, workflow="order") == {"queued": 4, "running": 1}
+    assert count(2, statuses=frozenset({RunStatus.QUEUED, RunStatus.FAILED})) == {"queued": 2}
+    assert count(2, created_before_ms=UnixMs(1)) == {}
+    for where, name in (({"queue": "default"}, "queue"), ({"attributes": {"a": 1}}, "attribute$")):
+        with pytest.raises(UsageError, match=name):
+            count(2, **where)
+    with pytest.raises(UsageError, match="at least 1"):
+        count(0)
+
+
 def test_attributes_keep_their_types(scene: Scene) -> None:
     moment = datetime(2026, 1, 31, 12, 0, 0, 250_000, tzinfo=UTC)
     given = {"text": "42", "whole": 42, "real": 2.5, "large": 1e22, "yes": True, "no": False, "due": moment}

@@ -114,6 +114,16 @@ def test_a_count_and_a_group_of_few_runs_read_few_rows(reader: Reader, where: Ru
     assert reader.rows_read() <= 2_000
 
 
+@pytest.mark.requirement("O-07", "L-33")
+@pytest.mark.parametrize("where", [RunFilter(), RunFilter(workflow="order", created_from_ms=UnixMs(10))], ids=str)
+def test_counting_up_to_a_number_reads_so_many_of_each_status(reader: Reader, where: RunFilter) -> None:
+    found = group(reader, DEFAULT_TENANT, where, GroupBy.STATUS, limit=10, bare=True, most=100)
+
+    assert {one.value: one.count for one in found} == dict.fromkeys(("queued", "waiting", "running", "completed"), 100)
+    assert reader.scanned() == set()
+    assert reader.rows_read() <= 4 * 100
+
+
 @pytest.mark.requirement("L-33")
 def test_errors_are_grouped_without_a_look_at_runs_that_have_none(reader: Reader) -> None:
     groups = group(reader, DEFAULT_TENANT, RunFilter(), GroupBy.ERROR, limit=10)

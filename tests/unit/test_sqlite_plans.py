@@ -21,7 +21,8 @@ from holdfast.store.migrations import migrate
 from holdfast.store.paging import PageCursor
 from holdfast.store.queues import write_limit
 from holdfast.store.rendering import text_of
-from holdfast.store.search import Make, read_page
+from holdfast.store.search import Make, counts_of, read_page
+from holdfast.store.shapes import shape_of, values_of
 from holdfast.store.sqlite import SqliteStore, work
 from holdfast.store.sqlite.ending import Change
 from holdfast.store.sqlite.reading import Listings
@@ -276,6 +277,27 @@ def test_a_page_of_runs_is_read_by_its_index(connection: sqlite3.Connection, whe
 
     assert any(index in line for line in lines), lines
     assert not [line for line in lines if re.search(r"SCAN (runs|waits|attributes)\b", line)], lines
+
+
+@pytest.mark.requirement("O-07", "L-33")
+@pytest.mark.parametrize(
+    ("where", "index"),
+    [
+        (RunFilter(), "holdfast_runs_status (tenant=? AND status=?)"),
+        (RunFilter(workflow="w"), "holdfast_runs_workflow (tenant=? AND workflow=? AND status=?)"),
+    ],
+    ids=str,
+)
+def test_counting_up_to_a_number_goes_by_an_index_alone(
+    connection: sqlite3.Connection, where: RunFilter, index: str
+) -> None:
+    text, constants = text_of(counts_of, "sqlite", shape_of(where))
+
+    lines = plan(connection, text, {**constants, **values_of(Tenant("t"), where), "most": 5, "shown": 9})
+
+    found = [line for line in lines if "holdfast_runs" in line]
+    assert len(found) == len(RunStatus)
+    assert all(f"COVERING INDEX {index}" in line for line in found), found
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -292,12 +292,13 @@ def detail_view(detail: RunDetail, *, with_transitions: bool = True) -> Group:
     return Group(*parts)
 
 
-def count_line(counts: Mapping[str, int]) -> Text:
-    """Runs by status, in the order of their life."""
+def count_line(counts: Mapping[str, int], *, most: int | None = None) -> Text:
+    """Runs by status, in the order of their life. Of each no more than ``most`` were counted."""
     shown = [(status, counts[status.value]) for status in RunStatus if counts.get(status.value)]
     if not shown:
         return Text("no runs", "dim")
-    return Text("  ").join(Text(f"{number} {status.value}", STYLES[status]) for status, number in shown)
+    numbers = [(status, f"{number}{'+' * (number == most)}") for status, number in shown]
+    return Text("  ").join(Text(f"{number} {status.value}", STYLES[status]) for status, number in numbers)
 
 
 def group_table(groups: Sequence[RunGroup], now_ms: UnixMs) -> Table:

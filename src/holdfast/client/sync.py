@@ -228,9 +228,9 @@ class SyncClient(SyncMoving):
         """As ``Client.list``."""
         return self._portal.call(self._client.list(query, limit=limit, after=after, **filters))
 
-    def count(self, query: str | None = None, **filters: Unpack[Filters]) -> dict[str, int]:
+    def count(self, query: str | None = None, *, most: int | None = None, **filters: Unpack[Filters]) -> dict[str, int]:
         """As ``Client.count``."""
-        return self._portal.call(self._client.count(query, **filters))
+        return self._portal.call(self._client.count(query, most=most, **filters))
 
     def group(
         self, by: GroupBy | str, query: str | None = None, *, limit: int = 100, **filters: Unpack[Filters]

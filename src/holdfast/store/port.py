@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
+from holdfast.errors import UsageError
 from holdfast.model.command import Order, RunCopy
 from holdfast.model.commit import CommitAnswer, LiveUpdate, Progress, RunCommit
 from holdfast.model.event import EventFilter, EventPage
@@ -40,6 +41,7 @@ from holdfast.model.run import (
 from holdfast.model.search import GroupBy, RunGroup
 from holdfast.model.status import EntryKind, RunStatus
 from holdfast.model.tenant import Pruning
+from holdfast.store.shapes import SERVED, Lead, shape_of
 
 if TYPE_CHECKING:
     from sqlalchemy.sql.base import Executable
@@ -302,11 +304,12 @@ class Store(Protocol):
         ...
 
     def group_runs(
-        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False, most: int | None = None
     ) -> list[RunGroup]:
         """The largest groups of these runs, largest first and by value within a size; at most 1,000.
 
-        ``bare``: only how many, which an index alone may answer.
+        ``bare``: only how many, which an index alone may answer. ``most``, which is for bare groups by status alone
+        (``count_runs``): no more of each are counted, and no more are read.
         """
         ...
 
@@ -391,7 +394,20 @@ class Store(Protocol):
         ...
 
 
-def count_runs(store: Store, tenant: Tenant, where: RunFilter) -> dict[str, int]:
-    """How many of these runs are in each status; statuses without runs are left out."""
-    groups = store.group_runs(tenant, where, GroupBy.STATUS, limit=len(RunStatus), bare=True)
+def count_runs(store: Store, tenant: Tenant, where: RunFilter, *, most: int | None = None) -> dict[str, int]:
+    """How many of these runs are in each status; statuses without runs are left out.
+
+    ``most``: no more of each status are counted, and no more are read, however many there are. Raises UsageError if the
+    filter then asks for what the index does not tell.
+    """
+    if most is not None:
+        if most < 1:
+            raise UsageError(f"most must be at least 1, not {most}")
+        beside = shape_of(where).asked - SERVED[Lead.STATUS]
+        if beside:
+            names = ", ".join(sorted({name.rstrip("_0123456789") for name in beside}))
+            raise UsageError(
+                f"up to a number runs are counted by status, workflow and time of creation alone, not by {names}"
+            )
+    groups = store.group_runs(tenant, where, GroupBy.STATUS, limit=len(RunStatus), bare=True, most=most)
     return {group.value: group.count for group in groups}

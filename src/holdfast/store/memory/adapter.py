@@ -407,11 +407,12 @@ class MemoryStore:
             return page(self._tables, self._rules(), tenant, where, limit=limit, after=cursor)
 
     def group_runs(
-        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False, most: int | None = None
     ) -> list[RunGroup]:
         """The largest groups of these runs."""
         with self._lock:
-            return groups(list(matching(self._tables, self._rules(), tenant, where)), by, limit=limit, bare=bare)
+            runs = list(matching(self._tables, self._rules(), tenant, where))
+            return groups(runs, by, limit=limit, bare=bare, most=most)
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it. Raises RunNotFound."""

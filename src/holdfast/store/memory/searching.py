@@ -60,13 +60,16 @@ def _has_few_waiters(tables: Tables, tenant: Tenant, where: RunFilter) -> bool:
     return sum(_waits(record, where, Rules()) for record in _of(tables, tenant)) <= paging.GATHERED
 
 
-def groups(runs: Sequence[Run], by: GroupBy, *, limit: int, bare: bool = False) -> list[RunGroup]:
-    """The largest groups."""
+def groups(
+    runs: Sequence[Run], by: GroupBy, *, limit: int, bare: bool = False, most: int | None = None
+) -> list[RunGroup]:
+    """The largest groups; of each no more than ``most`` are counted."""
     members: dict[str, list[Run]] = {}
     for run in runs:
         name = _value(run, by)
         if name is not None:
             members.setdefault(name, []).append(run)
+    members = {name: those[:most] for name, those in members.items()}
     found = [RunGroup(name, len(those)) if bare else _group(name, those, by) for name, those in members.items()]
     return sorted(found, key=lambda group: (-group.count, group.value))[: max(limit, 0)]
 

@@ -438,10 +438,10 @@ class PostgresStore:
         return read_page(partial(self._read, tenant), tenant, where, limit=limit, after=cursor)
 
     def group_runs(
-        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False, most: int | None = None
     ) -> list[RunGroup]:
         """The largest groups of these runs."""
-        return group(partial(self._read, tenant), tenant, where, by, limit=limit, bare=bare)
+        return group(partial(self._read, tenant), tenant, where, by, limit=limit, bare=bare, most=most)
 
     def _query(self, tenant: Tenant, query: Query) -> list[Row]:
         return self._session.within(tenant).query(*render(query, "postgresql"))

@@ -322,11 +322,11 @@ class SqliteStore:
             return listings.list_runs(tenant, where, limit=limit, after=after)
 
     def group_runs(
-        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False, most: int | None = None
     ) -> list[RunGroup]:
         """The largest groups of these runs."""
         with self._listings() as listings:
-            return listings.group_runs(tenant, where, by, limit=limit, bare=bare)
+            return listings.group_runs(tenant, where, by, limit=limit, bare=bare, most=most)
 
     def read_detail(self, tenant: Tenant, run_id: RunId) -> RunDetail:
         """The run with everything that explains it, as of one moment. Raises RunNotFound."""

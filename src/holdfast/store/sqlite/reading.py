@@ -50,10 +50,10 @@ class Listings:
         return search.read_page(self._read_shape, tenant, where, limit=limit, after=cursor)
 
     def group_runs(
-        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool = False
+        self, tenant: Tenant, where: RunFilter, by: GroupBy, *, limit: int, bare: bool, most: int | None
     ) -> list[RunGroup]:
         """The largest groups of these runs."""
-        return search.group(self._read_shape, tenant, where, by, limit=limit, bare=bare)
+        return search.group(self._read_shape, tenant, where, by, limit=limit, bare=bare, most=most)
 
     def list_approvals(
         self, tenant: Tenant, names: Sequence[str], now_ms: UnixMs, *, limit: int, after: str | None
