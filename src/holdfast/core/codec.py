@@ -22,13 +22,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from enum import Enum
+from functools import lru_cache
 from pathlib import PurePath
 from types import UnionType
-from typing import Any, Final, TypeGuard, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeGuard, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Raw, Struct
 
+from holdfast.core.annotations import type_hints
 from holdfast.errors import DecodeError, EncodeError, PayloadTooLarge, UsageError
 from holdfast.model.ids import Json
 
@@ -176,7 +178,14 @@ def _payload_decoder(type_: Any) -> Decode:
 
 
 def _reader(type_: Any) -> Callable[[bytes], Any]:
-    """Reads the document ``{"value": ...}`` in one pass."""
+    """Reads the document ``{"value": ...}`` in one pass. Made once for each type, whoever asks: it takes a while."""
+    try:
+        return _known_reader(type_)
+    except TypeError:  # unhashable, such as Annotated[int, {}]
+        return _make_reader(type_)
+
+
+def _make_reader(type_: Any) -> Callable[[bytes], Any]:
     try:
         if _needs_model_reader(type_):
             return _model_reader(type_)
@@ -189,6 +198,9 @@ def _reader(type_: Any) -> Callable[[bytes], Any]:
         return decode(payload).value
 
     return read
+
+
+_known_reader: Final = lru_cache(maxsize=1_000)(_make_reader)
 
 
 def _model_reader(type_: Any) -> Callable[[bytes], Any]:
@@ -302,7 +314,7 @@ def _wrap(raw: Raw) -> bytes:
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return get_type_hints(inspect.unwrap(function), include_extras=True)
+        return type_hints(inspect.unwrap(function))
     except NameError as error:
         name = getattr(function, "__qualname__", repr(function))
         raise UsageError(

@@ -7,8 +7,9 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from holdfast.core.annotations import type_hints
 from holdfast.core.codec import Codec
 from holdfast.core.failure import Failure, read_failure, rebuild, record_failure
 from holdfast.errors import PASSING, StoreBusy, StoreUnavailable
@@ -117,7 +118,7 @@ class Services:
         """Decodes a step's result."""
         decode = self._step_results.get(step.name)
         if decode is None:
-            hints = get_type_hints(step.function, include_extras=True)
+            hints = type_hints(step.function)
             decode = self._step_results[step.name] = self.codec.decoder(hints.get("return", Any))
         return decode
 
@@ -131,7 +132,7 @@ class Services:
             return step.function
         signature = inspect.signature(step.function)
         parameters = list(signature.parameters.values())[1:]
-        hints = get_type_hints(step.function, include_extras=True)
+        hints = type_hints(step.function)
 
         def call(*args: Any, **kwargs: Any) -> None:
             """Only its signature is used."""
@@ -142,7 +143,7 @@ class Services:
 
     def scalars_kept_by(self, step: Step[Any, Any]) -> frozenset[type]:
         """The types of the step's results that are the same as plain JSON."""
-        return self.codec.scalars_kept(get_type_hints(step.function, include_extras=True).get("return", Any))
+        return self.codec.scalars_kept(type_hints(step.function).get("return", Any))
 
     def arguments_reader_of(self, step: Step[Any, Any]) -> ReadArguments:
         """Reads JSON values by parameter as the step's function declares them. It raises DecodeError."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, Self, TypeVar, cast, get_type_hints
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 
+from holdfast.core.annotations import type_hints
 from holdfast.core.names import check_name
 from holdfast.model.ids import DEFAULT_QUEUE
 from holdfast.model.search import AttributeValue
@@ -79,7 +80,7 @@ class Workflow(Generic[P, R_co]):
     @property
     def result_type(self) -> Any:
         """The annotated type of the result; Any without an annotation."""
-        return get_type_hints(self.function, include_extras=True).get("return", Any)
+        return type_hints(self.function).get("return", Any)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
