@@ -144,6 +144,9 @@ def simulation(
     """
     collecting = gc.isenabled()
     gc.disable()
+    # What an earlier simulation left is in cycles. Without this, tasks with the same hashes would pile up in asyncio's
+    # set of all tasks. What was there before it is set aside since then and costs nothing.
+    gc.collect()
     gc.freeze()
     cluster = Cluster(registry, make_store, seed=seed, weather=weather, settings=settings)
     try:
@@ -159,6 +162,5 @@ def simulation(
                     gc.collect()
     finally:
         cluster.store.close()
-        gc.unfreeze()
         if collecting:
             gc.enable()
