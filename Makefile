@@ -46,7 +46,7 @@ check: $(READY) ## format, lint, types and import arrows; changes nothing
 	[ -z "$$failed" ] || { echo "make check: failed:$$failed"; exit 1; }
 
 test: $(READY) ## all tests
-	$(PYTEST) -n $(JOBS) $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist worksteal $(ARGS)
 
 sim: $(READY) ## a longer simulation campaign with fresh seeds
 	$(BIN)/python -m tests.sim.campaign $(ARGS)

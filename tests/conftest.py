@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import compileall
 import os
+import signal
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,6 +16,27 @@ from tests.postgres_server import as_role, empty_tables, fresh_database, make_lo
 # No test shall fail because the machine is busy.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+ROOT = Path(__file__).resolve().parents[1]
+SLOW_FIRST = ("sim", "process", "e2e")
+"""Folders whose tests take long: at the end one of them would keep one of the processes busy, and the other waiting."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make ready what processes inherit that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As in the background of a shell: nothing that a test starts could be interrupted.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):
+        # Each would compile the package anew where the environment says that nobody may keep what it compiled.
+        compileall.compile_dir(ROOT / "src", quiet=2)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first, in the order that chance gave them."""
+    items.sort(key=lambda item: item.path.relative_to(ROOT).parts[1] not in SLOW_FIRST)
 
 
 CLIENT_LOGIN, WORKER_LOGIN = "holdfast_test_client", "holdfast_test_worker"

@@ -92,7 +92,7 @@ def transaction(url: str) -> Generator[Connection, None, None]:
 def wait_for_lock(url: str, waiters: int = 1) -> None:
     """Return when so many other sessions of this database wait for a lock."""
     with psycopg.connect(url, autocommit=True) as connection:
-        for _ in range(1_000):
+        for _ in range(6_000):
             found = connection.execute(
                 "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
             ).fetchone()
@@ -123,7 +123,7 @@ class Background(Generic[T]):
 
     def result(self) -> T:
         """Wait for the call to end. Raises what it raised."""
-        self._thread.join(30)
+        self._thread.join(90)
         assert not self._thread.is_alive()
         for error in self._errors:
             raise error

@@ -28,7 +28,7 @@ def page(
 
 def settled(scene: Scene, after: str | None = None, **given: Any) -> EventPage:
     """A page that was read when no transaction was open any more: whatever else uses the server may hold one."""
-    for _ in range(500):
+    for _ in range(6_000):
         found = page(scene, after, **given)
         if not found.settling:
             return found

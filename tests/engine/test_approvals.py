@@ -49,7 +49,7 @@ async def test_a_person_approves_once_and_the_workflow_gets_who_when_and_what(en
 
         await engine.client.approve(run.id, "ship", by="zoe", groups=["board"], data=Terms(3), comment="in time")
 
-        assert await run.result(10) == (True, "zoe", 3, "in time")
+        assert await run.result(60) == (True, "zoe", 3, "in time")
         with pytest.raises(hf.errors.ApprovalClosed):
             await engine.client.reject(run.id, "ship", by="ann")
         assert (await engine.client.approvals()).approvals == []
@@ -65,7 +65,7 @@ async def test_a_rejection_is_an_answer_and_needs_no_form(engine: Engine) -> Non
         run = await engine.client.start(ship)
         await until_asked(engine)
         await engine.client.reject(run.id, by="ann")
-        assert await run.result(10) == [False, "ann", None]
+        assert await run.result(60) == [False, "ann", None]
 
 
 async def test_an_approval_that_nobody_gives_times_out(engine: Engine) -> None:
@@ -79,7 +79,7 @@ async def test_an_approval_that_nobody_gives_times_out(engine: Engine) -> None:
 
     async with engine.worker():
         for seconds in (0.01, LONG_S):
-            assert await (await engine.client.start(ship, seconds)).result(10) == "approval_timeout approval"
+            assert await (await engine.client.start(ship, seconds)).result(60) == "approval_timeout approval"
 
 
 @pytest.mark.requirement("C-54")
@@ -111,7 +111,7 @@ async def test_a_plain_workflow_asks_people_too(engine: Engine) -> None:
         run = await engine.client.start(ship)
         await until_asked(engine)
         await engine.client.approve(run.id, by="ann")
-        assert await run.result(10) is True
+        assert await run.result(60) is True
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ async def test_a_workflow_sets_attributes_once_and_a_replay_sets_them_not_again(
         run = await engine.client.start(order, attributes={"stage": "new", "vip": True})
         while not (parked := await engine.client.list(attributes={"stage": "paid"})).runs:
             pass
-        await run.result(timeout=10)
+        await run.result(timeout=60)
 
     assert [one.id for one in parked.runs] == [run.id]
     assert (await run.get()).attributes == {"stage": "sent", "vip": True, "due": due}

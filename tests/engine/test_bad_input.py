@@ -75,9 +75,9 @@ async def test_a_value_that_cannot_be_stored_is_refused_where_it_is_passed_and_w
     assert refused.value.code == "encode_error"
     assert "giving" in str(refused.value)
     async with engine.worker():
-        assert await (await engine.client.start(giving)).result(10) == "encode_error"
+        assert await (await engine.client.start(giving)).result(60) == "encode_error"
         with pytest.raises(hf.errors.RunFailed, match="returning"):
-            await (await engine.client.start(returning)).result(10)
+            await (await engine.client.start(returning)).result(60)
 
 
 @pytest.mark.requirement("fault-52")
@@ -97,7 +97,7 @@ async def test_a_payload_over_the_limit_is_refused_with_both_sizes(engine: Engin
     with pytest.raises(hf.errors.PayloadTooLarge, match="limit"):
         await engine.client.start(giving, "x" * 3_000_000)
     async with engine.worker():
-        assert await (await engine.client.start(giving)).result(10) == "payload_too_large"
+        assert await (await engine.client.start(giving)).result(60) == "payload_too_large"
 
 
 @pytest.mark.requirement("S-01", "S-17")
@@ -126,13 +126,13 @@ async def test_a_run_whose_workflow_no_worker_knows_stays_queued_says_so_and_blo
     strange = hf.Client(engine.store, engine.host)
     run = await strange.start("elsewhere")
     async with engine.worker():
-        assert await (await engine.client.start(here)).result(10) == "here"
+        assert await (await engine.client.start(here)).result(60) == "here"
         explanation = await engine.client.explain(run.id)
         assert explanation.status is RunStatus.QUEUED
         assert explanation.reasons[0].kind == "no_worker"
         assert "elsewhere" in str(explanation)
         async with engine.worker(other):
-            assert await run.result(10) == "elsewhere"
+            assert await run.result(60) == "elsewhere"
 
 
 @pytest.mark.requirement("promise-12")
@@ -144,10 +144,10 @@ async def test_an_argument_that_does_not_decode_fails_its_run_with_the_parameter
     async with engine.worker():
         run = await hf.Client(engine.store, engine.host).start("buy", {"number": "seven"})
         with pytest.raises(hf.errors.RunFailed, match="order") as failed:
-            await run.result(10)
+            await run.result(60)
         assert failed.value.reason == "undecodable"
         assert failed.value.failure.code == "decode_error"
-        assert await (await engine.client.start(buy, Order(7))).result(10) == 7
+        assert await (await engine.client.start(buy, Order(7))).result(60) == 7
 
 
 async def test_a_row_with_rubbish_as_its_input_fails_alone(engine: Engine) -> None:
@@ -161,8 +161,8 @@ async def test_a_row_with_rubbish_as_its_input_fails_alone(engine: Engine) -> No
     async with engine.worker():
         rubbish: hf.RunHandle[object] = engine.client.handle("0196f000-0000-7000-8000-00000000000f")
         with pytest.raises(hf.errors.RunFailed):
-            await rubbish.result(10)
-        assert await (await engine.client.start(fine)).result(10) == "fine"
+            await rubbish.result(60)
+        assert await (await engine.client.start(fine)).result(60) == "fine"
 
 
 async def test_a_step_that_is_no_longer_there_to_be_undone_sets_the_run_aside(engine: Engine) -> None:
@@ -183,7 +183,7 @@ async def test_a_step_that_is_no_longer_there_to_be_undone_sets_the_run_aside(en
     async with engine.worker():
         run = await engine.client.start(buy)
         with pytest.raises(hf.errors.RunStuck, match="compensation_unavailable"):
-            await run.result(10)
+            await run.result(60)
 
     assert b"charge" in (engine.detail(run.id).run.error or b"")
 
@@ -244,7 +244,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_its_lease(engine: Engine) ->
 
     async with engine.worker(lease=SHORT):
         run = await engine.client.start(blocking)
-        assert await run.result(10) == "finished"
+        assert await run.result(60) == "finished"
 
     assert calls == [1]
     assert engine.detail(run.id).run.epoch == 1
@@ -271,7 +271,7 @@ async def test_a_step_that_never_returns_holds_up_nobody_else(engine: Engine) ->
     async with engine.worker(grace=SHORT):
         hung = await engine.client.start(hanging)
         await begun.wait()
-        assert await (await engine.client.start(other)).result(10) == "on time"
+        assert await (await engine.client.start(other)).result(60) == "on time"
 
     # The drain handed it back at once: the next worker may take it.
     assert (await hung.get()).status is RunStatus.QUEUED

@@ -82,7 +82,7 @@ async def test_runs_wait_parked_while_the_service_is_down_and_all_complete_when_
         assert len(service.calls) - calls <= 4
 
         service.up = True
-        results = [await run.result(timeout=30) for run in runs]
+        results = [await run.result(timeout=60) for run in runs]
 
     assert results.count(-1) <= 3 + 4
     assert results.count(-1) >= 3
@@ -114,7 +114,7 @@ async def test_a_run_that_waits_uses_up_no_attempt_nor_does_one_that_tries_in_va
 
         await eventually(was_tried)
         service.up = True
-        assert await run.result(timeout=20) == 7
+        assert await run.result(timeout=60) == 7
 
     detail = engine.detail(run.id)
     [entry] = detail.journal
@@ -142,7 +142,7 @@ async def test_errors_that_are_no_failures_of_the_service_open_nothing_and_close
         for _ in range(4):
             run = await engine.client.start(pay)
             with contextlib.suppress(hf.HoldfastError):
-                await run.result(timeout=20)
+                await run.result(timeout=60)
             states.append(await state(engine))
 
     assert states == [BreakerState.CLOSED, BreakerState.CLOSED, BreakerState.OPEN, BreakerState.CLOSED]
@@ -169,7 +169,7 @@ async def test_a_probe_that_is_cancelled_gives_way_to_the_next(engine: Engine) -
     async with engine.worker():
         first = await client.start(pay, 0)
         with contextlib.suppress(hf.HoldfastError):
-            await first.result(timeout=20)
+            await first.result(timeout=60)
         probe = await client.start(pay, 1)
         await asyncio.wait_for(begun.wait(), 20)
         other = await client.start(pay, 2)
@@ -177,7 +177,7 @@ async def test_a_probe_that_is_cancelled_gives_way_to_the_next(engine: Engine) -
         hang = False
         await client.cancel(probe.id)
 
-        assert await other.result(timeout=20) == 2
+        assert await other.result(timeout=60) == 2
     assert await state(engine) is BreakerState.CLOSED
 
 
@@ -223,10 +223,10 @@ async def test_a_map_a_plain_step_a_compensation_and_a_graph_wait_for_the_breake
         assert (await client.get(runs[1].id)).status is RunStatus.COMPENSATING
         assert service.calls == []
         await client.breakers.close("stripe")
-        assert await runs[0].result(timeout=20) == [1, 2, 3, 4]
+        assert await runs[0].result(timeout=60) == [1, 2, 3, 4]
         with pytest.raises(RunFailed, match="compensated"):
-            await runs[1].result(timeout=20)
-        await runs[2].result(timeout=20)
+            await runs[1].result(timeout=60)
+        await runs[2].result(timeout=60)
 
     assert sorted(service.calls) == [-9, 1, 2, 3, 4, 5]
 
@@ -253,7 +253,7 @@ async def test_a_run_that_waits_is_replayed_cancelled_and_settled_as_any_other(e
             await eventually(lambda run=run: waits(engine, run.id))  # type: ignore[misc]
         await client.cancel(cancelled.id)
         await client.settle(settled.id, "charge", result=20, unseen=True)
-        assert await settled.result(timeout=20) == 20
+        assert await settled.result(timeout=60) == 20
         assert (await client.get(cancelled.id)).status is RunStatus.CANCELLED
     assert service.calls == []
 

@@ -164,7 +164,7 @@ async def test_any_plain_value_comes_back_as_it_was_given(engine: Engine, value:
     echo = register(engine)
 
     async with engine.worker():
-        result = await (await engine.client.start(echo, value)).result(10)
+        result = await (await engine.client.start(echo, value)).result(60)
 
     assert result == value
     assert repr(result) == repr(value)
@@ -181,7 +181,7 @@ async def test_typed_values_come_back_as_their_types(engine: Engine) -> None:
 
     given = (datetime(2026, 2, 28, 12, tzinfo=UTC), UUID(int=7), Colour.RED, b"\x00\xff")
     async with engine.worker():
-        assert await (await engine.client.start(passing, *given)).result(10) == given
+        assert await (await engine.client.start(passing, *given)).result(60) == given
 
 
 async def test_result_gives_up_when_told_and_the_run_goes_on(engine: Engine) -> None:
@@ -194,7 +194,7 @@ async def test_result_gives_up_when_told_and_the_run_goes_on(engine: Engine) -> 
         with pytest.raises(hf.errors.ResultTimeout, match="goes on"):
             await run.result(0.05)
         await run.signal("go", "on")
-        assert await run.result(10) == "on"
+        assert await run.result(60) == "on"
 
 
 async def test_many_may_wait_for_one_run(engine: Engine) -> None:
@@ -213,7 +213,7 @@ async def test_an_ended_run_takes_no_more_commands(engine: Engine) -> None:
 
     async with engine.worker():
         run = await engine.client.start(echo)
-        await run.result(10)
+        await run.result(60)
         with pytest.raises(hf.errors.RunFinished, match="completed"):
             await run.signal("go")
         with pytest.raises(hf.errors.RunFinished):
@@ -230,7 +230,7 @@ def test_the_blocking_client_does_the_same_without_a_loop(engine: Engine) -> Non
         assert [one.id for one in client.list(workflow="echo").runs] == [run.id]
         assert client.cancel(run.id).status is RunStatus.CANCELLED
         with pytest.raises(hf.errors.RunCancelled):
-            run.result(5)
+            run.result(60)
         assert client.count() == {"cancelled": 1}
         assert client.workers() == []
         with pytest.raises(hf.errors.RunNotFound):

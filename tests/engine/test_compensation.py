@@ -56,7 +56,7 @@ async def test_completed_steps_are_compensated_in_reverse_order_and_the_failed_o
     async with engine.worker():
         run = await engine.client.start(fulfil, "o1")
         with pytest.raises(hf.errors.RunFailed, match="Broken: o1") as failed:
-            await run.result(10)
+            await run.result(60)
 
     assert did == ["charge", "reserve", "pack", "ship", "undo pack-o1", "undo reserve-o1", "undo charge-o1"]
     assert isinstance(failed.value.__cause__, Broken)
@@ -89,7 +89,7 @@ async def test_a_compensation_is_retried_like_a_step_also_across_a_park(engine: 
     async with engine.worker():
         run = await engine.client.start(buying)
         with pytest.raises(hf.errors.RunFailed, match="later"):
-            await run.result(10)
+            await run.result(60)
 
     assert tried == [1, 1, 1]
     assert engine.detail(run.id).run.terminal_reason == "compensated"
@@ -124,7 +124,7 @@ async def test_a_compensation_that_fails_for_good_does_not_stop_the_others_and_i
     async with engine.worker():
         run = await engine.client.start(buying)
         with pytest.raises(hf.errors.RunFailed, match="compensation_failed") as failed:
-            await run.result(10)
+            await run.result(60)
 
     assert undone == ["first"]
     assert isinstance(failed.value.__cause__, hf.errors.CompensationError)
@@ -160,7 +160,7 @@ async def test_a_failure_that_the_workflow_handles_compensates_nothing(engine: E
         return "shipped"
 
     async with engine.worker():
-        assert await (await engine.client.start(buying)).result(10) == "by hand"
+        assert await (await engine.client.start(buying)).result(60) == "by hand"
 
     assert undone == []
 
@@ -189,7 +189,7 @@ async def test_a_step_that_finishes_while_its_sibling_fails_is_compensated_too(e
 
     async with engine.worker():
         with pytest.raises(hf.errors.RunFailed):
-            await (await engine.client.start(both)).result(10)
+            await (await engine.client.start(both)).result(60)
 
     assert undone == ["slow"]
 
@@ -214,7 +214,7 @@ async def test_a_run_that_passes_its_deadline_is_compensated(engine: Engine) -> 
     async with engine.worker():
         run = await engine.client.start(buying, timeout=LONG_S)
         with pytest.raises(hf.errors.RunFailed):
-            await run.result(10)
+            await run.result(60)
 
     assert undone == [7]
 
@@ -246,7 +246,7 @@ async def test_a_step_that_failed_once_is_tried_to_its_end_when_its_sibling_fail
 
     async with engine.worker():
         with pytest.raises(hf.errors.RunFailed, match="sibling"):
-            await (await engine.client.start(both)).result(10)
+            await (await engine.client.start(both)).result(60)
 
     assert did == ["effect", "effect", "undo made"]
 
@@ -285,6 +285,6 @@ async def test_a_run_whose_record_is_refused_is_compensated(engine: Engine) -> N
         worker.store.commit = spoil  # type: ignore[method-assign,assignment]
         run = await engine.client.start(buying)
         with pytest.raises(hf.errors.RunFailed, match="refused"):
-            await run.result(10)
+            await run.result(60)
 
     assert undone == ["spoilt", "good"]

@@ -42,13 +42,13 @@ async def test_the_result_of_a_run_that_continues_is_that_of_the_last_run(engine
 
     async with engine.worker():
         run = await engine.client.start(count, 1)
-        assert await run.result(20) == 15
+        assert await run.result(60) == 15
 
     assert done == [1, 2, 3, 4, 5]
     links = chain_of(engine, run.id)
     assert [one.terminal_reason for one in links] == ["continued"] * 4 + ["completed"]
     assert [len(engine.detail(one.id).journal) for one in links] == [1] * 5
-    assert await engine.client.wait_for_result(links[2].id, timeout=5) == 15
+    assert await engine.client.wait_for_result(links[2].id, timeout=60) == 15
 
 
 async def test_a_plain_workflow_continues_as_well(engine: Engine) -> None:
@@ -64,7 +64,7 @@ async def test_a_plain_workflow_continues_as_well(engine: Engine) -> None:
 
     async with engine.worker():
         run = await engine.client.start(count, 1)
-        assert await run.result(20) == 3
+        assert await run.result(60) == 3
 
     assert len(chain_of(engine, run.id)) == 3
 
@@ -83,7 +83,7 @@ async def test_an_endless_loop_takes_each_signal_once_and_in_order(engine: Engin
         for number in range(12):
             await engine.client.signal("number", number, run_id=run.id, key=f"n{number}")
             await engine.client.signal("number", number, run_id=run.id, key=f"n{number}")
-        assert await run.result(20) == list(range(12))
+        assert await run.result(60) == list(range(12))
 
 
 async def test_the_key_leads_to_the_living_successor(engine: Engine) -> None:
@@ -105,7 +105,7 @@ async def test_the_key_leads_to_the_living_successor(engine: Engine) -> None:
         assert (same.id, one.created, two.created) == (again.id, True, True)
         assert again.id != first.id
         await again.signal("go on", False)
-        assert await first.result(20) == await again.result(20) == 2
+        assert await first.result(60) == await again.result(60) == 2
 
 
 async def test_a_parent_gets_the_result_of_the_last_run_of_its_childs_chain(engine: Engine) -> None:
@@ -125,7 +125,7 @@ async def test_a_parent_gets_the_result_of_the_last_run_of_its_childs_chain(engi
 
     async with engine.worker():
         run = await engine.client.start(order)
-        assert await run.result(30) == [4, 4]
+        assert await run.result(60) == [4, 4]
 
 
 async def test_a_graph_waits_for_the_last_run_of_its_childs_chain(engine: Engine) -> None:
@@ -143,7 +143,7 @@ async def test_a_graph_waits_for_the_last_run_of_its_childs_chain(engine: Engine
 
     async with engine.worker():
         run = await engine.client.start(graph, 1)
-        assert (await run.result(20))["ship"] == 3
+        assert (await run.result(60))["ship"] == 3
 
 
 async def test_a_run_continues_neither_beside_others_nor_in_a_graph_nor_in_a_step(engine: Engine) -> None:
@@ -178,11 +178,11 @@ async def test_a_run_continues_neither_beside_others_nor_in_a_graph_nor_in_a_ste
         for how in ("gather", "map", "arguments", "value", "step"):
             run: hf.RunHandle[Any] = await engine.client.start(wrong, how)
             with pytest.raises(hf.errors.RunFailed) as failed:
-                await run.result(20)
+                await run.result(60)
             codes[how] = failed.value.failure.code
         of_graph = await engine.client.start(graph, 1)
         with pytest.raises(hf.errors.RunFailed, match="works only"):
-            await of_graph.result(20)
+            await of_graph.result(60)
 
     assert codes == {
         "gather": "cannot_continue",
@@ -226,7 +226,7 @@ async def test_what_a_finally_block_does_is_done_before_the_run_ends(engine: Eng
         return number
 
     async with engine.worker():
-        assert await (await engine.client.start(careful, 1)).result(20) == 2
+        assert await (await engine.client.start(careful, 1)).result(60) == 2
     assert done == ["closed 1", "closed 2"]
 
 
@@ -240,7 +240,7 @@ async def test_an_error_on_the_way_out_is_not_hidden(engine: Engine) -> None:
 
     async with engine.worker():
         with pytest.raises(hf.errors.RunFailed, match="not closed"):
-            await (await engine.client.start(clumsy)).result(20)
+            await (await engine.client.start(clumsy)).result(60)
 
 
 async def test_raised_by_hand_it_fails_the_run(engine: Engine) -> None:
@@ -250,7 +250,7 @@ async def test_raised_by_hand_it_fails_the_run(engine: Engine) -> None:
 
     async with engine.worker():
         with pytest.raises(hf.errors.RunFailed, match="call the function"):
-            await (await engine.client.start(forged)).result(20)
+            await (await engine.client.start(forged)).result(60)
 
 
 async def test_compensations_are_dropped_with_the_run_that_registered_them(engine: Engine) -> None:
@@ -273,7 +273,7 @@ async def test_compensations_are_dropped_with_the_run_that_registered_them(engin
 
     async with engine.worker():
         with pytest.raises(hf.errors.RunFailed, match="broken"):
-            await (await engine.client.start(loop, 1)).result(20)
+            await (await engine.client.start(loop, 1)).result(60)
 
     assert undone == [3]
 
@@ -301,7 +301,7 @@ async def test_a_cancelled_run_does_not_continue_and_one_that_continued_is_cance
         for run in (held, running):
             await run.cancel("enough")
             with pytest.raises(hf.errors.RunCancelled):
-                await run.result(20)
+                await run.result(60)
 
     assert [one.terminal_reason for one in chain_of(engine, held.id)] == ["cancelled"]
     assert (await running.get(newest=True)).terminal_reason == "cancelled"
@@ -316,7 +316,7 @@ async def test_a_deadline_is_that_of_the_whole_chain(engine: Engine) -> None:
     async with engine.worker():
         run = await engine.client.start(endless, 1, timeout=0.6)
         with pytest.raises(hf.errors.RunFailed, match="deadline"):
-            await run.result(20)
+            await run.result(60)
 
     assert len(chain_of(engine, run.id)) > 1
 
@@ -333,11 +333,11 @@ async def test_an_update_is_answered_by_the_link_that_takes_it(engine: Engine) -
 
     async with engine.worker():
         run = await engine.client.start(counter, 0)
-        totals = [await engine.client.update(run.id, "add", 1, key="once", timeout=20)]
-        totals += [await engine.client.update(run.id, "add", number, timeout=20) for number in (2, 3)]
-        assert await engine.client.update(run.id, "add", 1, key="once", timeout=20) == 1
+        totals = [await engine.client.update(run.id, "add", 1, key="once", timeout=60)]
+        totals += [await engine.client.update(run.id, "add", number, timeout=60) for number in (2, 3)]
+        assert await engine.client.update(run.id, "add", 1, key="once", timeout=60) == 1
         assert totals == [1, 3, 6]
-        assert await run.result(20) == 6
+        assert await run.result(60) == 6
 
 
 async def test_what_a_chain_published_last_is_read_from_any_link(engine: Engine) -> None:
@@ -363,9 +363,9 @@ async def test_what_a_chain_published_last_is_read_from_any_link(engine: Engine)
         found = [await engine.client.query(one.id, "state", int) for one in chain_of(engine, run.id)]
         assert [(one.value, one.status) for one in found] == [(4, hf.RunStatus.WAITING)] * 4
         await run.signal("end")
-        assert await run.result(20) == 4
+        assert await run.result(60) == 4
         other = await engine.client.start(silent, 1)
-        assert await other.result(20) == 3
+        assert await other.result(60) == 3
         with pytest.raises(hf.errors.ValueNotFound):
             await engine.client.read(other.id, "state")
 
@@ -384,7 +384,7 @@ async def test_a_replay_knows_where_a_run_continued(engine: Engine) -> None:
 
     async with engine.worker():
         run = await engine.client.start(loop, 1)
-        await run.result(20)
+        await run.result(60)
     first, last = (history_of(engine.detail(one.id)) for one in chain_of(engine, run.id))
     assert (await asyncio.to_thread(replay, engine.app, [first, last])).replayed == 2
 
@@ -416,7 +416,7 @@ async def test_an_explanation_names_the_successor(engine: Engine) -> None:
 
     async with engine.worker():
         run = await engine.client.start(loop, 1)
-        await run.result(20)
+        await run.result(60)
 
     first, last = chain_of(engine, run.id)
     assert f"continued as run {last.id}" in str(await engine.client.explain(first.id))

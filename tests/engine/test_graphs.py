@@ -35,7 +35,7 @@ async def outcome_of(engine: Engine, graph: hf.Graph, given: object = None) -> d
     """The result of a run that a worker executes."""
     async with engine.worker(queues=("default", "side")):
         run = await engine.client.start(graph, given)
-        return await run.result(10)
+        return await run.result(60)
 
 
 async def failure_of(engine: Engine, graph: hf.Graph, given: Any = None) -> BaseException | None:
@@ -119,7 +119,7 @@ async def test_branches_of_a_parallel_node_are_steps_of_their_own(engine: Engine
     )
     async with engine.worker():
         run = await engine.client.start(graph)
-        ended = await engine.client.wait_for_end(run.id, timeout=10)
+        ended = await engine.client.wait_for_end(run.id, timeout=60)
 
     assert ended.terminal_reason == "compensated"
     assert undone == [("ann", "mail of ann")]
@@ -146,7 +146,7 @@ async def test_a_route_calls_the_branch_that_its_selector_names_and_records_the_
     )
     async with engine.worker():
         run = await engine.client.start(graph, "pro")
-        assert await run.result(10) == {"other": {"branch": "default", "result": 4}}
+        assert await run.result(60) == {"other": {"branch": "default", "result": 4}}
 
     journal = {entry.key: entry for entry in engine.detail(run.id).journal}
     assert journal["by_handler"].kind is EntryKind.VALUE
@@ -179,7 +179,7 @@ async def test_a_loop_journals_its_iterations_and_hands_the_last_result_to_the_n
 
     async with engine.worker():
         run = await engine.client.start(graph)
-        assert await run.result(10) == {"condition": [10, 20]}
+        assert await run.result(60) == {"condition": [10, 20]}
 
     assert keys_of(engine, run.id) == {
         "until#1", "until~until#1", "until#2", "until~until#2", "until#3", "until~until#3",
@@ -232,7 +232,7 @@ async def test_a_sleep_parks_the_run_and_may_be_computed(engine: Engine) -> None
     )
     async with engine.worker():
         run = await engine.client.start(graph, {"rest": 0.01})
-        assert await run.result(10) == {"done": "done"}
+        assert await run.result(60) == {"done": "done"}
 
     detail = engine.detail(run.id)
     assert [transition.reason for transition in detail.transitions].count("timer_elapsed") == 1
@@ -253,7 +253,7 @@ async def test_a_signal_is_the_result_of_the_node_that_waits_for_it_also_if_it_c
     async with engine.worker():
         run = await engine.client.start(graph, {"signal": "user.consented"})
         await run.signal("user.consented", {"by": "ann"})
-        assert await run.result(10) == {"approve": "ann"}
+        assert await run.result(60) == {"approve": "ann"}
 
 
 @pytest.mark.requirement("S-31", "S-57", "C-22")
@@ -270,7 +270,7 @@ async def test_a_signal_that_does_not_come_leads_along_the_timeout_edge(engine: 
     )
     async with engine.worker():
         run = await engine.client.start(graph)
-        assert await run.result(10) == {"end": 0}
+        assert await run.result(60) == {"end": 0}
 
     assert keys_of(engine, run.id) == {"remind", "end"}
 
@@ -294,7 +294,7 @@ async def test_a_child_is_a_workflow_or_a_graph_and_its_result_the_nodes(engine:
 
     async with engine.worker():
         run = await engine.client.start(around, 4)
-        assert await run.result(10) == {"added": {"add": 9}}
+        assert await run.result(60) == {"added": {"add": 9}}
 
 
 @pytest.mark.requirement("S-35", "S-57")
@@ -316,7 +316,7 @@ async def test_a_child_that_fails_or_is_cancelled_fails_its_node(engine: Engine)
         while not (children := (await engine.client.list(workflow="wait")).runs):
             await asyncio.sleep(0.01)
         await engine.client.cancel(children[0].id)
-        assert await run.result(10) == {"mends": "mended", "goes_on": None}
+        assert await run.result(60) == {"mends": "mended", "goes_on": None}
 
 
 @pytest.mark.requirement("B-21", "R-25")
@@ -412,7 +412,7 @@ async def test_a_subgraph_runs_inside_the_run_and_answers_all_its_results(engine
 
     async with engine.worker():
         run = await engine.client.start(graph, 4)
-        assert await run.result(10) == {"end": {"a": 4, "b": 5}}
+        assert await run.result(60) == {"end": {"a": 4, "b": 5}}
 
     assert keys_of(engine, run.id) == {"sub/a", "sub/b", "end"}
 
@@ -435,7 +435,7 @@ async def test_a_graft_is_filled_in_with_what_its_handler_answers(engine: Engine
 
     async with engine.worker():
         run = await engine.client.start(graph, ["a", "b"])
-        assert await run.result(10) == {"end": {"n0": "A", "n1": "B", "rest": None}}
+        assert await run.result(60) == {"end": {"n0": "A", "n1": "B", "rest": None}}
 
     assert keys_of(engine, run.id) == {"more", "more/n0", "more/n1", "end"}
 
@@ -520,7 +520,7 @@ async def test_a_graph_is_started_by_its_name_in_bulk_and_with_its_own_queue_and
     async with engine.worker(queues=("side",)):
         one = await engine.client.start("g", 1)
         [two] = await engine.client.start_many([hf.Start(workflow=graph, args=(2,))])
-        assert [await one.result(10), await two.result(10)] == [{"a": 1}, {"a": 2}]
+        assert [await one.result(60), await two.result(60)] == [{"a": 1}, {"a": 2}]
 
     run = await two.get()
     assert run.queue == "side"
@@ -537,9 +537,9 @@ async def test_a_deadline_ends_a_graph_and_a_cancel_does(engine: Engine) -> None
         unwanted = await engine.client.start(graph, None)
         await asyncio.sleep(0.1)
         await unwanted.cancel()
-        ended = await engine.client.wait_for_end(late.id, timeout=10)
+        ended = await engine.client.wait_for_end(late.id, timeout=60)
         assert ended.terminal_reason == "deadline_exceeded"
-        assert (await engine.client.wait_for_end(unwanted.id, timeout=10)).status is RunStatus.CANCELLED
+        assert (await engine.client.wait_for_end(unwanted.id, timeout=60)).status is RunStatus.CANCELLED
 
 
 async def test_a_worker_refuses_graphs_that_cannot_be_run_and_names_every_problem(engine: Engine) -> None:
@@ -561,7 +561,7 @@ async def test_arguments_that_do_not_fit_fail_the_node_and_are_journaled(engine:
     async with engine.worker():
         run = await engine.client.start(graph, {"name": 5})
         with pytest.raises(hf.errors.RunFailed) as failed:
-            await run.result(10)
+            await run.result(60)
 
     assert isinstance(failed.value.__cause__, hf.errors.DecodeError)
     [entry] = engine.detail(run.id).journal
@@ -581,8 +581,8 @@ async def test_an_approval_waits_for_a_person_and_edges_look_at_the_answer(engin
             await asyncio.sleep(0.02)
         await engine.client.approve(granted.id, "ask", by="ann", data={"limit": 5})
         await engine.client.reject(refused.id, "ask", by="ann")
-        assert await granted.result(10) == {"yes": 5}
-        assert await refused.result(10) == {"no": "ann"}
+        assert await granted.result(60) == {"yes": 5}
+        assert await refused.result(60) == {"no": "ann"}
 
 
 async def _open_approvals(engine: Engine) -> list[str]:

@@ -77,7 +77,7 @@ async def test_a_signal_in_a_callers_transaction_arrives_once_that_commits(
         again.commit()
         again.close()
 
-        assert await run.result(20) == "committed"
+        assert await run.result(60) == "committed"
 
 
 @pytest.mark.requirement("S-51", "promise-1")
@@ -113,7 +113,7 @@ async def test_the_blocking_client_signals_in_a_transaction_too(open_store: Open
 
         await to_thread.run_sync(send)
 
-        assert await run.result(20) == 7
+        assert await run.result(60) == 7
 
 
 @pytest.mark.requirement("C-27")
@@ -130,7 +130,7 @@ async def test_a_signal_to_a_run_that_is_not_there_leaves_the_callers_transactio
         connection.commit()
         connection.close()
 
-        assert await run.result(20) == 1
+        assert await run.result(60) == 1
 
 
 @pytest.mark.requirement("C-27", "S-51")
@@ -149,7 +149,7 @@ async def test_an_awaited_connection_takes_signals_and_starts(open_store: Opener
         await connection.commit()
         await connection.close()
 
-        assert await run.result(20) == "committed"
+        assert await run.result(60) == "committed"
         assert (await started.get()).id == started.id
         with pytest.raises(RunNotFound):
             await undone.get()
@@ -169,4 +169,4 @@ async def test_what_is_no_connection_of_the_database_is_refused_by_its_name(open
             await engine.client.start("order", connection=AsyncSession())
 
         await engine.client.signal("approved", 1, run_id=run.id)
-        assert await run.result(20) == 1
+        assert await run.result(60) == 1

@@ -20,7 +20,7 @@ NEVER = hf.Retry.never()
 
 
 async def _end(engine: Engine, run_id: str) -> hf.Run:
-    return await engine.client.wait_for_end(run_id, timeout=10)
+    return await engine.client.wait_for_end(run_id, timeout=60)
 
 
 @pytest.mark.requirement("R-09", "R-51", "R-53", "L-30", "L-31")
@@ -53,7 +53,7 @@ async def test_a_retry_is_a_new_run_of_the_lineage_that_goes_on_from_the_failed_
         assert (await _end(engine, again.id)).status is RunStatus.FAILED
         third = await engine.client.retry(again.id)
         assert (third.root_id, third.retry_of_id, third.attempt) == (run.id, again.id, 3)
-        assert await engine.client.handle(third.id).result(10) == "12"
+        assert await engine.client.handle(third.id).result(60) == "12"
         with pytest.raises(CommandRefused):
             await engine.client.retry(third.id)
 
@@ -158,19 +158,19 @@ async def test_a_fork_keeps_what_was_recorded_before_a_step_and_changes_what_is_
 
     async with engine.worker():
         run = await engine.client.start(chain, 10)
-        assert await run.result(10) == 13
+        assert await run.result(60) == 13
         calls.clear()
         fork = await engine.client.fork(run.id, before="add#2", actor="ann", request_id="x")
         assert (fork.root_id, fork.forked_from_id, fork.attempt) == (fork.id, run.id, 1)
         assert (await engine.client.fork(run.id, before="add#2", request_id="x")).id == fork.id
-        assert await engine.client.handle(fork.id).result(10) == 13
+        assert await engine.client.handle(fork.id).result(60) == 13
         assert calls == [("two", 11), ("three", 12)]
         calls.clear()
         other = await engine.client.fork(run.id, results={"add#2": 100}, actor="ann")
-        assert await engine.client.handle(other.id).result(10) == 101
+        assert await engine.client.handle(other.id).result(60) == 101
         assert calls == [("three", 100)]
         fresh = await engine.client.fork(run.id, args=[20])
-        assert await engine.client.handle(fresh.id).result(10) == 23
+        assert await engine.client.handle(fresh.id).result(60) == 23
         with pytest.raises(UsageError):
             await engine.client.fork(run.id, before="nothing")
 

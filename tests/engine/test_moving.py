@@ -37,7 +37,7 @@ async def test_a_parked_run_is_moved_and_ends_on_the_version_it_was_moved_to(eng
     assert moved.version == version
     async with engine.worker(new_app):
         await run.signal("go")
-        assert await run.result(20) == {"letter": "letter"}
+        assert await run.result(60) == {"letter": "letter"}
     detail = engine.detail(run.id)
     assert [entry.key for entry in detail.journal] == ["account", "letter"]
     assert (await asyncio.to_thread(replay, new_app, [history_of(detail)])).replayed == 1
@@ -71,7 +71,7 @@ async def test_a_run_goes_on_with_renamed_nodes_and_calls_nothing_twice(engine: 
     async with engine.worker(new_app):
         await parked(engine, run.id)
         await run.signal("go")
-        assert await run.result(20) == {"mail": "mail"}
+        assert await run.result(60) == {"mail": "mail"}
     detail = engine.detail(run.id)
     assert [entry.key for entry in detail.journal] == ["user", "mail"]
     assert (await asyncio.to_thread(replay, new_app, [history_of(detail)])).replayed == 1
@@ -94,7 +94,7 @@ async def test_a_new_root_begins_as_soon_as_a_waiting_run_is_moved(engine: Engin
     async with engine.worker(new_app):
         await until(welcomed)
         await run.signal("go")
-        assert await run.result(20) == {"letter": "letter", "welcome": "mail"}
+        assert await run.result(60) == {"letter": "letter", "welcome": "mail"}
 
 
 LETTER = {"kind": "step", "key": "letter", "handler": "signup.letter"}
@@ -116,8 +116,8 @@ async def test_steps_are_appended_to_a_live_run_and_to_no_other(engine: Engine) 
         for one in (run, other):
             await one.signal("go")
 
-        assert await run.result(20) == {"letter": "letter"}
-        assert await other.result(20) == {"mail": "mail"}
+        assert await run.result(60) == {"letter": "letter"}
+        assert await other.result(60) == {"mail": "mail"}
     assert (changed.version, again.version) == (2, 2)
     stored = await client.definitions.get("signup", 2)
     assert (stored.version.source, stored.version.created_by) == (f"append:{run.id}", "ann")
@@ -166,7 +166,7 @@ async def test_a_functions_run_is_neither_moved_nor_appended_to(engine: Engine) 
 
 async def until_true(condition: Callable[[], bool]) -> None:
     """Come back when it holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -202,7 +202,7 @@ async def test_a_run_is_appended_to_while_a_worker_holds_it_and_goes_on(engine: 
         await run.signal("go")
 
         assert appended.version == 2
-        assert await run.result(20) == {"letter": "letter"}
+        assert await run.result(60) == {"letter": "letter"}
     assert begun == [1]
     made = {one.reason: one for one in engine.detail(run.id).transitions}
     assert [(made[word].actor, made[word].note) for word in ("move_requested", "moved")] == [("ann", "a letter")] * 2
@@ -224,7 +224,7 @@ async def test_a_run_whose_move_is_refused_when_it_was_given_back_goes_on_at_onc
             await moving
         await run.signal("go")
 
-        assert await run.result(20) == {"mail": "mail"}
+        assert await run.result(60) == {"mail": "mail"}
     assert begun == [1]
 
 
@@ -240,7 +240,7 @@ async def test_a_move_that_is_not_let_in_in_time_says_so_and_moves_nothing(engin
         go_on.set()
         await run.signal("go")
 
-        assert "letter" not in await run.result(20)
+        assert "letter" not in await run.result(60)
     assert begun == [1]
     assert engine.detail(run.id).run.version == 1
 
@@ -280,7 +280,7 @@ async def test_what_a_run_did_before_it_was_moved_is_undone_under_its_new_key(en
 
     async with engine.worker(new_app):
         await run.signal("go")
-        ended = await client.wait_for_end(run.id, timeout=20)
+        ended = await client.wait_for_end(run.id, timeout=60)
 
     assert (ended.status, undone) == (RunStatus.FAILED, ["begun"])
     keys = [entry.key for entry in engine.detail(run.id).journal]
@@ -312,7 +312,7 @@ async def test_a_child_that_is_under_way_stays_the_child_of_its_renamed_node(eng
         await parked(engine, run.id)
         [child] = (await client.list(parent_id=run.id)).runs
         await client.signal("shipped", run_id=child.id)
-        assert await run.result(20) == {"delivery": "shipped"}
+        assert await run.result(60) == {"delivery": "shipped"}
 
     assert (await client.get(child.id)).parent_key == "delivery"
     assert len((await client.list(parent_id=run.id)).runs) == 1

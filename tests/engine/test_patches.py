@@ -77,7 +77,7 @@ async def test_a_run_that_has_passed_the_place_goes_on_as_it_began(engine: Engin
         await open_wait(engine, run)
     async with engine.worker(shop.new):
         await run.signal("go", None)
-        assert await run.result(10) == "sent"
+        assert await run.result(60) == "sent"
 
     assert shop.called == ["charge", "send"]
     assert "patch:weigh first" not in {entry.key for entry in engine.detail(run.id).journal}
@@ -91,7 +91,7 @@ async def test_a_run_that_comes_there_with_the_new_code_takes_the_new_path_and_k
         await open_wait(engine, run)
     async with engine.worker(shop.new):
         await run.signal("go", None)
-        assert await run.result(10) == "sent"
+        assert await run.result(60) == "sent"
 
     assert shop.called == ["charge", "weigh", "send"]
     entry = next(entry for entry in engine.detail(run.id).journal if entry.kind is EntryKind.PATCH)
@@ -115,7 +115,7 @@ async def test_a_patch_is_retired_by_deleting_its_condition(engine: Engine) -> N
         await open_wait(engine, run)
     async with engine.worker(later):
         await run.signal("go", None)
-        assert await run.result(10) == "sent"
+        assert await run.result(60) == "sent"
 
 
 @pytest.mark.requirement("S-55", "fault-56")
@@ -134,7 +134,7 @@ async def test_a_run_of_the_old_path_under_a_retired_patch_is_stopped(engine: En
     async with engine.worker(later):
         await run.signal("go", None)
         with pytest.raises(hf.errors.RunStuck):
-            await run.result(10)
+            await run.result(60)
 
 
 async def test_one_name_is_answered_once_so_that_a_loop_stays_on_its_path(engine: Engine) -> None:
@@ -154,7 +154,7 @@ async def test_one_name_is_answered_once_so_that_a_loop_stays_on_its_path(engine
     async with engine.worker(apps[1]):
         for _ in range(3):
             await run.signal("turn", None)
-        await run.result(10)
+        await run.result(60)
 
     assert answers[1]
     assert not any(answers[1])
@@ -188,7 +188,7 @@ async def test_a_wait_a_failed_attempt_and_a_child_each_say_that_the_place_was_p
     async with engine.worker(app):
         runs = [await engine.client.start(parent, kind) for kind in passes]
         for run in runs:
-            await run.result(10)
+            await run.result(60)
 
     assert all(len(answers) > 1 and not any(answers) for answers in passes.values())
 
@@ -220,7 +220,7 @@ async def test_each_branch_of_a_gather_is_asked_for_itself(engine: Engine) -> No
         await open_wait(engine, run)
     async with engine.worker(apps[1]):
         await run.signal("go", None)
-        await run.result(10)
+        await run.result(60)
 
     assert answers == {"done": False, "waiting": True, "after": True}
 
@@ -238,7 +238,7 @@ async def test_a_branch_keeps_the_answer_of_the_body_around_it(engine: Engine) -
 
     async with engine.worker():
         run = await engine.client.start(around)
-        assert await run.result(10) == [True, True]
+        assert await run.result(60) == [True, True]
 
     assert [entry.key for entry in engine.detail(run.id).journal if entry.kind is EntryKind.PATCH] == ["patch:x"]
 
@@ -253,7 +253,7 @@ async def test_a_plain_workflow_asks_the_same_way(engine: Engine) -> None:
         hf.blocking.sleep(LONG_S)
 
     async with engine.worker():
-        await (await engine.client.start(plain)).result(10)
+        await (await engine.client.start(plain)).result(60)
 
     assert answers == [True] * 4
 
@@ -308,7 +308,7 @@ async def test_a_divergence_names_the_line_of_the_workflow(engine: Engine) -> No
         async with engine.worker():
             run = await engine.client.start(name)
             with pytest.raises(hf.errors.RunStuck):
-                await run.result(10)
+                await run.result(60)
         number = next(at for at, line in enumerate(lines, start=1) if line.endswith(f"# the line of {words}"))
         assert f"test_patches.py:{number})" in (engine.detail(run.id).run.error or b"").decode()
 
@@ -334,7 +334,7 @@ async def test_a_body_that_catches_everything_cannot_swallow_its_divergence(engi
     async with engine.worker():
         run = await engine.client.start(careless)
         with pytest.raises(hf.errors.RunStuck):
-            await run.result(10)
+            await run.result(60)
 
 
 @pytest.mark.requirement("S-55", "fault-56")
@@ -351,7 +351,7 @@ async def test_a_sleep_that_the_code_no_longer_asks_for_stops_the_run(engine: En
     async with engine.worker():
         run = await engine.client.start(shrinking)
         with pytest.raises(hf.errors.RunStuck):
-            await run.result(10)
+            await run.result(60)
 
     assert b"removed" in (engine.detail(run.id).run.error or b"")
     assert next(wait.outcome for wait in engine.detail(run.id).waits if wait.key == "removed") is WaitOutcome.ELAPSED

@@ -26,7 +26,7 @@ async def record_first(engine: Engine) -> History:
         run = await client.start(graph)
         await parked(engine, run.id)
         await run.signal("go")
-        await run.result(20)
+        await run.result(60)
     stored = await client.definitions.get("signup", 1)
     return history_of(engine.detail(run.id), stored.definition)
 

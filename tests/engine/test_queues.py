@@ -61,14 +61,14 @@ async def test_a_run_beyond_its_queues_limit_is_explained_and_begins_as_soon_as_
         # It waits for its signal and makes room, the others follow each other; nobody waits for the poll.
         for event in gates.values():
             event.set()
-        assert sorted([await run.result(timeout=15) for run in runs[1:]]) == [2, 3]
+        assert sorted([await run.result(timeout=60) for run in runs[1:]]) == [2, 3]
 
         async def waits() -> bool:
             return (await client.get(runs[0].id)).status is RunStatus.WAITING
 
         await eventually(waits)
         await client.signal("receipt", run_id=runs[0].id)
-        assert await runs[0].result(timeout=15) == 1
+        assert await runs[0].result(timeout=60) == 1
 
 
 @pytest.mark.requirement("fault-62")
@@ -87,7 +87,7 @@ async def test_a_higher_limit_is_heard_of_at_once(engine: Engine) -> None:
 
         await eventually(is_barred)
         await client.queues.limit("default", running=1)
-        assert await run.result(timeout=15) == "done"
+        assert await run.result(timeout=60) == "done"
 
 
 async def test_queues_are_listed_with_limits_pauses_and_runs(engine: Engine) -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def stuck(run: hf.RunHandle[object]) -> hf.errors.RunStuck:
     """The error of a run that was set aside."""
     with pytest.raises(hf.errors.RunStuck) as error:
-        await run.result(10)
+        await run.result(60)
     return error.value
 
 
@@ -94,7 +94,7 @@ async def test_reordered_steps_go_on_with_what_is_recorded(engine: Engine) -> No
         return "".join(sorted(results))
 
     async with engine.worker():
-        assert await (await engine.client.start(moving)).result(10) == "12"
+        assert await (await engine.client.start(moving)).result(60) == "12"
 
     assert called == ["first", "second"]
 

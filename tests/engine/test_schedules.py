@@ -19,7 +19,7 @@ from tests.engine.conftest import Engine
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("S-37")]
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 def write_report(app: hf.App) -> hf.App:

@@ -41,7 +41,7 @@ async def test_a_recorded_step_does_not_run_again_when_the_run_is_replayed(engin
 
     async with engine.worker():
         run = await engine.client.start(buy, "order-1")
-        assert await run.result(10) == "done"
+        assert await run.result(60) == "done"
 
     assert calls == ["order-1", "order-1-again"]
     assert engine.detail(run.id).run.epoch > 1
@@ -59,7 +59,7 @@ async def test_the_record_holds_input_results_attempts_and_times(engine: Engine)
 
     async with engine.worker():
         run = await engine.client.start(twice, 3)
-        assert await run.result(10) == 12
+        assert await run.result(60) == 12
 
     detail = engine.detail(run.id)
     assert detail.run.input == b'{"value":{"args":[3]}}'
@@ -91,7 +91,7 @@ async def test_a_failing_step_is_tried_again_and_every_failed_attempt_is_recorde
 
     async with engine.worker():
         run = await engine.client.start(calling)
-        assert await run.result(10) == "ok"
+        assert await run.result(60) == "ok"
 
     assert attempts == [(number, f"{run.id}/call") for number in (1, 2, 3)]
     detail = engine.detail(run.id)
@@ -115,7 +115,7 @@ async def test_the_attempts_before_a_park_count_after_it(engine: Engine) -> None
     async with engine.worker():
         run = await engine.client.start(calling)
         with pytest.raises(hf.errors.RunFailed, match="try 3"):
-            await run.result(10)
+            await run.result(60)
 
     assert tried == [1, 2, 3]
     detail = engine.detail(run.id)
@@ -149,7 +149,7 @@ async def test_a_failure_that_is_not_retryable_ends_the_step_at_once(engine: Eng
 
     async with engine.worker():
         run = await engine.client.start(buy)
-        assert await run.result(10) == ["Declined: no money", "NonRetryable: pointless"]
+        assert await run.result(60) == ["Declined: no money", "NonRetryable: pointless"]
 
     assert tried == ["charge", "give_up"]
 
@@ -168,7 +168,7 @@ async def test_an_error_may_say_when_to_try_again(engine: Engine) -> None:
         return await call()
 
     async with engine.worker():
-        assert await (await engine.client.start(calling)).result(10) == "in time"
+        assert await (await engine.client.start(calling)).result(60) == "in time"
 
 
 @pytest.mark.requirement("S-58")
@@ -188,7 +188,7 @@ async def test_a_failure_is_raised_as_the_same_type_on_replay(engine: Engine) ->
         return kept
 
     async with engine.worker():
-        assert await (await engine.client.start(buy)).result(10) == "no money"
+        assert await (await engine.client.start(buy)).result(60) == "no money"
 
 
 @pytest.mark.requirement("S-59")
@@ -214,7 +214,7 @@ async def test_a_step_that_takes_too_long_fails_with_step_timeout(engine: Engine
         return codes
 
     async with engine.worker():
-        assert await (await engine.client.start(waiting)).result(10) == ["step_timeout", "step_timeout"]
+        assert await (await engine.client.start(waiting)).result(60) == ["step_timeout", "step_timeout"]
         released.set()
 
 
@@ -237,7 +237,7 @@ async def test_a_step_takes_options_at_the_call(engine: Engine) -> None:
 
     async with engine.worker():
         run = await engine.client.start(calling)
-        assert await run.result(10) == [1, 2, 3]
+        assert await run.result(60) == [1, 2, 3]
 
     assert [entry.key for entry in engine.detail(run.id).journal] == ["one", "call", "call#2"]
 
@@ -254,7 +254,7 @@ async def test_a_key_used_twice_is_refused_by_name(engine: Engine) -> None:
 
     async with engine.worker():
         with pytest.raises(hf.errors.RunFailed) as failed:
-            await (await engine.client.start(calling)).result(10)
+            await (await engine.client.start(calling)).result(60)
 
     assert isinstance(failed.value.__cause__, hf.errors.DuplicateStepKey)
     assert failed.value.__cause__.key == "same"
@@ -289,7 +289,7 @@ async def test_a_handler_that_raises_a_base_exception_fails_its_step_and_nothing
 
     async with engine.worker() as worker:
         run = await engine.client.start(calling)
-        result = await run.result(10)
+        result = await run.result(60)
         assert worker.held_runs == 0 or await engine.client.start(calling)
 
     assert len(result) == 3
@@ -312,8 +312,8 @@ async def test_a_handler_that_exits_the_interpreter_leaves_the_worker_alive(engi
     async with engine.worker():
         run = await engine.client.start(leaving)
         with pytest.raises(hf.errors.RunFailed, match="SystemExit"):
-            await run.result(10)
-        assert await (await engine.client.start(other)).result(10) == "fine"
+            await run.result(60)
+        assert await (await engine.client.start(other)).result(60) == "fine"
 
 
 async def test_a_plain_step_runs_in_a_thread_and_keeps_the_loop_free(engine: Engine) -> None:
@@ -328,7 +328,7 @@ async def test_a_plain_step_runs_in_a_thread_and_keeps_the_loop_free(engine: Eng
         return await where.aio()
 
     async with engine.worker():
-        assert await (await engine.client.start(asking)).result(10) is True
+        assert await (await engine.client.start(asking)).result(60) is True
 
 
 async def test_a_plain_step_called_directly_in_an_async_workflow_says_what_to_do(engine: Engine) -> None:
@@ -342,7 +342,7 @@ async def test_a_plain_step_called_directly_in_an_async_workflow_says_what_to_do
 
     async with engine.worker():
         with pytest.raises(hf.errors.RunFailed, match=r"step\.aio"):
-            await (await engine.client.start(calling)).result(10)
+            await (await engine.client.start(calling)).result(60)
 
 
 async def test_a_step_called_by_a_step_just_runs(engine: Engine) -> None:
@@ -360,7 +360,7 @@ async def test_a_step_called_by_a_step_just_runs(engine: Engine) -> None:
 
     async with engine.worker():
         run = await engine.client.start(nesting)
-        assert await run.result(10) == 2
+        assert await run.result(60) == 2
 
     assert [entry.key for entry in engine.detail(run.id).journal] == ["outer"]
 
@@ -376,7 +376,7 @@ async def test_a_durable_operation_in_a_handler_is_refused(engine: Engine) -> No
 
     async with engine.worker():
         with pytest.raises(hf.errors.RunFailed, match="only inside a workflow"):
-            await (await engine.client.start(calling)).result(10)
+            await (await engine.client.start(calling)).result(60)
 
 
 async def test_a_step_in_a_task_of_its_own_is_refused_with_the_way_out(engine: Engine) -> None:
@@ -390,7 +390,7 @@ async def test_a_step_in_a_task_of_its_own_is_refused_with_the_way_out(engine: E
 
     async with engine.worker():
         with pytest.raises(hf.errors.RunFailed, match=r"hf\.gather"):
-            await (await engine.client.start(calling)).result(10)
+            await (await engine.client.start(calling)).result(60)
 
 
 async def test_steps_and_workflows_just_run_without_an_engine() -> None:

@@ -32,7 +32,7 @@ async def test_gather_returns_results_in_order_and_journals_each_branch(engine: 
 
     async with engine.worker():
         run = await engine.client.start(packing)
-        assert await run.result(10) == ["[a]", "[[b]]", "[[c]]"]
+        assert await run.result(60) == ["[a]", "[[b]]", "[[c]]"]
 
     keys = {entry.key for entry in engine.detail(run.id).journal}
     assert keys == {"pack", "gather[1]/pack", "gather[1]/pack#2", "gather[2]/pack", "gather[2]/pack#2"}
@@ -60,7 +60,7 @@ async def test_branches_that_sleep_wake_by_themselves_while_another_is_busy(engi
         return [*await hf.gather(busy(), later())]
 
     async with engine.worker():
-        assert await (await engine.client.start(both)).result(10) == ["busy", "woken"]
+        assert await (await engine.client.start(both)).result(60) == ["busy", "woken"]
 
 
 async def test_the_first_failure_of_a_gather_stops_the_others_at_their_next_step(engine: Engine) -> None:
@@ -92,7 +92,7 @@ async def test_the_first_failure_of_a_gather_stops_the_others_at_their_next_step
 
     async with engine.worker():
         run = await engine.client.start(gathering)
-        assert await run.result(10) == "first"
+        assert await run.result(60) == "first"
 
     assert done == ["one"]
     assert {entry.key for entry in engine.detail(run.id).journal} == {"fail", "gather[0]/work"}
@@ -111,7 +111,7 @@ async def test_gather_can_return_failures_in_their_places(engine: Engine) -> Non
         return [repr(result) for result in results]
 
     async with engine.worker():
-        assert await (await engine.client.start(gathering)).result(10) == ["1", "Broken('two')", "3"]
+        assert await (await engine.client.start(gathering)).result(60) == ["1", "Broken('two')", "3"]
 
 
 async def test_map_bounds_its_concurrency_and_keeps_the_order(engine: Engine) -> None:
@@ -131,7 +131,7 @@ async def test_map_bounds_its_concurrency_and_keeps_the_order(engine: Engine) ->
         return await hf.map(work, range(20), concurrency=3)
 
     async with engine.worker():
-        assert await (await engine.client.start(mapping)).result(10) == [number * 10 for number in range(20)]
+        assert await (await engine.client.start(mapping)).result(60) == [number * 10 for number in range(20)]
 
     assert 1 <= most <= 3
 
@@ -151,10 +151,10 @@ async def test_map_tolerates_as_many_failures_as_it_is_told(engine: Engine) -> N
 
     async with engine.worker():
         two_failed = ["1", "2", "3", "4", "failed", "6", "7", "8", "9", "failed"]
-        assert await (await engine.client.start(mapping, 0.2)).result(10) == two_failed
-        assert await (await engine.client.start(mapping, 2)).result(10) == two_failed
+        assert await (await engine.client.start(mapping, 0.2)).result(60) == two_failed
+        assert await (await engine.client.start(mapping, 2)).result(60) == two_failed
         with pytest.raises(hf.errors.RunFailed, match="Broken: 5"):
-            await (await engine.client.start(mapping, 0.1)).result(10)
+            await (await engine.client.start(mapping, 0.1)).result(60)
 
 
 async def test_map_items_have_names_of_their_own_if_asked(engine: Engine) -> None:
@@ -168,7 +168,7 @@ async def test_map_items_have_names_of_their_own_if_asked(engine: Engine) -> Non
 
     async with engine.worker():
         run = await engine.client.start(mapping)
-        assert await run.result(10) == ["x", "y"]
+        assert await run.result(60) == ["x", "y"]
 
     assert {entry.key for entry in engine.detail(run.id).journal} == {"map[x]/work", "map[y]/work"}
 
@@ -187,7 +187,7 @@ async def test_a_sleeping_run_is_held_by_no_worker_and_never_wakes_early(engine:
             # The database may know before the worker has heard its answer.
             await asyncio.sleep(0.01)
         assert (await run.get()).worker is None
-        assert (await run.result(10))[0] >= LONG_S
+        assert (await run.result(60))[0] >= LONG_S
 
     wait = engine.detail(run.id).waits[0]
     assert (wait.closed_ms or 0) >= (wait.due_ms or 0)
@@ -202,7 +202,7 @@ async def test_recorded_values_are_the_same_on_replay(engine: Engine) -> None:
         await hf.sleep(LONG_S)
 
     async with engine.worker():
-        await (await engine.client.start(valuing)).result(10)
+        await (await engine.client.start(valuing)).result(60)
 
     assert len(seen) == 2
     assert seen[0] == seen[1]
@@ -224,7 +224,7 @@ async def test_a_signal_reaches_a_wait_before_and_after_it_opened(engine: Engine
         assert await run.signal("number", 1) is True
         assert await run.signal("number", 2) is False or True
         await run.signal("number", 3)
-        assert await run.result(10) == [1, 2, 3]
+        assert await run.result(60) == [1, 2, 3]
 
 
 @pytest.mark.requirement("S-57", "promise-7")
@@ -242,7 +242,7 @@ async def test_a_signal_that_is_sent_twice_with_one_id_arrives_once(engine: Engi
         run = await engine.client.start(waiting)
         for _ in range(3):
             await engine.client.signal("go", run_id=run.id, signal_id="0196f000-0000-7000-8000-000000000001")
-        assert await run.result(10) == "once"
+        assert await run.result(60) == "once"
 
 
 @pytest.mark.requirement("S-57", "S-31", "O-16")
@@ -257,7 +257,7 @@ async def test_a_wait_for_a_signal_times_out(engine: Engine) -> None:
 
     async with engine.worker():
         for seconds in (0.01, LONG_S):
-            assert await (await engine.client.start(waiting, seconds)).result(10) == "signal_timeout never"
+            assert await (await engine.client.start(waiting, seconds)).result(60) == "signal_timeout never"
 
 
 async def test_a_signal_to_all_reaches_every_waiting_run(engine: Engine) -> None:
@@ -271,7 +271,7 @@ async def test_a_signal_to_all_reaches_every_waiting_run(engine: Engine) -> None
             while not (await run.explain()).pending_signals:
                 await asyncio.sleep(0.01)
         assert set(await engine.client.signal("news", "hello")) == {run.id for run in runs}
-        assert [await run.result(10) for run in runs] == ["hello"] * 3
+        assert [await run.result(60) for run in runs] == ["hello"] * 3
 
 
 @pytest.mark.requirement("S-57", "S-02")
@@ -296,7 +296,7 @@ async def test_a_child_run_knows_its_parent_and_starts_once(engine: Engine) -> N
 
     async with engine.worker():
         run = await engine.client.start(parent)
-        assert await run.result(15) == [2, 11, 21, 31]
+        assert await run.result(60) == [2, 11, 21, 31]
 
     assert sorted(started) == [1, 10, 20, 30]
     children = (await engine.client.list(parent_id=run.id)).runs
@@ -317,7 +317,7 @@ async def test_a_failed_child_fails_its_parent_with_the_reason(engine: Engine) -
         return "not reached"
 
     async with engine.worker():
-        assert await (await engine.client.start(parent)).result(10) == "Broken: inside"
+        assert await (await engine.client.start(parent)).result(60) == "Broken: inside"
 
 
 async def test_a_parent_of_many_children_gets_all_results(engine: Engine) -> None:
@@ -333,7 +333,7 @@ async def test_a_parent_of_many_children_gets_all_results(engine: Engine) -> Non
         return sum(await hf.map(call, range(60), concurrency=25))
 
     async with engine.worker():
-        assert await (await engine.client.start(parent)).result(30) == sum(range(60))
+        assert await (await engine.client.start(parent)).result(60) == sum(range(60))
 
 
 @pytest.mark.requirement("S-59")
@@ -354,7 +354,7 @@ async def test_a_run_past_its_deadline_ends_failed_whatever_it_waits_for(engine:
         for workflow in (in_a_step, in_a_sleep):
             run = await engine.client.start(workflow)
             with pytest.raises(hf.errors.RunFailed, match="deadline_exceeded"):
-                await run.result(10)
+                await run.result(60)
             assert (await run.get()).terminal_reason == "deadline_exceeded"
 
 
@@ -380,7 +380,7 @@ async def test_a_cancelled_run_stops_in_its_step_and_in_its_wait(engine: Engine)
         await reached.wait()
         await run.cancel("enough")
         with pytest.raises(hf.errors.RunCancelled):
-            await run.result(10)
+            await run.result(60)
         run = await engine.client.start(in_a_wait)
         while (await run.get()).status is not RunStatus.WAITING:
             await asyncio.sleep(0.01)
@@ -405,7 +405,7 @@ async def test_except_exception_in_a_workflow_does_not_swallow_suspension(engine
         return "ok"
 
     async with engine.worker():
-        assert await (await engine.client.start(careless)).result(10) == "ok"
+        assert await (await engine.client.start(careless)).result(60) == "ok"
 
     assert calls == ["after"]
 
@@ -442,7 +442,7 @@ async def test_a_plain_workflow_does_all_of_this_from_a_thread(engine: Engine) -
     async with engine.worker():
         run = await engine.client.start(plain, 2)
         await run.signal("go", "gone")
-        assert await run.result(20) == [4, 5, "gone", 42, 2, [2, 4, 6], True]
+        assert await run.result(60) == [4, 5, "gone", 42, 2, [2, 4, 6], True]
 
 
 async def test_current_tells_the_run_in_a_workflow(engine: Engine) -> None:
@@ -454,7 +454,7 @@ async def test_current_tells_the_run_in_a_workflow(engine: Engine) -> None:
 
     async with engine.worker():
         run = await engine.client.start(asking, key="k-1")
-        assert await run.result(10) == [run.id, "k-1", "asking", 1, "default"]
+        assert await run.result(60) == [run.id, "k-1", "asking", 1, "default"]
 
     with pytest.raises(hf.errors.NotInWorkflow):
         hf.current()

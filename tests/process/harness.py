@@ -30,7 +30,7 @@ from holdfast.model.status import TERMINAL_STATUSES, RunStatus
 from tests.process.program import EFFECTS
 
 LEASE: Final = timedelta(milliseconds=700)
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 90.0
 """How long a condition may take to come true, on a machine that is busy with other things."""
 POLL_S: Final = 0.02
 PROGRAM: Final = "tests.process.program"

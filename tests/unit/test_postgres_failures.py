@@ -329,7 +329,7 @@ def _finish(finish: bool) -> Finish | None:
 def _wait_until_idle(url: str) -> None:
     """Return when the server has done with what was sent to it."""
     with psycopg.connect(url, autocommit=True) as connection:
-        for _ in range(1_000):
+        for _ in range(6_000):
             busy = connection.execute(
                 "select from pg_stat_activity where datname = current_database() and state <> 'idle' "
                 "and pid <> pg_backend_pid() and application_name = 'holdfast'"
