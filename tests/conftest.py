@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import compileall
+import contextlib
 import os
 import signal
 from collections.abc import Generator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.postgres_server import as_role, empty_tables, fresh_database, make_login, run_server
+from tests.postgres_server import Emptier, as_role, fresh_database, make_login, run_server
 
 # No test shall fail because the machine is busy.
 settings.register_profile("untimed", deadline=None)
@@ -61,34 +62,40 @@ def postgres_template(postgres_server_url: str) -> Generator[str, None, None]:
 
 
 @pytest.fixture(scope="session")
-def _postgres_shared(postgres_server_url: str, postgres_template: str) -> Generator[str, None, None]:
+def _postgres_shared(postgres_server_url: str, postgres_template: str) -> Generator[tuple[str, Emptier], None, None]:
     name = f"holdfast_shared_{os.getpid()}"
-    with fresh_database(postgres_server_url, name, template=postgres_template) as url:
-        yield url
+    with (
+        fresh_database(postgres_server_url, name, template=postgres_template) as url,
+        contextlib.closing(Emptier(url)) as emptier,
+    ):
+        yield url, emptier
 
 
 @pytest.fixture
-def postgres_url(_postgres_shared: str) -> str:
+def postgres_url(_postgres_shared: tuple[str, Emptier]) -> str:
     """The URL of a migrated database without rows. All tests of this process use the same one, one after the other."""
-    empty_tables(_postgres_shared)
-    return _postgres_shared
+    url, emptier = _postgres_shared
+    emptier.empty()
+    return url
 
 
 @pytest.fixture(scope="session")
-def _walled_shared(postgres_server_url: str, postgres_template: str) -> Generator[str, None, None]:
+def _walled_shared(postgres_server_url: str, postgres_template: str) -> Generator[tuple[str, Emptier], None, None]:
     from holdfast.store.postgres.wall import raise_wall
 
     name = f"holdfast_walled_{os.getpid()}"
     with fresh_database(postgres_server_url, name, template=postgres_template) as url:
         raise_wall(url, settle_s=0)
-        yield url
+        with contextlib.closing(Emptier(url)) as emptier:
+            yield url, emptier
 
 
 @pytest.fixture
-def walled_admin_url(_walled_shared: str) -> str:
+def walled_admin_url(_walled_shared: tuple[str, Emptier]) -> str:
     """The URL of an empty database with a wall between its tenants, for its superuser."""
-    empty_tables(_walled_shared)
-    return _walled_shared
+    url, emptier = _walled_shared
+    emptier.empty()
+    return url
 
 
 @pytest.fixture
