@@ -38,6 +38,12 @@ PRELOADED: Final = (
     "asyncio",
     "psycopg",
     "sqlalchemy.orm",
+    "holdfast.cli.bulk",
+    "holdfast.cli.commands",
+    "holdfast.cli.doctor",
+    "holdfast.cli.main",
+    "holdfast.cli.reporting",
+    "holdfast.cli.runs_group",
     "holdfast.cli.work",
     "holdfast.store.migrations",
     "holdfast.store.postgres.adapter",
@@ -49,8 +55,8 @@ QUICKLY: Final = hf.WorkerSettings(lease=LEASE, poll=timedelta(milliseconds=100)
 T = TypeVar("T")
 
 _numbers = count(1)
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(list(PRELOADED))
+FORKS: Final = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(list(PRELOADED))
 
 
 def eventually(look: Callable[[], T | None], what: str, *, within_s: float = DEADLINE_S) -> T:
@@ -80,7 +86,7 @@ class Process:
 
     def __init__(self, log_file: Path, target: Callable[..., object], *args: Any) -> None:
         self._log_file = log_file
-        self._process = _forks.Process(target=_run, args=(str(log_file), target, args))
+        self._process = FORKS.Process(target=_run, args=(str(log_file), target, args))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid

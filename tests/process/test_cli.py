@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from holdfast.app import connect_sync
+from holdfast.cli.main import run
 from holdfast.store.migrations import migrate
 from tests.postgres_server import fresh_database
+from tests.process.harness import FORKS
 
 PROGRAM = """
 import time
@@ -81,6 +83,16 @@ Claimer.run_once = fail
 COMMAND = [sys.executable, "-m", "holdfast.cli.main"]
 
 
+def execute(folder: str, environment: dict[str, str], out: str, err: str, arguments: Sequence[str]) -> None:
+    """The command, in the process that was forked for it."""
+    for descriptor, file in ((1, out), (2, err)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.exit(run(arguments))
+
+
 class Shell:
     """A folder with a program in it, and a database."""
 
@@ -90,15 +102,27 @@ class Shell:
         self.environment = {**os.environ, "HOLDFAST_DATABASE_URL": database, "COLUMNS": "100", "NO_COLOR": "1"}
 
     def run(self, *arguments: str, database: str | None = None) -> subprocess.CompletedProcess[str]:
+        """A command in a process of its own, forked from one that has imported everything: it is there in a moment."""
         environment = self.environment if database is None else {**self.environment, "HOLDFAST_DATABASE_URL": database}
+        out, err = self.folder / ".stdout", self.folder / ".stderr"
+        process = FORKS.Process(target=execute, args=(str(self.folder), environment, str(out), str(err), arguments))
+        process.start()
+        process.join(120)
+        assert process.exitcode is not None, f"{arguments} has not ended:\n{out.read_text()}{err.read_text()}"
+        status = process.exitcode
+        process.close()
+        return subprocess.CompletedProcess(arguments, status, out.read_text("utf-8"), err.read_text("utf-8"))
+
+    def run_anew(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command as a shell starts it."""
         return subprocess.run(
             [*COMMAND, *arguments],
             cwd=self.folder,
-            env=environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
         )
 
     def ask(self, *arguments: str, status: int = 0) -> Any:
@@ -129,7 +153,7 @@ class Shell:
     @contextmanager
     def worker(self, *arguments: str) -> Generator[Running, None, None]:
         """A worker that is ready."""
-        with self.open("worker", "orders:app", "--lease", "5s", *arguments) as running:
+        with self.open("worker", "orders:app", "--lease", "30s", *arguments) as running:
             running.log_until(lambda record: "started" in record["message"] and "pid" not in record)
             yield running
 
@@ -154,7 +178,7 @@ class Running:
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=90)
 
 
 def _until(lines: Any, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -211,7 +235,10 @@ def test_a_run_that_one_process_starts_is_executed_by_another_and_its_end_is_sho
         failed = any_shell.ask("start", "refuse", '"o-2"', "--wait", status=1)
         shown = any_shell.ask("runs", "show", answer["run"]["id"])
         healthy = any_shell.ask("doctor")
+        anew = any_shell.run_anew("runs", "show", answer["run"]["id"], "--json")
 
+    assert (anew.returncode, anew.stderr) == (0, "")
+    assert json.loads(anew.stdout)["run"] == shown["run"]
     assert answer["created"]
     assert answer["run"]["status"] == "completed"
     assert answer["run"]["result"] == "receipt for o-1"
@@ -335,6 +362,7 @@ def test_an_unknown_run_is_not_found_and_no_id_is_a_usage_error(shell: Shell) ->
     unknown = "0190b5a4-7c2e-7d3a-9f10-2b6c8d4e5f60"
 
     assert_error(shell.run("runs", "show", "o-1"), 2, "not a run id")
+    assert_error(shell.run_anew("runs", "show", "o-1"), 2, "not a run id")
     assert shell.ask("runs", "explain", unknown, status=3)["error"] == {
         "code": "run_not_found",
         "message": f"no run {unknown}",
