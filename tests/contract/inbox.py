@@ -44,6 +44,9 @@ def choose_wait(
         where = chance.choice((None, None, *FILTERS))
         name = chance.choice(SIGNALS)
         return NewWait(key=key, seq=seq, kind=kind, signal=name, delay_ms=delay_ms, request=where)
+    if kind is WaitKind.BREAKER:
+        # Of a name that signals have too: they are not to be mixed up.
+        return NewWait(key=key, seq=seq, kind=kind, signal=chance.choice(SIGNALS), delay_ms=delay_ms)
     if kind is WaitKind.RETRY or chance.random() < 0.5:
         return NewWait(key=key, seq=seq, kind=WaitKind.RETRY, delay_ms=delay_ms)
     due_ms = UnixMs(now_ms + chance.choice((-5, 0, 30, 500)))

@@ -80,8 +80,10 @@ class Breakers:
 
         return self._say(Told(tenant, breaker, ticket, failed))
 
-    def close(self) -> None:
-        """Ask and tell no more."""
+    async def close(self, *, within_s: float) -> None:
+        """Ask and tell no more. What was told already is recorded if the database takes it in time."""
+        if self._talk is not None:
+            await asyncio.wait([self._talk], timeout=within_s)
         if self._talk is not None:
             self._talk.cancel()
 

@@ -292,7 +292,7 @@ class Worker:
                     execution.lost()
                 await self._all_ended(LOOP_TICK_S)
         self.services.committer.close()
-        self.services.breakers.close()
+        await self.services.breakers.close(within_s=LOOP_TICK_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
