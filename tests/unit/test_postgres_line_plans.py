@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import psycopg
 import pytest
+from msgspec import structs
 
 from holdfast.model.commit import Finish, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs, WorkerId
@@ -19,7 +20,7 @@ from holdfast.store.postgres.connection import Address
 from holdfast.store.postgres.statements import Params, statement
 from holdfast.store.queues import write_limit
 from holdfast.store.rendering import text_of
-from holdfast.store.standing import AHEAD_MAX, read_standing
+from holdfast.store.standing import AHEAD_MAX, HELD_LOOK, read_standing
 from holdfast.store.tenancy import write_pause
 from tests.contract.scene import INPUT, OTHER_TENANT, RESULT, run_id
 from tests.postgres_stage import migrated_database
@@ -152,6 +153,21 @@ def test_explaining_a_run_behind_very_many_that_a_limit_keeps_reads_few_of_them(
         assert reader.pages <= 500
         assert reader.scanned() == set()
         reader.connection.close()
+
+
+@pytest.mark.requirement("fault-60", "fault-62")
+def test_explaining_a_run_of_a_large_fleet_reads_few_of_those_that_are_held(loaded: str) -> None:
+    reader = Reader(loaded)
+    with closing(PostgresStore(loaded, connections_max=1)) as store:
+        detail = store.read_detail(DEFAULT_TENANT, run_id(10))
+    workers = [structs.replace(detail.workers[0], id=WorkerId(f"worker-{number}")) for number in range(7)]
+
+    standing = read_standing(reader, detail.run, workers, detail.waits)
+
+    assert [one.run_id for one in standing.holders] == [run_id(n) for n in range(2, 102, 10)]
+    assert reader.rows_read() <= HELD_LOOK + 50
+    assert "runs" not in reader.scanned()
+    reader.connection.close()
 
 
 @pytest.mark.requirement("O-09", "fault-60")

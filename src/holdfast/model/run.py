@@ -424,7 +424,8 @@ class Standing(Struct, frozen=True, kw_only=True):
     holders: list[Holder] = []
     """Of a run in the line: up to 10 runs of its tenant that are held, longest first: those of its queue if that has
     reached its limit, else all of them if the tenant has reached its own, else those that the workers which serve its
-    line hold."""
+    line hold. Of very many held runs only the 200 that were created first are looked at, unless that limit is
+    reached."""
 
 
 class RunDetail(Struct, frozen=True, kw_only=True):

@@ -10,13 +10,13 @@ from enum import StrEnum
 from itertools import chain
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, SmallInteger, case, func, literal_column, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, SmallInteger, case, func, literal_column, select, tuple_, union_all
 
 from holdfast.model.breaker import BreakerRow
 from holdfast.model.ids import RunId, WorkerId
 from holdfast.model.pause import bar_of
 from holdfast.model.run import Holder, Run, Standing, Wait, WorkerRow
-from holdfast.model.status import HELD_STATUSES, WaitKind
+from holdfast.model.status import HELD_STATUSES, RunStatus, WaitKind
 from holdfast.store.breakers import breaker_from, breakers_awaited
 from holdfast.store.rendering import SHARD, value
 from holdfast.store.search import Query, Read
@@ -27,6 +27,9 @@ AHEAD_MAX: Final = 1_000
 
 HOLDERS_MAX: Final = 10
 """Runs that an explanation names at most."""
+
+HELD_LOOK: Final = 200
+"""So many of a tenant's held runs are looked at for those, of each status the ones that were created first."""
 
 _VALUES: Final = ("tenant", "queue", "id", "priority", "ready_ms")
 
@@ -99,7 +102,7 @@ def place_of() -> Query:
     c, mine, quota, limit = RUNS.c, RUNS.alias("mine"), TENANTS.c, QUEUES.c
     most = select(quota.running_max).where(quota.tenant == value("tenant")).scalar_subquery()
     queue_most = select(limit.running_max).where(limit.tenant == value("tenant"), limit.queue == value("queue"))
-    count = _by_status(select(func.count()).select_from(RUNS).where(*_held()))
+    count = _by_status(select(func.count()).select_from(RUNS).where(*_held(*HELD_STATUSES)))
     counts = [
         (limit_of, case((limit_of.is_not(None), held.scalar_subquery())))
         for limit_of, held in (
@@ -135,19 +138,32 @@ def place_of() -> Query:
 
 
 def holders_of(by: By, workers: int) -> Query:
-    """The runs that are held longest: of the queue, of the tenant, or by so many workers. Access: runs_status."""
-    c = RUNS.c
-    query = _by_status(select(c.id, c.workflow, c.worker, c.updated_ms).where(*_held()))
+    """The runs that are held longest: of the queue, or of those that are looked at of the tenant, by so many workers.
+
+    Access: runs_status.
+    """
     if by is By.QUEUE:
-        query = query.where(c.queue == value("queue"))
-    elif by is By.WORKER:
-        query = query.where(c.worker.in_([value(f"worker_{number}") for number in range(workers)]))
-    return query.order_by(c.updated_ms, c.id).limit(literal_column(str(HOLDERS_MAX)))
-
-
-def _held() -> tuple[ColumnElement[bool], ...]:
+        query = _by_status(select(*_HOLDER).where(*_held(*HELD_STATUSES), RUNS.c.queue == value("queue")))
+        return query.order_by(RUNS.c.updated_ms, RUNS.c.id).limit(literal_column(str(HOLDERS_MAX)))
     c = RUNS.c
-    statuses: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in sorted(HELD_STATUSES)]
+    most: ColumnElement[int] = literal_column(str(HELD_LOOK))
+    heads = [
+        _by_status(select(*_HOLDER).where(*_held(status))).order_by(c.created_ms, c.id).limit(most).subquery(status)
+        for status in sorted(HELD_STATUSES)
+    ]
+    held = union_all(*(select(head) for head in heads)).subquery("held")
+    found: Query = select(held)
+    if by is By.WORKER:
+        found = found.where(held.c.worker.in_([value(f"worker_{number}") for number in range(workers)]))
+    return found.order_by(held.c.updated_ms, held.c.id).limit(literal_column(str(HOLDERS_MAX)))
+
+
+_HOLDER: Final = [RUNS.c[name] for name in ("id", "workflow", "worker", "updated_ms")]
+
+
+def _held(*held: RunStatus) -> tuple[ColumnElement[bool], ...]:
+    c = RUNS.c
+    statuses: list[ColumnElement[str]] = [literal_column(f"'{status.value}'") for status in sorted(held)]
     return (c.shard == SHARD, c.tenant == value("tenant"), c.status.in_(statuses), c.worker.is_not(None))
 
 

@@ -9,7 +9,7 @@ from holdfast.model.breaker import BreakerRow
 from holdfast.model.ids import RunId, Tenant, WorkerId
 from holdfast.model.pause import bar_of
 from holdfast.model.run import Claim, ClaimedRun, Holder, Run, Standing, WorkerRow
-from holdfast.model.status import RunStatus
+from holdfast.model.status import HELD_STATUSES, RunStatus
 from holdfast.store.memory.rules import Rules
 from holdfast.store.memory.tables import SUSPECT_CRASHES, Record, Tables, place_of
 from holdfast.store.memory.unit import Unit
@@ -17,6 +17,7 @@ from holdfast.store.port import CLAIM_LOOK, CLAIM_ROUNDS
 
 QUOTA, LIMIT = "quota:", "limit:"
 HOLDERS_MAX = 10
+HELD_LOOK = 200
 AHEAD_MAX = 1_000
 
 
@@ -137,12 +138,15 @@ def find_standing(
     tenant_is_full = most is not None and running >= most
     queue_is_full = queue_most is not None and queue_running >= queue_most
     serving = [row.id for row in workers if run.queue in row.queues and run.code in row.codes]
-    holders = sorted(
-        (one.updated_ms, one.id, one.workflow, one.worker)
-        for one in (record.run for record in tables.records.values())
-        if one.tenant == run.tenant and one.worker is not None
-        if (one.queue == run.queue if queue_is_full else one.worker in serving or tenant_is_full)
-    )[:HOLDERS_MAX]
+    rows = (record.run for record in tables.records.values())
+    held = [one for one in rows if one.tenant == run.tenant and one.worker is not None]
+    if queue_is_full:
+        held = [one for one in held if one.queue == run.queue]
+    else:
+        held.sort(key=lambda one: (one.created_ms, one.id))
+        heads = ([one for one in held if one.status is status][:HELD_LOOK] for status in HELD_STATUSES)
+        held = [one for head in heads for one in head if tenant_is_full or one.worker in serving]
+    holders = sorted((one.updated_ms, one.id, one.workflow, one.worker) for one in held if one.worker is not None)
     return Standing(
         pauses=pauses,
         breakers=breakers,
@@ -153,7 +157,7 @@ def find_standing(
         queue_running=queue_running,
         holders=[
             Holder(run_id=run_id, workflow=workflow, worker=worker, since_ms=since_ms)
-            for since_ms, run_id, workflow, worker in holders
+            for since_ms, run_id, workflow, worker in holders[:HOLDERS_MAX]
         ],
     )
 
