@@ -124,10 +124,12 @@ class Breakers:
         before, after = heard.before, heard.after
         if after.state is before.state:
             return
-        if after.state is BreakerState.OPEN:
-            logger.warning("%s is open: %s", _name(after), _retry(after))
-        elif after.state is BreakerState.CLOSED:
+        is_due = after.next_ms is not None and after.next_ms <= after.changed_ms
+        if after.state is BreakerState.CLOSED:
             logger.warning("%s is closed again: the runs that wait for it go on", _name(after))
+        elif after.state is BreakerState.OPEN and not is_due:
+            logger.warning("%s is open: %s", _name(after), _retry(after))
+        if is_due:
             self.look()
 
     # Waits
