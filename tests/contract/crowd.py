@@ -44,6 +44,7 @@ from holdfast.store.port import Store
 from holdfast.store.queues import write_limit
 from holdfast.store.tenancy import delete_pause, write_pause, write_policy
 from tests.contract.commands import HASHES, draw_move
+from tests.contract.crowd_meetings import meet
 from tests.contract.scene import ERROR, OTHER_TENANT, RESULT, entry, new_run, run_id
 from tests.contract.stores import ManualClock
 
@@ -191,6 +192,7 @@ class Actor:
             (3, self.requeue_lost),
             (7, self.command),
             (5, self.shift),
+            (6, self.meet),
             (3, self.copy),
             (2, self.move),
             (2 if bars else 0, self.bar),
@@ -243,7 +245,9 @@ class Actor:
         return new_run(self.number, **{**base, **given})
 
     def start(self) -> str:
-        runs = [self.new_run() for _ in range(self.pick.choice((1, 1, 2, 3)))]
+        return self.start_these([self.new_run() for _ in range(self.pick.choice((1, 1, 2, 3)))])
+
+    def start_these(self, runs: Sequence[NewRun]) -> str:
         answers = self.store.start_runs(runs)
         with self.log.lock:
             self.log.started |= {run.id: run for run, one in zip(runs, answers, strict=True) if one.created}
@@ -256,10 +260,17 @@ class Actor:
         self.store.register_worker(info, lease_ms=LEASE_MS)
 
     def claim(self) -> str:
+        queues = [self.pick.choice(QUEUES)] if self.chance(0.4) else QUEUES
+        codes = [name for name in CODES if self.chance(0.85)] or CODES
+        return self.claim_from(queues, codes, self.pick.choice((1, 2, 4, 30)), self.pick.choice((0, 1, 9)))
+
+    def claim_all(self) -> str:
+        return self.claim_from(QUEUES)
+
+    def claim_from(
+        self, queues: Sequence[str], codes: Sequence[str] = CODES, limit: int = 30, suspects: int = 9
+    ) -> str:
         self.store.heartbeat(self.worker, lease_ms=LEASE_MS)
-        queues = [self.pick.choice(QUEUES)] if self.chance(0.4) else list(QUEUES)
-        codes = [name for name in CODES if self.chance(0.85)] or ["order"]
-        limit, suspects = self.pick.choice((1, 2, 4, 30)), self.pick.choice((0, 1, 9))
         begun_s = time.monotonic()
         runs = self.store.claim_runs(self.worker, queues=queues, codes=codes, limit=limit, suspects=suspects).runs
         ended_s = time.monotonic()
@@ -290,8 +301,9 @@ class Actor:
             return self.claim()
         return self.record(self.pick.sample(list(self.held.values()), min(len(self.held), 3)))
 
-    def record(self, leases: Sequence[Lease]) -> str:
-        batch = [self.draw_commit(lease) for lease in leases]
+    def record(self, leases: Sequence[Lease], batch: Sequence[RunCommit] = ()) -> str:
+        """Commit what is given for these leases, or something."""
+        batch = batch or [self.draw_commit(lease) for lease in leases]
         with self.log.lock:
             epochs = {commit.run_id: self.log.epochs.get(commit.run_id, 0) for commit in batch}
             # Before it is done, so that others meet it.
@@ -492,6 +504,9 @@ class Actor:
         self.store.command(tenant, some, order)
         self.store.command(tenant, some, order)
         return f"command: {type(command).__name__}"
+
+    def meet(self) -> str:
+        return meet(self)
 
     def shift(self) -> str:
         """Take a run that is probably in the line to another one."""
