@@ -15,6 +15,7 @@ from holdfast.store.tables import QUEUES
 
 _Q: Final = QUEUES.c
 _LIMIT: Final = [QUEUES.c[name] for name in QueueLimit.__struct_fields__]
+_LIMITS: Final = select(*_LIMIT).order_by(_Q.tenant, _Q.queue)
 
 
 def write_limit(statements: Statements, limit: QueueLimit) -> QueueLimit:
@@ -32,8 +33,8 @@ def delete_limit(statements: Statements, tenant: Tenant, queue: str) -> bool:
 
 def list_limits(statements: Statements, tenant: Tenant | None) -> list[QueueLimit]:
     """The limits of a tenant's queues, or of every one's, in the order of tenant and queue."""
-    query = select(*_LIMIT).order_by(_Q.tenant, _Q.queue)
-    return [limit_from(row) for row in statements.rows(query if tenant is None else query.where(_Q.tenant == tenant))]
+    query = _LIMITS if tenant is None else _LIMITS.where(_Q.tenant == tenant)
+    return [limit_from(row) for row in statements.rows(query)]
 
 
 def limit_from(row: Sequence[Any]) -> QueueLimit:

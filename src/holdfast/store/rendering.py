@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from typing import Any, Final, Literal
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import BindParameter, ColumnElement, Table, Text, bindparam, literal_column
 from sqlalchemy.dialects.sqlite import Insert, insert
@@ -45,9 +46,21 @@ def _dialect(name: DialectName) -> Dialect:
     return postgresql_dialect()
 
 
+_rendered: Final[WeakKeyDictionary[ClauseElement, dict[DialectName, tuple[str, dict[str, Any]]]]] = WeakKeyDictionary()
+"""What was rendered, for as long as its statement lives: those that a module keeps are rendered once."""
+
+
 def render(statement: Executable, dialect: DialectName) -> tuple[str, dict[str, Any]]:
     """The text, with the tables named in full, and its named parameters: ``:name``, or psycopg's ``%(name)s``."""
     assert isinstance(statement, ClauseElement)
+    by_dialect = _rendered.setdefault(statement, {})
+    if dialect not in by_dialect:
+        by_dialect[dialect] = _render(statement, dialect)
+    text, params = by_dialect[dialect]
+    return text, dict(params)
+
+
+def _render(statement: ClauseElement, dialect: DialectName) -> tuple[str, dict[str, Any]]:
     compiled = statement.compile(
         dialect=_dialect(dialect),
         schema_translate_map=_SCHEMA,

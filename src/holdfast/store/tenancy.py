@@ -48,6 +48,8 @@ _POLICY: Final = [TENANTS.c[name] for name in TenantPolicy.__struct_fields__]
 _PAUSE: Final = [PAUSES.c[name] for name in Pause.__struct_fields__]
 _R: Final = RUNS.c
 _P: Final = PAUSES.c
+_POLICIES: Final = select(*_POLICY).order_by(TENANTS.c.tenant)
+_PAUSES: Final = select(*_PAUSE).order_by(_P.tenant, _P.kind, _P.name)
 _JSON_COLUMNS: Final = frozenset(
     {"input", "result", "error", "attributes", "payload", "request", "document", "queues", "workflows", "failed"}
 )
@@ -71,7 +73,7 @@ def write_policy(statements: Statements, policy: TenantPolicy) -> None:
 
 def list_policies(statements: Statements) -> list[TenantPolicy]:
     """Every policy that was set, by tenant."""
-    return [_policy(row) for row in statements.rows(select(*_POLICY).order_by(TENANTS.c.tenant))]
+    return [_policy(row) for row in statements.rows(_POLICIES)]
 
 
 def list_tenants(statements: Statements) -> list[TenantRow]:
@@ -117,8 +119,8 @@ def delete_pause(statements: Statements, tenant: Tenant, kind: PauseKind, name: 
 
 def list_pauses(statements: Statements, tenant: Tenant | None) -> list[Pause]:
     """What a tenant, or every one, has paused, in the order of tenant, kind and name."""
-    query = select(*_PAUSE).order_by(_P.tenant, _P.kind, _P.name)
-    return [pause_from(row) for row in statements.rows(query if tenant is None else query.where(_P.tenant == tenant))]
+    query = _PAUSES if tenant is None else _PAUSES.where(_P.tenant == tenant)
+    return [pause_from(row) for row in statements.rows(query)]
 
 
 def pauses_of() -> Select[*tuple[Any, ...]]:
