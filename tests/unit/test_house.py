@@ -95,13 +95,20 @@ def files(*suffixes: str) -> Iterator[Path]:
 
 
 @cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+@cache
+def nodes_of(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """The nodes of a module or function. It takes longer to walk through it than to look at each."""
+    return tuple(ast.walk(tree))
+
+
+@cache
 def modules(*trees: str) -> dict[Path, ast.Module]:
     """The Python files below these folders, parsed."""
-    return {
-        path: ast.parse(path.read_text("utf-8"), str(path))
-        for path in files(".py")
-        if path.relative_to(ROOT).parts[0] in (trees or PYTHON_TREES)
-    }
+    return {path: parsed(path) for path in files(".py") if path.relative_to(ROOT).parts[0] in (trees or PYTHON_TREES)}
 
 
 @cache
@@ -115,7 +122,7 @@ def at(path: Path, node: ast.AST | int) -> str:
 
 
 def functions(tree: ast.AST) -> Iterator[Function]:
-    return (node for node in ast.walk(tree) if isinstance(node, Function))
+    return (node for node in nodes_of(tree) if isinstance(node, Function))
 
 
 def report(violations: list[str]) -> None:
@@ -142,7 +149,7 @@ def test_core_imports_nothing_that_acts() -> None:
             f"{at(path, node)} core imports {name}"
             for path, tree in modules("src").items()
             if path.is_relative_to(SRC / "core")
-            for node in ast.walk(tree)
+            for node in nodes_of(tree)
             for name in imported(node)
             if name.split(".")[0] in CORE_IMPORTS_NONE_OF
         ]
@@ -155,7 +162,7 @@ def test_only_extras_are_imported_late() -> None:
             f"{at(path, node)} {function.name} imports {name}"
             for path, tree in modules("src").items()
             for function in functions(tree)
-            for node in ast.walk(function)
+            for node in nodes_of(function)
             for name in imported(node)
             if name.split(".")[0] not in LATE_IMPORTS
         ]
@@ -265,7 +272,7 @@ def test_the_store_port_stays_small() -> None:
 def sources_in(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
     """Where a module imports or names one of SOURCES, under whatever name."""
     dotted: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         match node:
             case ast.Import(names=names):
                 for alias in names:
@@ -278,7 +285,7 @@ def sources_in(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
                 yield from ((node, name) for name in full if name in SOURCES or module in SOURCES)
             case _:
                 pass
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Attribute) and (name := full_name(node, dotted)) in SOURCES:
             yield node, name
 
@@ -374,7 +381,7 @@ def test_no_sql_is_built_from_pieces() -> None:
         [
             f"{at(path, node)} builds SQL from pieces: put it in a .sql file, with parameters"
             for path, tree in modules("src").items()
-            for node in ast.walk(tree)
+            for node in nodes_of(tree)
             if SQL_STATEMENT.search(pieces(node))
         ]
     )
