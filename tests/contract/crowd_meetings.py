@@ -86,14 +86,17 @@ def run_is_shifted(actor: Actor, _: Lease) -> str:
 
 def signal_is_kept(actor: Actor, lease: Lease) -> str:
     """A signal is kept for all while a wait for it opens: sent by a client, or by a run and then swept."""
+    id_ = actor.next_id()
+    # A name of its own: of others many are kept.
+    name = f"paid{actor.number}"
     signal = Signal(
-        id=actor.next_id(),
+        id=id_,
         tenant=lease.run.tenant,
-        name="paid",
+        name=name,
         payload=Json(b'{"value":%d}' % actor.number),
         keep_ms=1_000_000,
     )
-    parking = partial(actor.record, [lease], [_parking(lease, signal="paid")])
+    parking = partial(actor.record, [lease], [_parking(lease, signal=name)])
     senders = [one for one in actor.held.values() if one is not lease and one.run.tenant == lease.run.tenant]
     if not senders or actor.chance(0.5):
         together(parking, partial(actor.send, signal))
