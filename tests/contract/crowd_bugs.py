@@ -53,7 +53,6 @@ FENCE: Final = ("and r.epoch = l.epoch", "")
 _FENCED: Final = ("commit_entries", "commit_end", "commit_attempts", "commit_waits", "commit_finish", "commit_park")
 
 BUGS: Final = (
-    Bug("a commit is not fenced by the epoch", dict.fromkeys(_FENCED, (FENCE,))),
     Bug(
         "a run parks without looking at its waits again",
         {"commit_park": (("w.open < l.open_waits or o.cancelled as ready", "o.cancelled as ready"),)},
@@ -62,6 +61,7 @@ BUGS: Final = (
         "a child ends without waking its parent",
         {"close_child_waits": (("and coalesce(r.status, '') in ('waiting', 'compensating')", "and false"),)},
     ),
+    Bug("a commit is not fenced by the epoch", dict.fromkeys(_FENCED, (FENCE,))),
     Bug(
         "a claim does not look again at the line of a run that it locked",
         {
