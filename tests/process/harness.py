@@ -45,9 +45,17 @@ PRELOADED: Final = (
     "holdfast.cli.reporting",
     "holdfast.cli.runs_group",
     "holdfast.cli.work",
+    "holdfast.runtime.worker",
+    "holdfast.store.bulk",
+    "holdfast.store.catalog",
     "holdfast.store.migrations",
     "holdfast.store.postgres.adapter",
+    "holdfast.store.rendering_postgresql",
     "holdfast.store.sqlite.adapter",
+    "holdfast.store.sqlite.core_statements",
+    "holdfast.store.sqlite.reading",
+    "pydantic.main",
+    "typer._adapters",
 )
 
 QUICKLY: Final = hf.WorkerSettings(lease=LEASE, poll=timedelta(milliseconds=100), grace=timedelta(seconds=10))
