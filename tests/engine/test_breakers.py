@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections import Counter
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -341,7 +340,3 @@ async def test_the_branches_of_one_run_go_on_in_turn_too(engine: Engine) -> None
     assert {wait.outcome for wait in closed} == {WaitOutcome.ELAPSED}
     ends = Counter(wait.closed_ms or 0 for wait in closed)
     assert [ends[moment] for moment in sorted(ends)] == [1, 2, 4, 1]
-    # A busy machine may be late for one turn and not for the next: what is promised is when each is due.
-    assert all((wait.closed_ms or 0) >= (wait.due_ms or 0) for wait in closed)
-    turns = sorted({wait.due_ms or 0 for wait in closed})
-    assert all(later - earlier >= 1000 for earlier, later in pairwise(turns))
