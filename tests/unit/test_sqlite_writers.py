@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import StoreBusy, StoreUnavailable, UsageError
+from holdfast.errors import RunNotFound, StoreBusy, StoreUnavailable, UsageError
 from holdfast.model.commit import RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, UnixMs
 from holdfast.model.limit import QueueLimit
@@ -19,7 +19,7 @@ from holdfast.store.port import count_runs
 from holdfast.store.queues import write_limit
 from holdfast.store.sqlite import SqliteStore
 from holdfast.store.sqlite.database import CHANGES_PER_CHECKPOINT, Database
-from tests.contract.scene import ALICE, entry, new_run
+from tests.contract.scene import ALICE, entry, new_run, run_id
 from tests.unit.sqlite_programs import (
     FLAWED,
     SOUND,
@@ -112,6 +112,20 @@ def test_the_lock_file_keeps_out_the_writers_of_a_flawed_library(path: str) -> N
     assert started[0].created
     for each in (holder, other, database):
         each.close()
+
+
+@pytest.mark.requirement("fault-36", "S-02")
+def test_a_read_that_finds_nothing_waits_for_no_writer_and_the_next_one_sees_what_is_new(
+    store: SqliteStore, path: str, library: Version
+) -> None:
+    with closing(Database(path, busy_timeout_ms=100, library=library)) as database, database.writing():
+        for read in (store.get_run, store.read_detail):
+            with pytest.raises(RunNotFound):
+                read(DEFAULT_TENANT, run_id(1))
+
+    assert store.start_runs([new_run(1)])[0].created
+    assert store.get_run(DEFAULT_TENANT, run_id(1)).id == run_id(1)
+    assert store.read_detail(DEFAULT_TENANT, run_id(1)).run.id == run_id(1)
 
 
 @pytest.mark.requirement("fault-36")

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-from holdfast.errors import StoreError, StoreMisconfigured, UsageError
+from holdfast.errors import HoldfastError, StoreError, StoreMisconfigured, UsageError
 from holdfast.store.sqlite.failures import DATA_ERRORS, is_connection_suspect, translate
 from holdfast.store.sqlite.lending import LentConnection
 from holdfast.store.sqlite.library import Version, check_library, has_wal_reset_bug
@@ -172,8 +172,11 @@ class Database:
             try:
                 yield connection
             except BaseException as error:
-                with suppress(sqlite3.Error):
-                    connection.rollback()
+                _roll_back(connection)
+                if _is_answer(error) and not connection.in_transaction:
+                    # To close a connection could mean to wait for a writer, who may wait for the one who asked.
+                    self._readers.append(connection)
+                    raise
                 self._close_connections([connection])
                 if isinstance(error, sqlite3.Error):
                     raise self._translated(error, committing=False) from error
@@ -333,6 +336,11 @@ class _Checkpoints:
     def connections(self) -> list[sqlite3.Connection]:
         """What there is to close."""
         return [] if self._connection is None else [self._connection]
+
+
+def _is_answer(error: BaseException) -> bool:
+    """Whether it was said on purpose, such as that there is no such run: the connection is as good as before."""
+    return isinstance(error, HoldfastError) and not isinstance(error, StoreError)
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
