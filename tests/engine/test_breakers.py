@@ -340,3 +340,25 @@ async def test_the_branches_of_one_run_go_on_in_turn_too(engine: Engine) -> None
     assert {wait.outcome for wait in closed} == {WaitOutcome.ELAPSED}
     ends = Counter(wait.closed_ms or 0 for wait in closed)
     assert [ends[moment] for moment in sorted(ends)] == [1, 2, 4, 1]
+
+
+async def test_an_answer_that_cannot_be_had_keeps_no_call_waiting(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr("holdfast.runtime.breakers.answer", fail)
+
+    @engine.app.step(retry=hf.Retry.never(), breaker=hf.Breaker("stripe"))
+    async def charge() -> None:
+        return None
+
+    @engine.app.workflow
+    async def pay() -> None:
+        await charge()
+
+    async with engine.worker():
+        run = await engine.client.start(pay)
+        with pytest.raises(RunFailed, match="nobody foresaw this"):
+            await run.result(timeout=60)

@@ -22,15 +22,15 @@ from sqlalchemy.sql.base import Executable
 from holdfast.core.breakers import Breaker, Ticket
 from holdfast.core.ids import successor_id
 from holdfast.model.command import RunCopy
-from holdfast.model.commit import Continue, Finish, Park, RunCommit
+from holdfast.model.commit import Continue, Finish, NewWait, Park, RunCommit
 from holdfast.model.ids import DEFAULT_TENANT, Json, RunId, Tenant, UnixMs
 from holdfast.model.limit import QueueLimit
 from holdfast.model.pause import Pause
 from holdfast.model.run import ClaimedRun, NewRun, RunFilter, Started
 from holdfast.model.schedule import Every, ScheduleRow, ScheduleSpec
-from holdfast.model.status import RunStatus, WaitOutcome
+from holdfast.model.status import RunStatus, WaitKind, WaitOutcome
 from holdfast.model.tenant import Chosen, Everything
-from holdfast.store.breakers import Asked, Told, find_breaker, settle
+from holdfast.store.breakers import Asked, Told, find_breaker, let_through, list_due, settle
 from holdfast.store.port import Statements
 from holdfast.store.postgres.connection import Connection
 from holdfast.store.queues import list_limits, write_limit
@@ -331,3 +331,29 @@ def test_a_failure_is_told_while_somebody_else_erases_the_breaker(scene: Scene, 
     meddled(scene, tell, partial(deleting, url, "breakers"))
 
     assert len(scene.store.transact(None, lambda s: find_breaker(s, DEFAULT_TENANT, "bank")).failures) == 1
+
+
+@pytest.mark.requirement("S-37", "fault-46")
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["is cancelled", "is deleted"])
+def test_the_next_run_tries_if_the_first_one_that_waits_goes_away_meanwhile(
+    scene: Scene, url: str, is_deleted: bool
+) -> None:
+    bank = Breaker("bank", failures=1, open_for=1)
+    scene.store.transact(None, lambda statements: settle(statements, [Told(DEFAULT_TENANT, bank, Ticket(0), True)]))
+    wait = NewWait(key="charge~breaker1", seq=1, kind=WaitKind.BREAKER, signal="bank")
+    first, second = (scene.parked(number, wait) for number in (1, 2))
+    scene.clock.advance(1000)
+    [due] = scene.store.transact(None, list_due, read_only=True)
+    with transaction(url) as other:
+        other.execute("select from holdfast.runs where id = %s for update", [first.id])
+        trying = Background(lambda: scene.store.transact(None, lambda statements: let_through(statements, due)))
+        wait_for_lock(url)
+        if is_deleted:
+            other.execute("delete from holdfast.runs where id = %s", [first.id])
+        else:
+            other.execute(
+                "update holdfast.waits set outcome = 'cancelled', closed_ms = 1 where run_id = %s", [first.id]
+            )
+        other.execute("commit")
+
+    assert trying.result() == [second.id]

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from holdfast.core.breakers import Breaker, Ticket
-from holdfast.errors import PASSING, StoreError
+from holdfast.errors import PASSING
 from holdfast.model.breaker import BreakerRow, BreakerState
 from holdfast.model.ids import Tenant
 from holdfast.store.port import Statements, Store
@@ -109,7 +109,7 @@ class Breakers:
             heard: list[Heard] = await services.until_repeated(
                 lambda: services.host.call(LANE, answer, services.store, said)
             )
-        except StoreError as error:
+        except Exception as error:  # noqa: BLE001 - those who wait for an answer are told, whatever it is
             for answered in (answered for _, answered in batch if not answered.done()):
                 answered.set_exception(error)
                 # Who told and did not wait has nobody to hear of it.

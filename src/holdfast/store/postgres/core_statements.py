@@ -68,10 +68,13 @@ class PostgresStatements:
         """Close open waits for a breaker."""
         cursor = self._connection.cursor()
         which = {**self._now, "tenant": tenant, "name": breaker, "after": after or NIL, "limit": max(limit, 0)}
-        waiting = [WaitKeyRow(RunId(str(row[0])), row[1]) for row in rows_of(cursor, "breaker_waiters", which)]
-        if not waiting:
-            return []
-        told = rows_of(cursor, "breaker_pass", {**self._now, "pairs": document(waiting)})
+        told: list[Row] = []
+        # Those that were picked may have been cancelled or deleted while this waited for their rows: then the next.
+        while not told and (picked := rows_of(cursor, "breaker_waiters", which)):
+            waiting = [WaitKeyRow(RunId(str(run_id)), key) for run_id, key, found in picked if found]
+            told = rows_of(cursor, "breaker_pass", {**self._now, "pairs": document(waiting)})
+            if not waiting:
+                which["after"] = picked[-1][0]
         self.ready += [RunId(str(run_id)) for run_id, ready, _ in told if ready]
         self.live += [RunId(str(run_id)) for run_id, _, held in told if held]
         return [RunId(str(row[0])) for row in told]
