@@ -195,22 +195,25 @@ def after_nothing(row: BreakerRow, ticket: Ticket, now_ms: UnixMs) -> BreakerRow
 def _opened(row: BreakerRow, breaker: Breaker, now_ms: UnixMs) -> BreakerRow:
     trips = row.trips + 1
     retry_ms = UnixMs(now_ms + breaker.open_ms(trips))
+    return _open(structs.replace(row, trips=trips, rate=breaker.rate), now_ms, retry_ms, actor="", note="")
+
+
+def _open(row: BreakerRow, now_ms: UnixMs, retry_ms: UnixMs | None, *, actor: str, note: str) -> BreakerRow:
+    """A new term, in which nobody calls before ``retry_ms``; None: before it is closed by hand."""
     return structs.replace(
         row,
         state=BreakerState.OPEN,
         term=row.term + 1,
-        trips=trips,
         opened_ms=now_ms if row.opened_ms is None else row.opened_ms,
         retry_ms=retry_ms,
         prober=None,
         probe_until_ms=None,
         flow=0,
         flow_ms=None,
-        rate=breaker.rate,
         next_ms=retry_ms,
         changed_ms=now_ms,
-        actor="",
-        note="",
+        actor=actor,
+        note=note,
     )
 
 
@@ -274,22 +277,7 @@ def _tick_ms(row: BreakerRow) -> int:
 def open_by_hand(row: BreakerRow, now_ms: UnixMs, *, for_ms: int | None, actor: str, note: str) -> BreakerRow:
     """Make no calls for so long, or until it is closed by hand. Who tries now is not listened to any more."""
     retry_ms = None if for_ms is None else UnixMs(now_ms + for_ms)
-    return structs.replace(
-        row,
-        state=BreakerState.OPEN,
-        term=row.term + 1,
-        trips=max(row.trips, 1),
-        opened_ms=now_ms if row.opened_ms is None else row.opened_ms,
-        retry_ms=retry_ms,
-        prober=None,
-        probe_until_ms=None,
-        flow=0,
-        flow_ms=None,
-        next_ms=retry_ms,
-        changed_ms=now_ms,
-        actor=actor,
-        note=note,
-    )
+    return _open(structs.replace(row, trips=max(row.trips, 1)), now_ms, retry_ms, actor=actor, note=note)
 
 
 def close_by_hand(row: BreakerRow, now_ms: UnixMs, *, actor: str, note: str) -> BreakerRow:
